@@ -1,0 +1,91 @@
+# Everything the project does, one command each. `make` alone lists them.
+# Every command installs what it needs: the virtual environment follows requirements.lock.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+STAMP := $(VENV)/.installed
+APT_VENV = apt-get update -q >/dev/null && apt-get install -y -q python3-venv >/dev/null
+COMPILE = .local/uv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check static up down status cases chaos bench images k8s-check dashboards-check \
+	format lock docs install clean
+
+help: ## Lists the commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## Starts everything and plays the whole guide; leaves reports/demo.json
+	$(RUN) -m deploy.local.demo
+
+test: static ## Everything that must pass: static checks, then every test
+	$(BIN)/pytest
+
+check: static ## Format, lint, types, import rules, unit tests; under a minute
+	$(BIN)/pytest tests/unit
+
+static: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+up: $(STAMP) ## Starts the whole system in the background on fixed local ports
+	$(RUN) -m deploy.local up
+
+down: $(STAMP) ## Stops it; data stay (WIPE=1 deletes them)
+	$(RUN) -m deploy.local down $(if $(WIPE),--wipe)
+
+status: $(STAMP) ## Tells what runs where
+	$(RUN) -m deploy.local status
+
+cases: $(STAMP) ## Checks decisions against FILE=cases.yaml; SYSTEM=1 through the whole system
+	$(RUN) -m tests.cases $(if $(SYSTEM),--system) $(FILE)
+
+chaos: $(STAMP) ## Injects seeded faults (SEED=, MINUTES=); leaves reports/chaos.json
+	$(RUN) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+bench: $(STAMP) ## Measures against ceilings of the same run; leaves reports/bench.json
+	$(RUN) -m tests.bench
+
+images: $(STAMP) ## Builds the container images and tries them
+	$(RUN) -m deploy.images
+
+k8s-check: $(STAMP) ## Verifies the Kubernetes manifests
+	$(RUN) -m deploy.k8s_check
+
+dashboards-check: $(STAMP) ## Verifies dashboards and alert rules
+	$(RUN) -m deploy.dashboards_check
+
+format: $(STAMP) ## Formats the code and applies safe lint fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## Generates the generated documentation
+	$(RUN) -m shared.docs
+
+lock: .local/uv/bin/uv ## Writes the lock files anew (UPGRADE=-U takes new versions)
+	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
+	$(COMPILE) -c requirements.lock pyproject.toml -o requirements-runtime.lock
+	$(COMPILE) deploy/local/jre.in -o deploy/local/jre.lock
+	$(COMPILE) deploy/local/redis.in -o deploy/local/redis.lock
+
+install: $(STAMP) ## Installs the virtual environment only
+
+clean: ## Deletes what can be made again: environment, caches, local data
+	rm -rf $(VENV) .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+
+$(STAMP): requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, $(PYTHON) is older; choose another: make PYTHON=<path>"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { test "$$(id -u)" = 0 && $(APT_VENV); } || { echo "Python's venv is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.local/uv/bin/uv:
+	$(PYTHON) -m venv --clear .local/uv
+	.local/uv/bin/pip install -q --disable-pip-version-check uv

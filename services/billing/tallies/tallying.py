@@ -1,0 +1,236 @@
+"""The part that tallies: each ledger entry is added to its row, and acknowledged only when the row is safe in Kafka and shown in Redis.
+
+Faust brings the entries and keeps the rows over restarts; when it commits is decided here. Per flush the touched rows go, whole, first to the
+changelog (acknowledged by the brokers), then to Redis, and only then are their entries acknowledged. A crash anywhere repeats entries, and
+a row skips those it has.
+"""
+
+import asyncio
+
+import faust
+import msgspec
+import structlog
+from aiokafka import AIOKafkaProducer
+from faust.types import TableT
+from redis.asyncio import Redis
+
+from services.billing.settings import TalliesSettings
+from services.billing.tallies.adding import add, from_table_key, line_of, to_table_key
+from services.billing.tallies.changelog import create_changelog
+from services.billing.tallies.faust_app import changelog_name, create_app
+from services.billing.tallies.rows import RedisRows
+from services.billing.tally import Line, decode_row, encode_row
+from shared import kafka
+from shared.events import LedgerEntry, decode_ledger_entry
+from shared.lifecycle import Service
+from shared.metrics import CATEGORIES, CHARGED_MICROS, CORRECTED_MICROS, DLQ_RECORDS, LEDGER_ENTRIES, TALLIED
+from shared.topics import BILLING_CHARGES
+
+log = structlog.get_logger(__name__)
+
+_Event = faust.EventT[bytes]
+
+MOST_PENDING = 2000
+"""Entries taken and not yet safe; more wait in Kafka."""
+
+
+class Overtaken(Exception):
+    """Redis holds a newer row of a partition that this process tallies: another one has taken it over."""
+
+
+class FaustEnded(Exception):
+    """The Faust app stopped by itself."""
+
+
+class Tallying:
+    """A part that runs the Faust app.
+
+    `partitions` is None until this process knows which partitions of the ledger it tallies and has their rows back.
+    """
+
+    def __init__(self, service: Service, settings: TalliesSettings, redis: Redis) -> None:
+        self.partitions: frozenset[int] | None = None
+        self.partition_count = 0
+        self._service = service
+        self._settings = settings
+        self._rows = RedisRows(redis, settings.redis_namespace, settings.tallies_generation)
+        self._topic = kafka.name_of(BILLING_CHARGES, settings)
+        self._dead_letters: AIOKafkaProducer | None = None
+        self._app: faust.App
+        self._table: TableT[bytes, bytes]
+        self._stopping = False
+        self._events: list[_Event] = []
+        self._touched: dict[bytes, tuple[int, bytes]] = {}
+        self._parked: list[tuple[_Event, str]] = []
+        self._work = asyncio.Event()
+        self._flushing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Join the group and read the rows back; returns when the table is recovered."""
+        settings = self._settings
+        self.partition_count = await create_changelog(
+            settings, source=self._topic, changelog=changelog_name(settings)
+        )
+        self._dead_letters = kafka.producer(settings)
+        await self._dead_letters.start()
+        self._app, self._table = create_app(settings, self.partition_count)
+        topic = self._app.topic(
+            self._topic, key_type=bytes, value_type=bytes, value_serializer="raw", internal=True
+        )
+        self._app.agent(topic, name="tally", concurrency=1)(self._tally)
+        self._app.on_partitions_revoked.connect(self._on_revoked)
+        self._table.on_recover(self._on_recovered)
+        self._service.spawn(self._flush_steadily(), "tallies-flush")
+        self._service.spawn(self._watch_app(), "tallies-faust")
+        await self._app.start()
+
+    async def stop(self) -> None:
+        """Make safe what was taken, leave the group."""
+        self._stopping = True
+        self.partitions = None
+        await self._flush()
+        await self._app.stop()
+        if self._dead_letters is not None:
+            await self._dead_letters.stop()
+
+    # --- entries
+
+    async def _tally(self, stream: faust.Stream[bytes]) -> None:
+        """Faust's agent. It acknowledges nothing; an exception ends the process, for Faust alone would go on with the next entry."""
+        try:
+            async for event in stream.noack().events():
+                self._take(event)
+                if len(self._events) >= MOST_PENDING:
+                    await self._flush()
+        except asyncio.CancelledError:
+            raise
+        except (
+            Exception
+        ) as failure:  # the outermost loop of the agent: Faust would restart it and lose the entry
+            self._service.fail(failure)
+            raise
+
+    def _take(self, event: _Event) -> None:
+        message = event.message
+        self._events.append(event)
+        self._work.set()
+        try:
+            entry = decode_ledger_entry(message.value or b"")
+        except msgspec.MsgspecError as error:
+            self._parked.append((event, str(error)))
+            return
+        line = line_of(message.partition, entry)
+        key = to_table_key(line)
+        stored = self._table.data.get(key)
+        row = add(None if stored is None else decode_row(stored), entry, message.offset)
+        if row is None:
+            return
+        value = encode_row(row)
+        self._table.data[key] = value
+        self._touched[key] = (row.offset, value)
+        _count(entry)
+
+    # --- safety
+
+    async def _flush_steadily(self) -> None:
+        while True:
+            await self._work.wait()
+            await asyncio.sleep(self._settings.tallies_flush_s)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        async with self._flushing:
+            self._work.clear()
+            events, self._events = self._events, []
+            touched, self._touched = self._touched, {}
+            parked, self._parked = self._parked, []
+            for event, reason in parked:
+                await self._park(event, reason)
+            lines = {from_table_key(key): row for key, row in touched.items()}
+            await self._to_changelog(
+                {to_table_key(line): (line.partition, row) for line, (_, row) in lines.items()}
+            )
+            if newer := await self._rows.put(lines):
+                raise Overtaken(", ".join(line.field for line in newer))
+            for event in events:
+                event.ack()
+
+    async def _to_changelog(self, rows: dict[bytes, tuple[int, bytes]]) -> None:
+        """Returns when the brokers have acknowledged all rows."""
+        await asyncio.gather(
+            *(self._table.send_changelog(partition, key, row) for key, (partition, row) in rows.items())
+        )
+
+    async def _park(self, event: _Event, reason: str) -> None:
+        message = event.message
+        coordinates = f"{message.topic}:{message.partition}:{message.offset}"
+        log.error("entry_parked", source=coordinates, reason=reason)
+        DLQ_RECORDS.labels(BILLING_CHARGES.dead_letters.name).inc()
+        if self._dead_letters is not None:
+            await self._dead_letters.send_and_wait(
+                kafka.name_of(BILLING_CHARGES.dead_letters, self._settings),
+                message.value,
+                key=message.key,
+                headers=[
+                    ("dlq-reason", reason.encode()),
+                    ("dlq-group", b"tallies"),
+                    ("dlq-source", coordinates.encode()),
+                ],
+            )
+
+    # --- partitions
+
+    async def _on_revoked(self, *_: object, **__: object) -> None:
+        self.partitions = None
+        await self._flush()
+
+    async def _on_recovered(self) -> None:
+        """Before the first entry is taken: let each row be the newest of what the changelog and Redis have.
+
+        A worker cut off in the middle may have written its row late, over a newer one; and a Redis that lost its data gets the rows back.
+        """
+        try:
+            await self._flush()
+            mine = frozenset(
+                place.partition
+                for place in self._app.assignor.assigned_actives()
+                if place.topic == self._topic
+            )
+            rows: dict[Line, tuple[int, bytes]] = {}
+            for key, value in list(self._table.data.items()):
+                line = from_table_key(key)
+                if line.partition in mine:
+                    rows[line] = (decode_row(value).offset, value)
+                else:
+                    self._table.data.pop(key, None)
+            newer = await self._rows.put(rows)
+            for line, value in newer.items():
+                self._table.data[to_table_key(line)] = value
+            await self._to_changelog(
+                {to_table_key(line): (line.partition, value) for line, value in newer.items()}
+            )
+            self.partitions = mine
+            log.info("tallies_recovered", partitions=sorted(mine), rows=len(rows), newer_in_redis=len(newer))
+        except Exception as failure:  # the outermost loop of the callback: Faust ignores what it raises
+            self._service.fail(failure)
+            raise
+
+    async def _watch_app(self) -> None:
+        """Faust's services end with a log line; the process must end with them."""
+        while True:
+            await asyncio.sleep(0.5)
+            if not self._stopping and (self._app.crashed or self._app.should_stop):
+                raise FaustEnded(repr(self._app.crash_reason))
+
+
+def _count(entry: LedgerEntry) -> None:
+    TALLIED.inc()
+    LEDGER_ENTRIES.labels(entry.entry).inc()
+    category = "authentication" if entry.category == "authentication_international" else entry.category
+    if category not in CATEGORIES:
+        return
+    if entry.entry == "correction":
+        direction = "up" if entry.amount_micros > 0 else "down"
+        CORRECTED_MICROS.labels(category, direction).inc(abs(entry.amount_micros))
+    else:
+        CHARGED_MICROS.labels(category).inc(entry.amount_micros)

@@ -1,0 +1,54 @@
+"""Composition root of the console: follows the account facts, serves the page and the admin API."""
+
+from aiohttp import web
+
+from services.console.access import Tokens
+from services.console.account_events import KafkaAccountEvents
+from services.console.applying import Applier
+from services.console.routes import Console
+from services.console.settings import ConsoleSettings
+from services.console.tallies import HttpTallies
+from shared.account_reader import AccountReader
+from shared.clock import clock_from
+from shared.lifecycle import Service
+from shared.pricing import Regimes
+
+
+class Web:
+    """The part that listens."""
+
+    def __init__(self, application: web.Application, host: str, port: int) -> None:
+        self._runner = web.AppRunner(application, access_log=None)
+        self._host = host
+        self._port = port
+
+    async def start(self) -> None:
+        """Listen; OSError when the port is taken."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+
+    async def stop(self) -> None:
+        """Answer what is open, then close."""
+        await self._runner.cleanup()
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return int(self._runner.addresses[0][1])
+
+
+def build(service: Service, settings: ConsoleSettings) -> None:
+    """Wire the parts; the facts are read before the first page is shown."""
+    clock = clock_from(settings.clock_file)
+    regimes = Regimes.load(settings.config_dir / "regimes.yaml")
+    reader = service.add(AccountReader(service, settings))
+    console = Console(
+        reader=reader,
+        applier=Applier(KafkaAccountEvents(settings), clock),
+        tallies=HttpTallies(settings.tallies_url),
+        tokens=Tokens(settings.admin_token, settings.admin_tokens_file),
+        is_regime=regimes.is_pin,
+        links={name: str(url) for name, url in settings.links.items()},
+        clock=clock,
+    )
+    service.add(Web(console.application(), settings.http_host, settings.http_port))

@@ -1,0 +1,53 @@
+"""Applies an accounts file: read the facts, compare, publish the difference; for CLI and admin API."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.console.document import AccountsDocument
+from services.console.plan import Plan, difference
+from shared.accounts import AccountFacts
+from shared.clock import Clock
+from shared.events import AccountChanged
+
+
+class AccountEvents(Protocol):
+    """Where account events are kept."""
+
+    async def read(self) -> AccountFacts: ...
+    async def publish(self, events: Sequence[AccountChanged]) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a file: the plan, and the revision after it; `published` is 0 when nothing was to do."""
+
+    plan: Plan
+    published: int
+    revision: int
+
+
+class Applier:
+    """Applies files one after the other."""
+
+    def __init__(self, events: AccountEvents, clock: Clock) -> None:
+        self._events = events
+        self._clock = clock
+        self._one_at_a_time = asyncio.Lock()
+
+    async def plan(self, document: AccountsDocument, *, force: bool = False) -> Plan:
+        """What applying the file would change now. Raises KafkaError."""
+        facts = await self._events.read()
+        return difference(document, facts, int(self._clock.time() * 1000), force=force)
+
+    async def carry_out(self, plan: Plan) -> Applied:
+        """Publish a plan's events; a plan with conflicts has none. Raises KafkaError."""
+        revision = await self._events.publish(plan.events) if plan.events else plan.revision
+        return Applied(plan, len(plan.events), revision)
+
+    async def apply(self, document: AccountsDocument, *, force: bool, dry_run: bool) -> Applied:
+        """Plan, and carry the plan out unless it is a dry run. Raises KafkaError."""
+        async with self._one_at_a_time:
+            plan = await self.plan(document, force=force)
+            return Applied(plan, 0, plan.revision) if dry_run else await self.carry_out(plan)

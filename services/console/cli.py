@@ -1,0 +1,264 @@
+"""The operator's command line `wam`; settings come from the environment (`WA_…`, docs/settings.md).
+
+Exit codes: 0 done; 1 refused (file not valid, conflict, message refused or failed); 2 wrong usage; 3 no answer.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+import uuid
+from collections.abc import Coroutine
+from contextlib import aclosing
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import structlog
+import typer
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+from rich.console import Console
+
+from services.console import sending, tables, topics, view
+from services.console.account_events import KafkaAccountEvents
+from services.console.applying import Applier
+from services.console.document import AccountsDocument, InvalidDocument, parse
+from services.console.plan import Plan
+from services.console.sending import Step
+from services.console.settings import ConsoleSettings
+from services.console.tallies import HttpTallies, TalliesUnavailable
+from shared import kafka
+from shared.account_reader import read_once
+from shared.clock import clock_from
+from shared.events import encode
+from shared.pricing import Regimes, RegimesFileError
+
+REFUSED = 1
+USAGE = 2
+UNAVAILABLE = 3
+DISTRIBUTION = "wa-middleware"
+
+T = TypeVar("T")
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="WhatsApp middleware."
+)
+topics_app = typer.Typer(no_args_is_help=True, help="The Kafka topics.")
+accounts_app = typer.Typer(no_args_is_help=True, help="What is known of accounts.")
+app.add_typer(topics_app, name="topics")
+app.add_typer(accounts_app, name="accounts")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """The entry point `wam`."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    app()
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(help="The accounts file, - for standard input.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Also override what Meta said since, and move numbers between accounts."
+        ),
+    ] = False,
+) -> None:
+    """Bring the accounts to what a file says: show the difference, ask, publish it."""
+    settings = _settings()
+    document = _document(file, settings)
+    applier = Applier(KafkaAccountEvents(settings), clock_from(settings.clock_file))
+    plan = _run(applier.plan(document, force=force))
+    _show(plan)
+    if plan.conflicts:
+        raise typer.Exit(REFUSED)
+    if dry_run or not plan.events:
+        return
+    if not yes and not _agreed(file):
+        raise typer.Exit(REFUSED)
+    applied = _run(applier.carry_out(plan))
+    out.print(f"Published {applied.published} events; facts revision {applied.revision}.")
+
+
+@topics_app.command("create")
+def create_topics() -> None:
+    """Create the topics that are missing; what exists stays as it is."""
+    created = _run(kafka.create_topics(_settings()))
+    out.print(f"Created {len(created)} topics." if created else "Nothing to do: all topics exist.")
+
+
+@topics_app.command("list")
+def list_topics() -> None:
+    """Show the topics of the catalogue and which exist."""
+    found = _run(topics.listed(_settings()))
+    out.print(tables.topics_table(found))
+    if any(topic.partitions is None for topic in found):
+        out.print("Run `wam topics create` to create what is missing.")
+
+
+@accounts_app.command("show")
+def show_accounts(as_json: AsJson = False) -> None:
+    """Show what is known of all accounts, numbers and templates."""
+    facts = _run(read_once(_settings()))
+    if as_json:
+        _print_json(view.accounts(facts))
+        return
+    for table in tables.accounts_tables(facts):
+        out.print(table)
+    out.print(f"Facts revision {facts.revision}.")
+
+
+@app.command()
+def tally(
+    waba: Annotated[str, typer.Argument(help="The account's id.")],
+    month: Annotated[str, typer.Argument(help="YYYY-MM, in the account's time zone.")],
+    rows: Annotated[bool, typer.Option("--rows", help="Also by number, market and price type.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an account's month came to, as billing has tallied it."""
+    found = _run(HttpTallies(_settings().tallies_url).of_month(waba, month))
+    if as_json:
+        _print_json(json.loads(encode(found)))
+    else:
+        out.print(tables.tally_table(found))
+        if rows:
+            out.print(tables.tally_rows_table(found))
+
+
+@app.command()
+def send(
+    to: Annotated[str, typer.Option("--to", help="The recipient, international form.")],
+    sender: Annotated[
+        str | None, typer.Option("--from", help="phone_number_id; the default number without it.")
+    ] = None,
+    template: Annotated[str | None, typer.Option("--template", help="NAME/LANGUAGE.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--param", help="A body parameter; repeatable.")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="A free-form text.")] = None,
+    fallback: Annotated[
+        str | None, typer.Option("--fallback", help="NAME/LANGUAGE if the window is closed.")
+    ] = None,
+    request_id: Annotated[str | None, typer.Option(help="Idempotency key; a new one without it.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but do not send.")] = False,
+    until: Annotated[Step, typer.Option(help="Wait for this step.")] = "delivered",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait at most.", min=0.1)] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Publish one send request as a business system would, and print its events."""
+    if (template is None) == (text is None):
+        raise typer.BadParameter("give either --template or --text")
+    if text is not None:
+        message = sending.text_message(to, text)
+    else:
+        message = sending.template_message(to, *_template(template or ""), parameter or [])
+    request: dict[str, Any] = {"request_id": request_id or f"wam-{uuid.uuid4()}", "message": message}
+    if sender:
+        request["from"] = sender
+    if fallback:
+        name, language = _template(fallback)
+        request["fallback_template"] = {"name": name, "language": {"code": language}}
+    if dry_run:
+        request["dry_run"] = True
+    raise typer.Exit(
+        _run(_follow(_settings(), request, "decided" if dry_run else until, timeout, as_json=as_json))
+    )
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    out.print(metadata.version(DISTRIBUTION))
+
+
+async def _follow(
+    settings: ConsoleSettings, request: dict[str, Any], until: Step, timeout_s: float, *, as_json: bool
+) -> int:
+    if not as_json:
+        out.print(f"request {request['request_id']}", markup=False)
+    async with aclosing(sending.send(settings, request, until, timeout_s)) as events:
+        async for event in events:
+            if as_json:
+                sys.stdout.write(encode(event).decode() + "\n")
+                sys.stdout.flush()
+            else:
+                out.print(tables.event_line(event), soft_wrap=True)
+            if sending.is_last(event, until):
+                return REFUSED if sending.is_refused(event) else 0
+    err.print(f"no {until} within {timeout_s:g} s; the request may still go out")
+    return UNAVAILABLE
+
+
+def _document(file: Path, settings: ConsoleSettings) -> AccountsDocument:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+        regimes = Regimes.load(settings.config_dir / "regimes.yaml")
+    except (OSError, UnicodeDecodeError, RegimesFileError) as error:
+        err.print(str(error), markup=False)
+        raise typer.Exit(USAGE) from None
+    try:
+        return parse(text, regimes.is_pin)
+    except InvalidDocument as error:
+        for problem in error.problems:
+            err.print(f"{file}: {problem}", markup=False, soft_wrap=True)
+        raise typer.Exit(REFUSED) from None
+
+
+def _show(plan: Plan) -> None:
+    if plan.changes or plan.kept:
+        out.print(tables.plan_table(plan))
+    for conflict in plan.conflicts:
+        err.print(f"conflict: {conflict}", markup=False)
+    if plan.unmanaged:
+        out.print(f"{len(plan.unmanaged)} known subjects are not in the file and stay as they are.")
+    if not plan.events and not plan.conflicts:
+        out.print(f"Nothing to do; facts revision {plan.revision}.")
+
+
+def _agreed(file: Path) -> bool:
+    if str(file) == "-" or not sys.stdin.isatty():
+        err.print("not applied: nobody to ask; give --yes")
+        return False
+    return typer.confirm("Apply?")
+
+
+def _template(written: str) -> tuple[str, str]:
+    name, slash, language = written.rpartition("/")
+    if not slash or not name or not language:
+        raise typer.BadParameter(f"{written!r} is not NAME/LANGUAGE, e.g. promo/de")
+    return name, language
+
+
+def _settings() -> ConsoleSettings:
+    try:
+        return ConsoleSettings()
+    except ValidationError as error:
+        for found in error.errors(include_input=False, include_url=False):
+            name = "WA_" + "_".join(map(str, found["loc"])).upper()
+            err.print(f"{name}: {found['msg']}", markup=False)
+        raise typer.Exit(USAGE) from None
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except (KafkaError, TalliesUnavailable) as error:
+        err.print(f"{type(error).__name__}: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(UNAVAILABLE) from None
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""What the CLI prints: facts, plans, tallies, topics and events in, rich tables and texts out. Pure."""
+
+from collections.abc import Iterable
+
+from rich.table import Table
+from rich.text import Text
+
+from services.console.plan import Plan
+from services.console.sending import is_refused
+from services.console.tallies import Tally, amounts, money
+from services.console.topics import Found
+from services.console.view import shown
+from shared.accounts import UNLIMITED, Account, AccountFacts, FactKey, Number, Template
+from shared.events import SendEvent
+from shared.times import DAY_MS
+
+
+def plan_table(plan: Plan) -> Table:
+    """Each field that changes, and each that stays as Meta said."""
+    table = _table("Subject", "Field", "Before", "After", "")
+    for change in plan.changes:
+        table.add_row(
+            _subject(change.key), plain(change.field), cell(change.before), cell(change.after, "green"), ""
+        )
+    for kept in plan.kept:
+        change = kept.change
+        note = Text(f"kept: set by {kept.by}; --force overrides", "yellow")
+        table.add_row(
+            _subject(change.key), plain(change.field), cell(change.before), cell(change.after, "dim"), note
+        )
+    return table
+
+
+def accounts_tables(facts: AccountFacts) -> Iterable[Table]:
+    """One table per account, of the account, its numbers and templates."""
+    known = sorted(facts.known().items())
+    for waba_id in sorted({key[1] for key, _ in known}):
+        table = _table("Subject", "Status", "What is known", title=f"Account {waba_id}")
+        for key, value in known:
+            if key[1] == waba_id and not (key[0] == "number" and facts.waba_of(key[2]) != waba_id):
+                table.add_row(_subject(key), plain(value.status), plain(_summary(value)))
+        yield table
+
+
+def tally_table(tally: Tally) -> Table:
+    """A month's tally by category."""
+    table = _table(
+        "Category", "Free", "Paid", "Amount", title=f"{tally.waba_id}, {tally.month}", right=(1, 2, 3)
+    )
+    for category, totals in sorted(tally.totals.items()):
+        table.add_row(plain(category), str(totals.free), str(totals.paid), plain(amounts(totals)))
+    return table
+
+
+def tally_rows_table(tally: Tally) -> Table:
+    """A month's tally by number, category, market and price type."""
+    table = _table("Number", "Category", "Market", "Type", "Free", "Paid", "Amount", right=(4, 5, 6))
+    for row in tally.rows:
+        texts = (
+            row.phone_number_id,
+            row.category,
+            row.market,
+            row.type,
+            str(row.free),
+            str(row.paid),
+            amounts(row),
+        )
+        table.add_row(*map(plain, texts))
+    return table
+
+
+def topics_table(topics: Iterable[Found]) -> Table:
+    """The catalogue and what of it exists."""
+    table = _table("Topic", "Partitions", "Replicas", "Kept", right=(1, 2))
+    for found in topics:
+        days = "for ever" if found.topic.retention_ms < 0 else f"{found.topic.retention_ms // DAY_MS} days"
+        if found.partitions is None:
+            table.add_row(plain(found.name), Text("missing", "red"), "", days)
+        else:
+            table.add_row(plain(found.name), str(found.partitions), str(found.replicas), days)
+    return table
+
+
+def event_line(event: SendEvent) -> Text:
+    """One step in the life of a request, on one line."""
+    style = "red" if is_refused(event) else "yellow" if event.event in ("held", "uncertain") else "green"
+    line = Text.assemble((f"{event.at}  ", "dim"), (f"{event.event:<10}", style))
+    for part in _details(event):
+        line.append(f" {_printable(part)}")
+    return line
+
+
+def _details(event: SendEvent) -> Iterable[str]:
+    if decision := event.decision:
+        yield f"{decision.outcome} reason={decision.reason}"
+        if decision.category:
+            yield f"category={decision.category}"
+        if decision.conversation and decision.conversation.action != "none":
+            yield f"conversation={decision.conversation.action}"
+        if decision.price:
+            price = money(decision.price.amount_micros, decision.price.currency)
+            yield f"price={price} ({decision.price.type}, {decision.price.market}, {decision.price.rate_card})"
+        if decision.not_before_at:
+            yield f"not_before_at={decision.not_before_at}"
+    if event.wamid:
+        yield f"wamid={event.wamid}"
+    if event.charge:
+        yield f"charge={money(event.charge.amount_micros, event.charge.currency)} ({event.charge.type})"
+    if error := event.error:
+        code = f" ({error.code})" if error.code else ""
+        yield f"{error.origin}: {error.reason}{code}" + (f" → {error.fix}" if error.fix else "")
+
+
+def plain(value: str) -> Text:
+    """Text as it is: neither markup nor control characters of foreign origin reach the terminal."""
+    return Text(_printable(value))
+
+
+def cell(value: object, style: str = "") -> Text:
+    """A fact's value."""
+    return Text(_printable(shown(value)), style)
+
+
+def _printable(value: str) -> str:
+    return "".join(character if character.isprintable() else "\ufffd" for character in value)
+
+
+def _subject(key: FactKey) -> Text:
+    return Text.assemble((f"{key[0]} ", "dim"), _printable(key[2]))
+
+
+def _summary(value: Account | Number | Template) -> str:
+    match value:
+        case Account():
+            limit = "unlimited" if value.messaging_limit == UNLIMITED else value.messaging_limit
+            parts = [
+                value.name,
+                f"payment {value.payment_method}",
+                f"regime {value.regime}",
+                f"{value.currency}, {value.timezone}",
+                f"{limit} new users/day",
+                *value.restrictions,
+            ]
+        case Number():
+            parts = [
+                value.display_phone_number,
+                "default" if value.default else "",
+                "" if value.registered else "not registered",
+                f"quality {value.quality}",
+                f"name {value.verified_name or '—'} ({value.name_status})",
+                f"{value.throughput} messages/s",
+                f"token {value.token}",
+            ]
+        case Template():
+            parts = [value.category, f"quality {value.quality}", value.rejection_reason or ""]
+    return " · ".join(part for part in (*parts, "paused" if value.paused else "") if part)
+
+
+def _table(*heads: str, title: str | None = None, right: tuple[int, ...] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column, head in enumerate(heads):
+        table.add_column(head, justify="right" if column in right else "left", overflow="fold")
+    return table

@@ -1,0 +1,89 @@
+"""Adapter to billing's tallies: an account and a month in, what was counted and charged out."""
+
+import asyncio
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+TIMEOUT_S = 2.0
+"""The page is not worth waiting longer for."""
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """What was counted free and paid, and the money in millionths by currency."""
+
+    free: int
+    paid: int
+    micros: dict[str, int]
+
+
+class Row(Totals, frozen=True):
+    """The same of one number, category, market and price type."""
+
+    phone_number_id: str
+    category: str
+    market: str
+    type: str
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """One account's month (`YYYY-MM` in its own time zone); `totals` by category."""
+
+    waba_id: str
+    month: str
+    rows: list[Row]
+    totals: dict[str, Totals]
+
+
+class TalliesUnavailable(ConnectionError):
+    """Billing does not answer, or not with a tally."""
+
+
+class HttpTallies:
+    """Asks the tallies process over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    async def of_month(self, waba_id: str, month: str) -> Tally:
+        """One account's tally of a month.
+
+        Raises:
+            TalliesUnavailable: no answer within `TIMEOUT_S`, or not a tally.
+        """
+        url = f"{self._url}/v1/tallies/{quote(waba_id, safe='')}/{quote(month, safe='')}"
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as http,
+                http.get(url) as answer,
+            ):
+                if answer.status != 200:
+                    raise TalliesUnavailable(f"{url} answered {answer.status}")
+                return msgspec.json.decode(await answer.read(), type=Tally)
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+            raise TalliesUnavailable(f"{url}: {error or type(error).__name__}") from error
+
+    async def of_months(self, months: Mapping[str, str]) -> dict[str, Tally | None]:
+        """The tallies of several accounts (id → month) at once; None where billing does not answer."""
+        answers = await asyncio.gather(*(self._or_none(waba, month) for waba, month in months.items()))
+        return dict(zip(months, answers, strict=True))
+
+    async def _or_none(self, waba_id: str, month: str) -> Tally | None:
+        try:
+            return await self.of_month(waba_id, month)
+        except TalliesUnavailable:
+            return None
+
+
+def amounts(totals: Totals) -> str:
+    """The money of all currencies, e.g. `1.05 USD`; a dash for nothing. Pure."""
+    return ", ".join(money(micros, currency) for currency, micros in sorted(totals.micros.items())) or "—"
+
+
+def money(micros: int, currency: str) -> str:
+    """`12.345678 USD` without the zeros that say nothing, two decimals at least. Pure."""
+    whole, rest = divmod(abs(micros), 1_000_000)
+    decimals = f"{rest:06}".rstrip("0").ljust(2, "0")
+    return f"{'-' if micros < 0 else ''}{whole:,}.{decimals} {currency}"

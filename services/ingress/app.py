@@ -1,0 +1,37 @@
+"""Composition root of ingress: which parts there are, wired in their order of starting."""
+
+from services.ingress.http import Listener
+from services.ingress.intake import Intake
+from services.ingress.publisher import KafkaPublisher
+from services.ingress.routes import Limits, Webhooks
+from services.ingress.settings import IngressSettings
+from shared.account_reader import AccountReader
+from shared.clock import clock_from
+from shared.lifecycle import Service
+
+
+def build(service: Service) -> None:
+    """Wire the parts; the settings say whether this process takes webhooks, send requests or both."""
+    settings = service.settings
+    if not isinstance(settings, IngressSettings):
+        raise TypeError("ingress needs IngressSettings")
+    clock = clock_from(settings.clock_file)
+    if settings.ingress_intake:
+        accounts = service.add(AccountReader(service, settings))
+        service.add(Intake(service, settings, lambda: accounts.facts.default_number(), clock))
+    if settings.ingress_webhooks:
+        publisher = service.add(KafkaPublisher(settings, settings.webhook_kafka_timeout_s, service.fail))
+        limits = Limits(
+            settings.webhook_body_timeout_s, settings.webhook_max_in_flight, settings.webhook_max_held_bytes
+        )
+        webhooks = Webhooks(publisher, clock, settings.app_secrets(), settings.handshake_token(), limits)
+        service.add(
+            Listener(
+                webhooks,
+                settings.http_host,
+                settings.http_port,
+                reuse_port=settings.http_reuse_port,
+                drain_s=settings.drain_s / 2,
+            )
+        )
+        service.ready_when("kafka", lambda: publisher.ready)

@@ -1,0 +1,260 @@
+"""A send request as the business wrote it in; the checked `SendRequested`, or the problems to tell the business, out. Pure.
+
+The models are the public schema of `send.requests.v1` (docs, AsyncAPI). Unknown fields are ignored; `message` and `fallback_template` are
+passed on as they came.
+"""
+
+import hashlib
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Raw
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from shared.events import RequestMalformed, SendRequested, TemplateRef
+from shared.ids import conversation_key
+from shared.phone import canonical_user
+from shared.times import to_ms
+
+MAX_REQUEST_BYTES = 256 * 1024
+"""Far above any message that Meta takes (text 4,096 characters, a template's body parameters 32,768)."""
+_MAX_READABLE_ID = 1000
+"""An id up to here is answered to, though one above 200 is refused."""
+_MAX_PROBLEMS = 20
+
+RequestIdText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/+=@,~-]{1,200}$")]
+"""No `#` and no `|`: they part the request from the attempt and the conversation in what Meta echoes; no spaces or controls, so that an
+id is the same in logs, URLs and shells."""
+PhoneNumberIdText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,32}$")]
+Tags = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=256)],
+    ],
+    Field(max_length=20),
+]
+_READABLE = re.compile(rf"[^\x00-\x1f\x7f]{{1,{_MAX_READABLE_ID}}}")
+
+
+class UnreadableRequest(ValueError):
+    """No request id can be read, so nobody can be answered; the text is the reason."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Language(_Model):
+    """A template's language, as the Cloud API takes it."""
+
+    code: str = Field(min_length=2, max_length=15)
+
+
+class Template(_Model):
+    """What names a template; its components are passed on unread."""
+
+    name: str = Field(min_length=1, max_length=512)
+    language: Language
+
+
+class Text(_Model):
+    """A text message's object (Meta, Cloud API, messages: at most 4,096 characters)."""
+
+    body: str = Field(min_length=1, max_length=4096)
+
+
+class Message(BaseModel):
+    """The Cloud API's own message object: `to` (phone number) or `recipient` (business-scoped user id), `type` and the object it names."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+
+    messaging_product: Literal["whatsapp"]
+    recipient_type: Literal["individual"] = "individual"
+    to: str | None = None
+    recipient: str | None = None
+    type: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")] = "text"
+    text: Text | None = None
+    template: Template | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Message":
+        if self.user() is None:
+            raise ValueError("`to` is no phone number with its country code, and `recipient` no user id")
+        content = (
+            getattr(self, self.type, None)
+            if self.type in ("text", "template")
+            else (self.model_extra or {}).get(self.type)
+        )
+        if not isinstance(content, BaseModel | dict | list):
+            raise ValueError(f"`{self.type}` is missing: `type` names the object that must be there")
+        return self
+
+    def user(self) -> str | None:
+        """The canonical user the message goes to; the phone number where both are given (Meta, business-scoped user ids)."""
+        return canonical_user(self.to or "") or canonical_user(self.recipient or "")
+
+
+class MaxPrice(_Model):
+    """The most the message may cost, integer millionths of a currency."""
+
+    amount_micros: int = Field(ge=0, le=10**15)
+    currency: str = Field(pattern=r"^[A-Z]{3}$")
+
+
+class SendRequest(_Model):
+    """One request to send a message; only `request_id` and `message` are required."""
+
+    request_id: RequestIdText = Field(description="Idempotency key for 8 days, chosen by the business.")
+    from_: PhoneNumberIdText | None = Field(
+        None, alias="from", description="Phone number id; the default number if left out."
+    )
+    correlation_id: str | None = Field(
+        None, max_length=200, description="Comes back in every event of the request."
+    )
+    message: Message
+    fallback_template: Template | None = Field(None, description="Sent instead when the window is shut.")
+    not_before_at: AwareDatetime | None = Field(None, description="RFC 3339; decided no earlier.")
+    expires_at: AwareDatetime | None = Field(None, description="RFC 3339; not sent later.")
+    after_request_id: RequestIdText | None = Field(
+        None, description="Decided only once that request is final."
+    )
+    max_price: MaxPrice | None = None
+    dry_run: bool = Field(False, description="Decide, and send nothing.")
+    tags: Tags = Field(
+        default_factory=dict, description="Up to 20 labels that come back in every event and charge."
+    )
+
+
+_NULL = Raw(b"null")
+
+
+class _Parts(msgspec.Struct):
+    """The request's members, unread."""
+
+    request_id: Any = None
+    correlation_id: Any = None
+    tags: Any = None
+    message: Raw = _NULL
+    fallback_template: Raw = _NULL
+
+
+_parts = msgspec.json.Decoder(_Parts).decode
+_any = msgspec.json.Decoder().decode
+_canonical = msgspec.json.Encoder(order="sorted").encode
+
+
+def take(value: bytes, now_ms: int, default_number: str | None) -> SendRequested | RequestMalformed:
+    """Check one request.
+
+    Args:
+        value: the record's JSON.
+        now_ms: the time it is to be decided for, epoch milliseconds.
+        default_number: the phone number id that requests without `from` leave from, if there is one.
+
+    Raises:
+        UnreadableRequest: no JSON object with a readable `request_id`.
+    """
+    try:
+        parts = _parts(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableRequest(f"no request: {error}") from error
+    if not isinstance(parts.request_id, str) or not _READABLE.fullmatch(parts.request_id):
+        raise UnreadableRequest("request_id: a string of 1 to 200 characters is needed")
+    if len(value) > MAX_REQUEST_BYTES:
+        return _malformed(parts, now_ms, [f"larger than {MAX_REQUEST_BYTES} bytes"])
+    try:
+        request = SendRequest.model_validate_json(value)
+        meaning = _meaning(request, parts)
+    except ValidationError as error:
+        return _malformed(parts, now_ms, _problems(error))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        return _malformed(parts, now_ms, [f"message: {error}"])
+    number = request.from_ or default_number
+    if number is None:
+        return _malformed(parts, now_ms, ["from: is needed, since no number is marked as the default"])
+    user = request.message.user() or ""  # the model has seen to it
+    return SendRequested(
+        event_id=f"{request.request_id}:requested",
+        at_ms=now_ms,
+        request_id=request.request_id,
+        phone_number_id=number,
+        user=user,
+        type=request.message.type,
+        message=parts.message,
+        digest=hashlib.sha256(meaning).hexdigest(),
+        template=_reference(request.message.template) if request.message.type == "template" else None,
+        fallback=parts.fallback_template if request.fallback_template else None,
+        fallback_ref=_reference(request.fallback_template),
+        correlation_id=request.correlation_id,
+        tags=request.tags,
+        expires_ms=to_ms(request.expires_at) if request.expires_at else None,
+        not_before_ms=to_ms(request.not_before_at) if request.not_before_at else None,
+        max_price_micros=request.max_price.amount_micros if request.max_price else None,
+        max_price_currency=request.max_price.currency if request.max_price else None,
+        dry_run=request.dry_run,
+        after_request_id=request.after_request_id,
+    )
+
+
+def key_of(event: SendRequested | RequestMalformed) -> str:
+    """The key of the record: the conversation's, or one of the request's own when there is none."""
+    if isinstance(event, RequestMalformed):
+        return f"malformed:{event.request_id}"
+    return conversation_key(event.phone_number_id, event.user)
+
+
+def _meaning(request: SendRequest, parts: _Parts) -> bytes:
+    """What makes two requests the same: what goes to whom from where and on which terms; not the labels, nor how the JSON is laid out."""
+    message = _any(parts.message)
+    message.pop("to", None)
+    message.pop("recipient", None)
+    return _canonical(
+        [
+            request.from_,
+            request.message.user(),
+            message,
+            _any(parts.fallback_template),
+            to_ms(request.not_before_at) if request.not_before_at else None,
+            to_ms(request.expires_at) if request.expires_at else None,
+            request.after_request_id,
+            [request.max_price.amount_micros, request.max_price.currency] if request.max_price else None,
+            request.dry_run,
+        ]
+    )
+
+
+def _reference(template: Template | None) -> TemplateRef | None:
+    return None if template is None else TemplateRef(name=template.name, language=template.language.code)
+
+
+def _malformed(parts: _Parts, now_ms: int, problems: list[str]) -> RequestMalformed:
+    """What can still be read of the labels goes along, so that the business recognises its request."""
+    tags = parts.tags if isinstance(parts.tags, dict) else {}
+    return RequestMalformed(
+        event_id=f"{parts.request_id}:malformed",
+        at_ms=now_ms,
+        request_id=parts.request_id,
+        problems=problems,
+        correlation_id=parts.correlation_id[:200] if isinstance(parts.correlation_id, str) else None,
+        tags={
+            str(name)[:64]: value[:256] for name, value in list(tags.items())[:20] if isinstance(value, str)
+        },
+    )
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """One line per field, without the values: they are somebody's data."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    return [
+        f"{'.'.join(map(str, problem['loc'])) or 'request'}: {problem['msg']}"
+        for problem in errors[:_MAX_PROBLEMS]
+    ]

@@ -1,0 +1,154 @@
+"""What a verified webhook body breaks up into, and how its loosely typed leaves are read. Pure.
+
+Meta's fields appear, disappear and drift between string and number, so leaves are read one by one and only identity is required.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from shared.events import (
+    AccountEvent,
+    AccountWebhook,
+    ConversationEvent,
+    ConversationWebhook,
+    MessageReceived,
+    PreferenceChanged,
+    StatusReceived,
+)
+from shared.ids import conversation_key
+from shared.times import DAY_MS
+from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, Topic
+
+Kind = Literal["message", "status", "account", "other"]
+ABSENT = Raw(b"")
+"""Default of a raw field that is not there."""
+_MILLISECONDS_FROM = 1_000_000_000_000
+"""Timestamps at or above are milliseconds: as seconds they would lie past the year 33000 (Meta's Instagram and Messenger webhooks)."""
+_LATEST_MS = 2_900_000 * DAY_MS
+"""Year 9900: what lies beyond is no time."""
+_MAX_DIGITS = 16
+
+
+class Update(NamedTuple):
+    """One event to publish and where: `key` decides its place in the topic."""
+
+    kind: Kind
+    topic: Topic
+    key: str
+    event: ConversationEvent | AccountEvent
+
+
+class Undecodable(NamedTuple):
+    """One update that can't be read: `place` is its path in the body (`entry/0/changes/1/messages/2`), `raw` its bytes."""
+
+    place: str
+    reason: str
+    raw: bytes
+
+
+Part = Update | Undecodable
+
+
+class Unreadable(ValueError):
+    """An update lacks what identifies it; the text says what."""
+
+
+DAMAGE = (Unreadable, msgspec.MsgspecError, RecursionError)
+"""What reading one update may raise; it costs that update only."""
+
+_list_of_raw = msgspec.json.Decoder(list[Raw] | None).decode
+
+
+def each(items: Raw, place: str, read: Callable[[Raw], Update | Iterable[Update]]) -> Iterator[Part]:
+    """Read every element of a JSON list; what can't be read comes out as `Undecodable`, the rest goes on."""
+    if items is ABSENT:
+        return
+    try:
+        elements = _list_of_raw(items) or ()
+    except DAMAGE as error:
+        yield Undecodable(place, str(error), bytes(items))
+        return
+    for index, element in enumerate(elements):
+        try:
+            found = read(element)
+            if isinstance(found, Update):
+                yield found
+            else:
+                yield from found
+        except DAMAGE as error:
+            yield Undecodable(f"{place}/{index}", str(error), bytes(element))
+
+
+def text(value: Any) -> str | None:
+    """A non-empty string, or an integer as its digits; None for anything else."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def field(value: Any, *path: str) -> Any:
+    """What stands at `path` in nested objects; None where anything is missing or no object."""
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def first(value: Any) -> Any:
+    """The first element of a list; None for anything else."""
+    return value[0] if isinstance(value, list) and value else None
+
+
+def millis(value: Any, default_ms: int) -> int:
+    """Epoch milliseconds of Meta's timestamp (string or number, seconds or milliseconds); the default when it is none."""
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
+            return default_ms
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _LATEST_MS:
+        return default_ms
+    return int(value) if value >= _MILLISECONDS_FROM else int(value * 1000)
+
+
+def digest(raw: Raw) -> str:
+    """Identity of an update that Meta gives no id: the same bytes are the same update."""
+    return hashlib.sha256(raw).hexdigest()[:24]
+
+
+def of_message(event: MessageReceived) -> Update:
+    """Place a customer's message in its conversation."""
+    return Update("message", CONVERSATION_EVENTS, conversation_key(event.phone_number_id, event.user), event)
+
+
+def of_status(key: str, event: StatusReceived) -> Update:
+    """Place a status in the conversation `key`."""
+    return Update("status", CONVERSATION_EVENTS, key, event)
+
+
+def of_conversation(event: ConversationWebhook) -> Update:
+    """Place what else concerns a conversation."""
+    return Update("other", CONVERSATION_EVENTS, conversation_key(event.phone_number_id, event.user), event)
+
+
+def of_preference(event: PreferenceChanged) -> Update:
+    """Place what a customer wants to get."""
+    return Update("other", CONVERSATION_EVENTS, conversation_key(event.phone_number_id, event.user), event)
+
+
+def of_account(waba_id: str, name: str, value: Raw, at_ms: int) -> Update:
+    """Place a webhook about an account, or one of a field that nobody here knows."""
+    event = AccountWebhook(
+        event_id=f"{waba_id}:{name}:{at_ms}:{digest(value)}",
+        at_ms=at_ms,
+        waba_id=waba_id,
+        field=name,
+        value=value,
+    )
+    return Update("account", ACCOUNT_EVENTS, waba_id, event)

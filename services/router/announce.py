@@ -1,0 +1,245 @@
+"""The router's outgoing events, encoded: send events, received messages and commands. Pure."""
+
+import msgspec
+
+from services.router.state import Ended, Life, State
+from shared.events import (
+    ChargePredicted,
+    Decision,
+    MessageReceived,
+    ReceivedMessage,
+    ReplyTo,
+    SendError,
+    SendEvent,
+    SendMessage,
+    SendRequested,
+    UserRef,
+    encode,
+)
+from shared.ids import command_id, conversation_key
+from shared.phone import is_bsuid
+from shared.reasons import REASONS
+from shared.stream.fold import Outgoing
+from shared.times import HOUR_MS, rfc3339
+from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
+
+_META_CODES = {
+    "window_closed": 131047,
+    "template_unknown": 132001,
+    "template_not_approved": 132001,
+    "template_paused": 132015,
+    "template_disabled": 132016,
+    "payment_method_missing": 131042,
+    "free_tier_exhausted": 131042,
+    "recipient_not_verified": 131030,
+    "opted_out": 131050,
+    "number_not_registered": 133010,
+    "account_restricted": 368,
+}
+"""What Meta would have answered, for readers who know its codes (Meta, Cloud API, error codes)."""
+PRIORITY = {"authentication": 0, "service": 1, "utility": 2, "marketing": 3}
+"""Who goes first at a number's rate limit: one-time passwords, then answers, then utility, then campaigns."""
+LONGEST_WAIT_MS = 4 * HOUR_MS
+"""What can't leave within 4 h of the number's rate is stale."""
+PASSWORD_WAIT_MS = 600_000
+"""A one-time password is void after 10 minutes (Meta, authentication templates, default time to live)."""
+
+
+def decided(
+    state: State, request: SendRequested, decision: Decision, at_ms: int, *, event_id: str, seq: int
+) -> Outgoing:
+    """The one answer to a request."""
+    error = None
+    if decision.outcome == "reject":
+        error = policy_error(decision.reason)
+    return _send_event(
+        state,
+        "decided",
+        event_id,
+        seq,
+        at_ms,
+        request.request_id,
+        request.correlation_id,
+        request.tags,
+        decision=decision,
+        error=error,
+    )
+
+
+def step_of(
+    state: State,
+    life: Life,
+    event: str,
+    event_id: str,
+    at_ms: int,
+    *,
+    charge: ChargePredicted | None = None,
+    error: SendError | None = None,
+    meta: msgspec.Raw | None = None,
+) -> Outgoing:
+    """One step of a message's life; `life.seq` already counts it."""
+    return _send_event(
+        state,
+        event,
+        event_id,
+        life.seq,
+        at_ms,
+        life.request_id,
+        life.correlation,
+        life.tags,
+        wamid=life.wamid,
+        charge=charge,
+        error=error,
+        meta=meta,
+    )
+
+
+def step_after_end(
+    state: State,
+    ended: Ended | None,
+    event: str,
+    event_id: str,
+    at_ms: int,
+    wamid: str,
+    meta: msgspec.Raw,
+    *,
+    request_id: str | None = None,
+) -> Outgoing:
+    """A late word on a finished message (its tags are gone), or on one that is not known at all (`ended` None)."""
+    if ended is None:
+        return _send_event(state, event, event_id, 0, at_ms, request_id, None, {}, wamid=wamid, meta=meta)
+    return _send_event(
+        state, event, event_id, ended.seq, at_ms, ended.request, ended.correlation, {}, wamid=wamid, meta=meta
+    )
+
+
+def command(
+    state: State, request: SendRequested, decision: Decision, at_ms: int, valid_until_ms: int
+) -> Outgoing:
+    """The order to send an allowed message, once."""
+    assert decision.category is not None  # an allowed message has one
+    id_ = command_id(request.request_id, 1)
+    message = request.message
+    if decision.used_fallback and request.fallback is not None:
+        message = _fallback_message(request.user, request.fallback)
+    value = SendMessage(
+        event_id=id_,
+        at_ms=at_ms,
+        command_id=id_,
+        conversation_key=conversation_key(state.number, state.user),
+        waba_id=state.waba,
+        phone_number_id=state.number,
+        user=request.user,
+        category=decision.category,
+        priority=PRIORITY[decision.category],
+        valid_until_ms=valid_until_ms,
+        message=message,
+    )
+    return Outgoing(SEND_COMMANDS, state.number, id_, "SendMessage", encode(value))
+
+
+def valid_until(state: State, request: SendRequested, decision: Decision, at_ms: int) -> int:
+    """Until when the decision holds: the window for free-form, the request's expiry, and what its category can wait."""
+    until = at_ms + (PASSWORD_WAIT_MS if decision.category == "authentication" else LONGEST_WAIT_MS)
+    if decision.category == "service":
+        until = min(until, state.window_ms)
+    if request.expires_ms is not None:
+        until = min(until, request.expires_ms)
+    return until
+
+
+def received(state: State, event: MessageReceived, reply_to: ReplyTo | None, *, window_ms: int) -> Outgoing:
+    """A customer's message, with the window as it stands after it."""
+    event_id = f"{event.wamid}:received"
+    value = ReceivedMessage(
+        event_id=event_id,
+        channel=event.channel,
+        waba_id=event.waba_id or None,
+        phone_number_id=event.phone_number_id,
+        sent_at=rfc3339(event.at_ms),
+        received_at=rfc3339(event.received_ms),
+        user=user_ref(event.user, event.bsuid),
+        window_expires_at=rfc3339(window_ms) if window_ms else None,
+        reply_to=reply_to,
+        message=event.message,
+    )
+    return Outgoing(
+        MESSAGES_RECEIVED, conversation_key(state.number, state.user), event_id, "received", encode(value)
+    )
+
+
+def malformed(request_id: str, event_id: str, at: str, problems: str, key: str, tags: dict[str, str],
+              correlation_id: str | None) -> Outgoing:  # fmt: skip
+    """The refusal of a request that can't be decided on."""
+    decision = Decision(outcome="reject", final=True, reason="malformed", category=None, facts_version="")
+    value = SendEvent(
+        event_id=event_id,
+        event="decided",
+        seq=1,
+        at=at,
+        request_id=request_id,
+        correlation_id=correlation_id,
+        tags=tags,
+        waba_id=None,
+        phone_number_id=None,
+        user=None,
+        decision=decision,
+        error=policy_error("malformed", problems),
+    )
+    return Outgoing(SEND_EVENTS, key, event_id, "decided", encode(value))
+
+
+def policy_error(reason: str, message: str | None = None) -> SendError:
+    """The error of a refusal by our own rules."""
+    known = REASONS[reason]
+    return SendError(
+        origin="policy", reason=reason, code=_META_CODES.get(reason), message=message or known.meaning, fix=known.fix
+    )
+
+
+def user_ref(user: str, bsuid: str | None) -> UserRef:
+    """Who it is, by number, by business-scoped id, or both."""
+    return UserRef(user_id=None, bsuid=user) if is_bsuid(user) else UserRef(user_id=user, bsuid=bsuid)
+
+
+def _send_event(
+    state: State,
+    event: str,
+    event_id: str,
+    seq: int,
+    at_ms: int,
+    request_id: str | None,
+    correlation_id: str | None,
+    tags: dict[str, str],
+    *,
+    wamid: str | None = None,
+    decision: Decision | None = None,
+    charge: ChargePredicted | None = None,
+    error: SendError | None = None,
+    meta: msgspec.Raw | None = None,
+) -> Outgoing:
+    value = SendEvent(
+        event_id=event_id,
+        event=event,  # type: ignore[arg-type]
+        seq=seq,
+        at=rfc3339(at_ms),
+        request_id=request_id,
+        correlation_id=correlation_id,
+        tags=tags,
+        waba_id=state.waba or None,
+        phone_number_id=state.number,
+        user=user_ref(state.user, state.bsuid),
+        wamid=wamid,
+        decision=decision,
+        charge=charge,
+        error=error,
+        meta=meta,
+    )
+    return Outgoing(SEND_EVENTS, f"{state.number}:{state.user}", event_id, event, encode(value))
+
+
+def _fallback_message(user: str, template: msgspec.Raw) -> msgspec.Raw:
+    """The Cloud API message object of a fallback template (Meta, Cloud API, messages: `recipient` names a business-scoped id)."""
+    to = {"recipient": user} if is_bsuid(user) else {"to": f"+{user}"}
+    body = {"messaging_product": "whatsapp", "recipient_type": "individual", **to, "type": "template", "template": template}
+    return msgspec.Raw(msgspec.json.encode(body))

@@ -1,0 +1,83 @@
+"""What requests were answered: a repeated request gets the same answer, one with another body under the same id a conflict. Pure."""
+
+from msgspec.structs import replace
+
+from services.router import announce
+from services.router.seen import fingerprint
+from services.router.state import MAX_ANSWERS, MAX_FULL_ANSWERS, Answer, State
+from shared.events import Category, Decision, SendRequested
+from shared.stream.fold import Outgoing
+from shared.topics import SEND_EVENTS
+
+_CATEGORIES: dict[str, Category] = {
+    "marketing": "marketing",
+    "utility": "utility",
+    "authentication": "authentication",
+    "service": "service",
+}
+
+
+def find(state: State, request: SendRequested) -> tuple[Answer | None, bool]:
+    """The answer given to this very request, and whether its id was used for another one."""
+    if not state.answers:
+        return None, False
+    wanted, digest = fingerprint(request.request_id), fingerprint(request.digest)
+    used = False
+    for answer in state.answers:
+        if answer.request == wanted:
+            if answer.digest == digest:
+                return answer, False
+            used = True
+    return None, used
+
+
+def first_id(request_id: str) -> str:
+    """The id of the event that finally answers a request."""
+    return f"{request_id}#1:decided"
+
+
+def deferred_id(request_id: str) -> str:
+    """The id of the event that says a request waits."""
+    return f"{request_id}#1:deferred"
+
+
+def conflict_id(request: SendRequested) -> str:
+    """The id of a conflict's own answer: the first one's id belongs to the first request."""
+    return f"{request.request_id}!{fingerprint(request.digest).hex()}:decided"
+
+
+def remember(state: State, request: SendRequested, decision: Decision, told: Outgoing, at_ms: int) -> State:
+    """The state that knows the answer, in place of an earlier, not final one of the same request."""
+    wanted, digest = fingerprint(request.request_id), fingerprint(request.digest)
+    answer = Answer(wanted, digest, at_ms, decision.outcome, decision.reason, decision.category, told.value)
+    for known in state.answers:
+        if known.request == wanted and known.digest == digest:
+            return replace(state, answers=tuple(answer if k is known else k for k in state.answers))
+    rest = state.answers[-(MAX_ANSWERS - 1) :]
+    if len(rest) >= MAX_FULL_ANSWERS:
+        stale = rest[-MAX_FULL_ANSWERS]
+        if stale.decided is not None:
+            rest = tuple(replace(k, decided=None) if k is stale else k for k in rest)
+    return replace(state, answers=(*rest, answer))
+
+
+def repeat(state: State, request: SendRequested, answer: Answer) -> Outgoing:
+    """The answer again: byte for byte for a day, then its outcome and reason under the same id."""
+    first = next(known for known in state.answers if known.request == answer.request)
+    if first.digest != answer.digest:
+        event_id = conflict_id(request)
+    elif answer.outcome == "defer":
+        event_id = deferred_id(request.request_id)
+    else:
+        event_id = first_id(request.request_id)
+    if answer.decided is not None:
+        key = f"{state.number}:{state.user}"
+        return Outgoing(SEND_EVENTS, key, event_id, "decided", answer.decided)
+    decision = Decision(
+        outcome=answer.outcome,  # type: ignore[arg-type]
+        final=answer.outcome != "defer",
+        reason=answer.reason,
+        category=None if answer.category is None else _CATEGORIES[answer.category],
+        facts_version="",
+    )
+    return announce.decided(state, request, decision, answer.at_ms, event_id=event_id, seq=1)

@@ -1,0 +1,231 @@
+"""The router's fold: one conversation event in, the conversation's new state and everything that follows from the event out. Pure.
+
+The reading path: `requests.py` (send requests, over `decide.py`), `lives.py` (outcomes and statuses, over `charges.py`), and here
+what customers write, what they prefer, and time.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+import msgspec
+from msgspec.structs import replace
+
+from services.router import announce
+from services.router.lives import on_accepted, on_failed, on_status, on_uncertain, overdue
+from services.router.meta_errors import MetaErrors
+from services.router.requests import on_due, on_request
+from services.router.seen import add, fingerprint, has
+from services.router.state import (
+    VERSION,
+    WINDOW_MS,
+    State,
+    decode_state,
+    encode_state,
+    forget_at,
+    next_wake,
+    tidied,
+)
+from services.router.tariff import Tariff
+from shared.accounts import AccountFacts
+from shared.events import (
+    ConversationEvent,
+    MessageReceived,
+    PreferenceChanged,
+    ReceiverVerified,
+    ReplyTo,
+    RequestMalformed,
+    SendAccepted,
+    SendFailed,
+    SendRequested,
+    SendUncertain,
+    StatusReceived,
+    TimerFired,
+    decode_conversation_event,
+)
+from shared.pricing import PriceBook
+from shared.stream.fold import Claim, Grants, Outgoing, Release, Step
+from shared.times import rfc3339
+
+WAKE = "wake"
+"""The one timer of a conversation: its earliest deadline, or its housekeeping."""
+OPENS_NO_WINDOW = frozenset({"system", "history"})
+"""What the user did not write to the business now (Meta, webhooks: system messages, coexistence history)."""
+Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim, ...]]
+
+
+class RouterFold:
+    """Folds `conversation.events`; implements `shared.stream.fold.Fold`."""
+
+    def __init__(self, book: PriceBook, errors: MetaErrors) -> None:
+        self._tariff = Tariff(book)
+        self._errors = errors
+
+    def decode(self, value: bytes) -> ConversationEvent:
+        """The event of a record."""
+        return cast(ConversationEvent, decode_conversation_event(value))
+
+    def key(self, record_key: str, event: ConversationEvent) -> str:
+        """The conversation, by which the topic is keyed."""
+        return event.key if isinstance(event, TimerFired) else record_key
+
+    def encode_state(self, state: State) -> bytes:
+        """See `state.py`."""
+        return encode_state(state)
+
+    def decode_state(self, value: bytes) -> State:
+        """See `state.py`."""
+        return decode_state(value)
+
+    def fold(
+        self, state: State | None, event: ConversationEvent, facts: AccountFacts, grants: Grants
+    ) -> Step[State]:
+        """The step that one event makes of one conversation."""
+        if isinstance(event, TimerFired):
+            return self._woken(state, event, facts, grants)
+        if isinstance(event, RequestMalformed):
+            return Step(state, (_malformed(event),))
+        if isinstance(event, SendAccepted | SendFailed | SendUncertain):
+            if state is None:
+                return Step(None)
+            known = state
+        else:
+            known = state or State(VERSION, event.phone_number_id, event.user)
+        new, out, releases, claims = self._brought(known, event, facts, grants)
+        if claims:
+            return Step(state, claims=claims)
+        if new is known and not out:
+            return Step(state)
+        return _step(new, out, releases, known.wake_ms)
+
+    def malformed(self, record_key: str, value: bytes, reason: str) -> tuple[Outgoing, ...]:
+        """The refusal of a send request that can't be folded; nothing for other records."""
+        try:
+            record = msgspec.json.decode(value, type=_Poisoned)
+        except msgspec.MsgspecError:
+            return ()
+        if record.event != "SendRequested" or not record.request_id:
+            return ()
+        event_id = f"{record.request_id}!{fingerprint(value.hex()).hex()}:decided"
+        at = rfc3339(record.at_ms)
+        return (
+            announce.malformed(record.request_id, event_id, at, reason, record_key, record.tags, record.correlation_id),
+        )
+
+    def _brought(
+        self, state: State, event: ConversationEvent, facts: AccountFacts, grants: Grants
+    ) -> Brought:
+        if isinstance(event, SendRequested):
+            handled = on_request(state, event, facts, self._tariff, grants)
+            return handled.state, handled.out, handled.releases, handled.claims
+        if isinstance(event, MessageReceived):
+            state, out = _received(state, event)
+            return state, out, (), ()
+        if isinstance(event, ReceiverVerified):
+            return (state if state.verified else replace(state, verified=True)), (), (), ()
+        if isinstance(event, PreferenceChanged):
+            return _preferring(state, event), (), (), ()
+        if isinstance(event, StatusReceived):
+            if event.waba_id and event.waba_id != state.waba and state.lives:
+                state = replace(state, waba=event.waba_id)
+            lived = on_status(state, event, facts, self._tariff, self._errors, grants)
+        elif isinstance(event, SendAccepted):
+            lived = on_accepted(state, event)
+        elif isinstance(event, SendFailed):
+            lived = on_failed(state, event, facts, self._tariff)
+        else:
+            assert isinstance(event, SendUncertain)
+            lived = on_uncertain(state, event)
+        return lived.state, lived.out, lived.releases, lived.claims
+
+    def _woken(
+        self, state: State | None, event: TimerFired, facts: AccountFacts, grants: Grants
+    ) -> Step[State]:
+        """Time has passed: give up on messages of which nobody heard, decide deferred requests one by one, forget what is over."""
+        if state is None or event.name != WAKE or event.due_ms != state.wake_ms:
+            return Step(state)
+        now_ms = max(event.at_ms, event.due_ms)
+        lived = overdue(state, now_ms, facts, self._tariff)
+        new, out, releases = lived.state, lived.out, lived.releases
+        handled = on_due(new, now_ms, facts, self._tariff, grants)
+        if handled is not None:
+            if handled.claims:
+                return Step(state, claims=handled.claims)
+            new, out, releases = handled.state, out + handled.out, releases + handled.releases
+        new = tidied(new, now_ms)
+        kept = new.verified or new.opted_out or new.deferred or any(life.until_ms for life in new.lives)
+        if not kept and forget_at(new) <= now_ms:
+            return Step(None, out, releases=releases)
+        return _step(new, out, releases, wake_ms=0)
+
+
+class _Poisoned(msgspec.Struct):
+    event: str = ""
+    request_id: str = ""
+    at_ms: int = 0
+    correlation_id: str | None = None
+    tags: dict[str, str] = {}
+
+
+def _step(
+    state: State, out: tuple[Outgoing, ...], releases: tuple[Release, ...], wake_ms: int
+) -> Step[State]:
+    """The step to `state`, with its timer moved if it is not at `wake_ms` any more."""
+    due = next_wake(state)
+    timers: Mapping[str, int | None] = {}
+    if due != wake_ms:
+        timers = {WAKE: due or None}
+    if due != state.wake_ms:
+        state = replace(state, wake_ms=due)
+    return Step(state, out, timers=timers, releases=releases)
+
+
+def _received(state: State, event: MessageReceived) -> tuple[State, tuple[Outgoing, ...]]:
+    """A customer wrote: the window is open for 24 h from the message's own time, never shorter than it was."""
+    mark = fingerprint(event.wamid)
+    if has(state.inbound, mark):
+        return state, ()
+    window_ms, clicked_ms = state.window_ms, state.clicked_ms
+    if event.type not in OPENS_NO_WINDOW:
+        window_ms = max(window_ms, event.at_ms + WINDOW_MS)
+        if event.referral is not None:
+            clicked_ms = max(clicked_ms, event.at_ms)
+    new = replace(
+        state,
+        waba=event.waba_id or state.waba,
+        bsuid=event.bsuid or state.bsuid,
+        window_ms=window_ms,
+        clicked_ms=clicked_ms,
+        inbound=add(state.inbound, mark, event.received_ms),
+    )
+    return new, (announce.received(new, event, _reply_to(state, event.reply_to), window_ms=window_ms),)
+
+
+def _reply_to(state: State, wamid: str | None) -> ReplyTo | None:
+    if wamid is None:
+        return None
+    for life in state.lives:
+        if life.wamid == wamid:
+            return ReplyTo(wamid=wamid, request_id=life.request_id, correlation_id=life.correlation)
+    mark = fingerprint(wamid)
+    for ended in state.ended:
+        if ended.wamid == mark:
+            return ReplyTo(wamid=wamid, request_id=ended.request or None, correlation_id=ended.correlation)
+    return ReplyTo(wamid=wamid)
+
+
+def _preferring(state: State, event: PreferenceChanged) -> State:
+    if event.at_ms < state.preference_ms:
+        return state
+    return replace(state, opted_out=event.opted_out, preference_ms=event.at_ms)
+
+
+def _malformed(event: RequestMalformed) -> Outgoing:
+    return announce.malformed(
+        event.request_id,
+        f"{event.event_id}:decided",
+        rfc3339(event.at_ms),
+        "; ".join(event.problems),
+        event.request_id,
+        event.tags,
+        event.correlation_id,
+    )

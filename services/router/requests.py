@@ -1,0 +1,189 @@
+"""Send requests: each is decided once, remembered, and commanded if it may go out; a repeated one is answered again. Pure."""
+
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from services.router import announce, answers
+from services.router.conversations import answers_click
+from services.router.decide import decide
+from services.router.lives import UNCERTAIN_MS
+from services.router.quotas import free_claim, tier_claim
+from services.router.state import COMMANDED, MAX_LIVES, Deferred, Life, State
+from services.router.tariff import Tariff
+from shared.accounts import AccountFacts
+from shared.events import Decision, SendEvent, SendRequested, decode_send_event, encode
+from shared.ids import command_id
+from shared.stream.fold import Claim, Grants, Outgoing, Release
+from shared.topics import SEND_EVENTS
+
+
+_read_request = msgspec.json.Decoder(SendRequested).decode
+
+
+class Handled(NamedTuple):
+    """What a request brought; with `claims`, ask them first and nothing else counts."""
+
+    state: State
+    out: tuple[Outgoing, ...] = ()
+    releases: tuple[Release, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+
+def on_request(
+    state: State, request: SendRequested, facts: AccountFacts, tariff: Tariff, grants: Grants
+) -> Handled:
+    """A business asked to send."""
+    answer, used = answers.find(state, request)
+    if answer is not None:
+        return Handled(state, (answers.repeat(state, request, answer),))
+    if used:
+        return _conflict(state, request, facts, grants)
+    return settle(state, request, request.at_ms, facts, tariff, grants, seq=1)
+
+
+def on_due(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, grants: Grants) -> Handled | None:
+    """Decide afresh on the first deferred request that is due; None when none is."""
+    for deferred in state.deferred:
+        if deferred.due_ms <= now_ms:
+            request = _read_request(deferred.request)
+            rest = replace(state, deferred=tuple(d for d in state.deferred if d is not deferred))
+            done = settle(rest, request, now_ms, facts, tariff, grants, seq=2)
+            return done._replace(state=state) if done.claims else done
+    return None
+
+
+def settle(
+    state: State,
+    request: SendRequested,
+    now_ms: int,
+    facts: AccountFacts,
+    tariff: Tariff,
+    grants: Grants,
+    *,
+    seq: int,
+) -> Handled:
+    """Decide, or in a silent replay take the decision that was published; then do what it says."""
+    recalled = _recalled(grants, request.request_id)
+    if recalled is not None and recalled[0].decision is not None:
+        event, value = recalled
+        decision = recalled[0].decision
+        state = replace(state, waba=event.waba_id or state.waba)
+        claims = _claimed(state, request, decision, now_ms, facts, tariff, grants)
+        if claims:
+            return Handled(state, claims=claims)
+        told = Outgoing(SEND_EVENTS, f"{state.number}:{state.user}", event.event_id, "decided", value)
+        return Handled(_follow(state, request, decision, told, now_ms, tariff, seq), (told,))
+    verdict = decide(state, request, facts, now_ms, tariff, grants)
+    if verdict.decision is None:
+        return Handled(state, claims=verdict.claims)
+    decision = verdict.decision
+    state = replace(state, waba=facts.waba_of(state.number) or state.waba)
+    name = answers.first_id if decision.final else answers.deferred_id
+    told = announce.decided(state, request, decision, now_ms, event_id=name(request.request_id), seq=seq)
+    out = (told,)
+    if decision.outcome == "allow" and not request.dry_run:
+        until = announce.valid_until(state, request, decision, now_ms)
+        out = (told, announce.command(state, request, decision, now_ms, until))
+    return Handled(_follow(state, request, decision, told, now_ms, tariff, seq), out, verdict.releases)
+
+
+def _follow(
+    state: State,
+    request: SendRequested,
+    decision: Decision,
+    told: Outgoing,
+    now_ms: int,
+    tariff: Tariff,
+    seq: int,
+) -> State:
+    """The state after a decision, from nothing but the decision, the request and the state: so a replay comes to the same."""
+    state = answers.remember(state, request, decision, told, now_ms)
+    if decision.outcome == "defer":
+        due = Deferred(request.not_before_ms or now_ms, encode(request))
+        return replace(state, deferred=(*state.deferred, due))
+    if decision.outcome != "allow" or request.dry_run:
+        return state
+    price, use, category = decision.price, decision.conversation, decision.category
+    assert price is not None  # an allowed message has all three
+    assert use is not None
+    assert category is not None
+    life = Life(
+        command=command_id(request.request_id, 1),
+        stage=COMMANDED,
+        seq=seq,
+        decided_ms=now_ms,
+        at_ms=now_ms,
+        until_ms=announce.valid_until(state, request, decision, now_ms) + UNCERTAIN_MS,
+        category=category,
+        conversation=use.id or "",
+        conversation_category=use.category or category,
+        regime=price.regime,
+        card=price.rate_card,
+        market=price.market,
+        currency=price.currency,
+        in_window=now_ms < state.window_ms,
+        free_claim=price.type == "free_tier",
+        tier_claim=decision.tier is not None,
+        answers_click=answers_click(state, tariff.named(price.regime), now_ms),
+        audio=request.type == "audio" and not decision.used_fallback,
+        correlation=request.correlation_id,
+        tags=request.tags,
+    )
+    return replace(state, lives=(*state.lives, life)[-MAX_LIVES:])
+
+
+def _conflict(state: State, request: SendRequested, facts: AccountFacts, grants: Grants) -> Handled:
+    """Refuse a request whose id was used for another one, under an event id of its own."""
+    recalled = _recalled(grants, request.request_id)
+    if recalled is not None and recalled[0].decision is not None:
+        event, value = recalled
+        told = Outgoing(SEND_EVENTS, f"{state.number}:{state.user}", event.event_id, "decided", value)
+        return Handled(answers.remember(state, request, event.decision, told, request.at_ms), (told,))
+    expired = request.expires_ms is not None and request.expires_ms <= request.at_ms
+    decision = Decision(
+        outcome="reject",
+        final=True,
+        reason="request_expired" if expired else "idempotency_conflict",
+        category=None,
+        facts_version=str(facts.revision),
+    )
+    told = announce.decided(
+        state, request, decision, request.at_ms, event_id=answers.conflict_id(request), seq=1
+    )
+    return Handled(answers.remember(state, request, decision, told, request.at_ms), (told,))
+
+
+def _claimed(
+    state: State,
+    request: SendRequested,
+    decision: Decision,
+    now_ms: int,
+    facts: AccountFacts,
+    tariff: Tariff,
+    grants: Grants,
+) -> tuple[Claim, ...]:
+    """The places that a recalled decision held and that are not asked for again yet."""
+    account = facts.account(state.waba)
+    if decision.outcome != "allow" or request.dry_run or account is None or decision.price is None:
+        return ()
+    command, regime = command_id(request.request_id, 1), tariff.named(decision.price.regime)
+    found: list[Claim | None] = []
+    if decision.tier is not None:
+        found.append(tier_claim(state, command, account, state.waba, regime, now_ms))
+    if decision.price.type == "free_tier" and decision.conversation is not None:
+        conversation = decision.conversation.id or ""
+        found.append(free_claim(state, command, conversation, account, state.waba, regime, tariff, now_ms))
+    return tuple(claim for claim in found if claim is not None and claim.id not in grants)
+
+
+def _recalled(grants: Grants, request_id: str) -> tuple[SendEvent, bytes] | None:
+    """The answer that was published to this request, with its bytes, in a silent replay."""
+    if grants.recalled is None:
+        return None
+    for value in grants.recalled.events:
+        event = decode_send_event(value)
+        if event.event == "decided" and event.request_id == request_id:
+            return event, value
+    return None

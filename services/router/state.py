@@ -1,0 +1,219 @@
+"""The state of one conversation: what must be remembered between its events, and its compact encoding. Pure.
+
+All times are epoch milliseconds. The state depends on the events and on what was decided, never on the account facts of the
+moment: a silent replay with other facts gives the same bytes. Encoded as MessagePack arrays: a later version appends fields
+with defaults, so each version reads the one before, and the one before ignores what it does not know.
+"""
+
+import msgspec
+
+from shared.times import DAY_MS, HOUR_MS
+
+VERSION = 1
+WINDOW_MS = DAY_MS
+"""The customer service window, from the user's message (Meta, customer service windows)."""
+CONVERSATION_MS = DAY_MS
+"""A conversation, from the delivery that opens it (Meta, conversation-based pricing)."""
+REMEMBER_MS = 8 * DAY_MS
+"""Duplicates come for up to 7 days (Meta, webhooks: retries); one day more for our own delays."""
+FULL_ANSWER_MS = DAY_MS
+"""How long a repeated request is answered byte for byte; later with outcome and reason only."""
+UNDELIVERED_MS = 31 * DAY_MS
+"""Meta tries to deliver a message for 30 days by default (Meta, Cloud API, time to live)."""
+SHARED_MS = DAY_MS
+"""A message not delivered for so long no longer lends its pending conversation to new messages."""
+
+MAX_LIVES = 500
+MAX_ENDED = 2000
+MAX_ANSWERS = 1000
+MAX_FULL_ANSWERS = 64
+MAX_INBOUND = 4000
+MAX_DEFERRED = 100
+"""Bounds of one conversation's state, far above what a person reads; beyond them the oldest entry gives way."""
+
+COMMANDED, ACCEPTED, SENT, DELIVERED, READ, PLAYED, FAILED = range(7)
+"""Stages of a message's life, in order; FAILED is final unless DELIVERED was seen."""
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A part of the state."""
+
+
+class Conversation(Part, frozen=True, array_like=True, gc=False):
+    """An opened conversation [opened_ms, expires_ms). `meta` once its id is Meta's own."""
+
+    id: str
+    category: str
+    opened_ms: int
+    expires_ms: int
+    meta: bool = False
+
+
+class Life(Part, frozen=True, array_like=True, gc=False):
+    """A message that was commanded and is not finished.
+
+    `at_ms` is the time of its last step; `conversation` is the one it was decided to use, pending or open; `regime`, `card`, `market`, `currency` are the quote's. `until_ms`: without a
+    word from Meta by then its outcome is unknown (0: no such deadline). `guessed`: it counts as failed only because nobody heard of it.
+    """
+
+    command: str
+    stage: int
+    seq: int
+    decided_ms: int
+    at_ms: int
+    until_ms: int
+    category: str
+    conversation: str
+    conversation_category: str
+    regime: str
+    card: str
+    market: str
+    currency: str
+    in_window: bool
+    free_claim: bool
+    tier_claim: bool
+    answers_click: bool
+    audio: bool
+    correlation: str | None
+    tags: dict[str, str]
+    wamid: str | None = None
+    meta_conversation: str | None = None
+    meta_expires_ms: int = 0
+    pricing: str | None = None
+    uncertain: bool = False
+    guessed: bool = False
+
+    @property
+    def request_id(self) -> str:
+        """The request behind the command."""
+        return self.command.rpartition("#")[0]
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether it may still be delivered."""
+        return self.stage < DELIVERED
+
+
+class Ended(Part, frozen=True, array_like=True, gc=False):
+    """The tombstone of a finished message: enough to know its late statuses and the replies to it."""
+
+    wamid: bytes
+    stage: int
+    at_ms: int
+    seq: int
+    request: str
+    correlation: str | None
+    pricing: str | None = None
+
+
+class Answer(Part, frozen=True, array_like=True, gc=False):
+    """What a request was answered; `decided` is the event's bytes for a day, then None."""
+
+    request: bytes
+    digest: bytes
+    at_ms: int
+    outcome: str
+    reason: str
+    category: str | None
+    decided: bytes | None
+
+
+class Deferred(Part, frozen=True, array_like=True, gc=False):
+    """A request that waits for its time; `request` is the `SendRequested` as JSON."""
+
+    due_ms: int
+    request: bytes
+
+
+class State(Part, frozen=True, array_like=True, gc=False):
+    """All of one conversation. `clicked_ms`: when the user came by an ad or page button that no delivery has answered (0: never)."""
+
+    v: int
+    number: str
+    user: str
+    waba: str = ""
+    bsuid: str | None = None
+    window_ms: int = 0
+    clicked_ms: int = 0
+    entry: Conversation | None = None
+    conversations: tuple[Conversation, ...] = ()
+    lives: tuple[Life, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    inbound: bytes = b""
+    deferred: tuple[Deferred, ...] = ()
+    verified: bool = False
+    opted_out: bool = False
+    preference_ms: int = 0
+    wake_ms: int = 0
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(State)
+
+
+def encode_state(state: State) -> bytes:
+    """The state as MessagePack; equal states give equal bytes."""
+    return _encoder.encode(state)
+
+
+def decode_state(value: bytes) -> State:
+    """Read what `encode_state` wrote, this version's or the one's before; raises msgspec.DecodeError."""
+    return _decoder.decode(value)
+
+
+def next_wake(state: State) -> int:
+    """When the conversation must be looked at next without an event: a deadline, else housekeeping on the full hour; 0 for never."""
+    exact = [life.until_ms for life in state.lives if life.until_ms]
+    exact += [deferred.due_ms for deferred in state.deferred]
+    tidy = _tidy_at(state)
+    if tidy:
+        exact.append((tidy // HOUR_MS + 1) * HOUR_MS)
+    return min(exact, default=0)
+
+
+def _tidy_at(state: State) -> int:
+    """When full answers shrink, or else when everything is over; 0 while something must be kept for ever."""
+    for answer in state.answers:
+        if answer.decided is not None:
+            return answer.at_ms + FULL_ANSWER_MS
+    return 0 if state.verified or state.opted_out else forget_at(state)
+
+
+def forget_at(state: State) -> int:
+    """When nothing of the state matters any more."""
+    until = max(state.window_ms, state.clicked_ms + WINDOW_MS)
+    if state.entry is not None:
+        until = max(until, state.entry.expires_ms)
+    for conversation in state.conversations:
+        until = max(until, conversation.expires_ms)
+    for life in state.lives:
+        until = max(until, _kept_until(life))
+    if state.answers:
+        until = max(until, state.answers[-1].at_ms + REMEMBER_MS)
+    if state.ended:
+        until = max(until, state.ended[-1].at_ms + REMEMBER_MS)
+    if state.inbound:
+        until = max(until, int.from_bytes(state.inbound[-4:], "big") * 1000 + REMEMBER_MS)
+    return until
+
+
+def _kept_until(life: Life) -> int:
+    return life.at_ms + (UNDELIVERED_MS if life.in_flight else REMEMBER_MS)
+
+
+def tidied(state: State, now_ms: int) -> State:
+    """The state without what is over: old duplicates, finished lives, full answers older than a day."""
+    answers = tuple(
+        msgspec.structs.replace(answer, decided=None)
+        if answer.decided is not None and answer.at_ms + FULL_ANSWER_MS <= now_ms
+        else answer
+        for answer in state.answers
+        if answer.at_ms + REMEMBER_MS > now_ms
+    )
+    return msgspec.structs.replace(
+        state,
+        answers=answers,
+        lives=tuple(life for life in state.lives if _kept_until(life) > now_ms),
+        ended=tuple(ended for ended in state.ended if ended.at_ms + REMEMBER_MS > now_ms),
+    )

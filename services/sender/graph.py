@@ -1,0 +1,77 @@
+"""The Graph API: one POST per message out, what it came to back. The only place that knows Meta's URLs."""
+
+from time import monotonic
+from types import SimpleNamespace
+
+import aiohttp
+from aiohttp import ClientSession, ClientTimeout, TCPConnector, TraceConfig
+
+from services.sender.answers import Answer, NoAnswer, NotSent, read
+from shared.metrics import GRAPH_SECONDS
+
+KEEPALIVE_S = 10.0
+"""Idle connections are closed by us before Meta closes them: a request written into a closing connection is an uncertain send."""
+LARGEST_ANSWER = 64 * 1024
+
+
+class Graph:
+    """A part that calls `POST {url}/{version}/{phone_number_id}/messages`.
+
+    Nothing is ever repeated here: Meta has no idempotency key. A failure before the request's head was written is certain, any later one is not.
+    """
+
+    def __init__(self, url: str, version: str, *, timeout_s: float, connect_timeout_s: float, connections: int) -> None:
+        self._root = f"{url.rstrip('/')}/{version}"
+        self._timeout = ClientTimeout(total=timeout_s, connect=connect_timeout_s)
+        self._connections = connections
+        self._session: ClientSession | None = None
+
+    async def start(self) -> None:
+        trace = TraceConfig()
+        trace.on_request_headers_sent.append(_left)
+        self._session = ClientSession(
+            connector=TCPConnector(limit=self._connections, keepalive_timeout=KEEPALIVE_S),
+            timeout=self._timeout,
+            trace_configs=[trace],
+            raise_for_status=False,
+        )
+
+    async def stop(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, phone_number_id: str, token: str, body: bytes) -> Answer:
+        """Post one message; every failure is an answer too."""
+        assert self._session is not None
+        trip = _Trip()
+        started = monotonic()
+        try:
+            async with self._session.post(
+                f"{self._root}/{phone_number_id}/messages",
+                data=body,
+                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+                allow_redirects=False,
+                trace_request_ctx=trip,
+            ) as response:
+                answer = await response.content.read(LARGEST_ANSWER)
+                while not response.content.at_eof() and len(answer) < LARGEST_ANSWER:
+                    answer += await response.content.read(LARGEST_ANSWER - len(answer))
+                return read(response.status, answer, response.headers)
+        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
+            cause = type(failure).__name__
+            return NoAnswer(cause) if trip.left else NotSent(cause)
+        finally:
+            GRAPH_SECONDS.observe(monotonic() - started)
+
+
+class _Trip:
+    """Whether a request has begun to leave."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = False
+
+
+async def _left(session: ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestHeadersSentParams) -> None:
+    context.trace_request_ctx.left = True

@@ -1,0 +1,68 @@
+"""Intake: send commands in, journal entries and queue places out. Pure.
+
+A command id is taken in once; a repetition changes nothing. Commands replayed because the journal was lost may have been sent already: they are
+journalled as uncertain and only reported.
+"""
+
+from typing import Final
+
+from services.sender.entry import Entry, decode_entry, encode_entry, maybe_sent, queued
+from shared.accounts import AccountFacts
+from shared.events import SendMessage, decode_command
+from shared.stream.fold import Grants, Outgoing, Rank, Step
+
+QUEUES: Final = "queues"
+"""Rank set: every `{phone_number_id}:{priority}` that may have commands waiting."""
+EXPIRY: Final = "expiry"
+"""Rank set: command ids by when they are looked at next: a waiting one to expire, a tombstone to be dropped."""
+UNREPORTED: Final = "unreported"
+"""Rank set: command ids that are claimed, or whose outcome is not on Kafka yet."""
+
+
+def queue(phone_number_id: str, priority: int) -> str:
+    """Name of the rank set of waiting commands, by the time they were decided."""
+    return f"queue:{phone_number_id}:{priority}"
+
+
+def unsent(category: str) -> str:
+    """Name of the rank set of commands without an outcome, by the time they were decided."""
+    return f"unsent:{category}"
+
+
+class Intake:
+    """The fold of `send.commands`; its state key is the command id."""
+
+    def decode(self, value: bytes) -> SendMessage:
+        return decode_command(value)
+
+    def key(self, record_key: str, event: SendMessage) -> str:
+        return event.command_id
+
+    def fold(self, state: Entry | None, event: SendMessage, facts: AccountFacts, grants: Grants) -> Step[Entry]:
+        """Queue a new command; see a known one and do nothing."""
+        if state is not None:
+            return Step(state)
+        if grants.recalled is not None:
+            return Step(
+                maybe_sent(event),
+                ranks=(Rank(UNREPORTED, event.command_id, event.at_ms), Rank(EXPIRY, event.command_id, event.valid_until_ms)),
+            )
+        return Step(
+            queued(event),
+            ranks=(
+                Rank(queue(event.phone_number_id, event.priority), event.command_id, event.at_ms),
+                Rank(QUEUES, f"{event.phone_number_id}:{event.priority}", event.at_ms),
+                Rank(unsent(event.category), event.command_id, event.at_ms),
+                Rank(EXPIRY, event.command_id, event.valid_until_ms),
+            ),
+        )
+
+    def malformed(self, record_key: str, value: bytes, reason: str) -> tuple[Outgoing, ...]:
+        """Nothing: the router wrote it, so the dead letter is a fault of ours to look into."""
+        return ()
+
+    def encode_state(self, state: Entry) -> bytes:
+        return encode_entry(state)
+
+    def decode_state(self, value: bytes) -> Entry:
+        return decode_entry(value)

@@ -1,0 +1,62 @@
+"""Reports outcomes as conversation events, and what Meta said about an account as account events; returns when Kafka has them."""
+
+import structlog
+import tenacity
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from shared import kafka
+from shared.events import AccountChanged, encode
+from shared.settings import ServiceSettings
+from shared.stream.publisher import partition_of
+from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, Topic
+
+log = structlog.get_logger(__name__)
+
+
+class Outcomes:
+    """A part with a producer of its own. Publications may be repeated: identical to the byte, with an id from identity."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        self._producer = kafka.producer(self._settings)
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def report(self, conversation_key: str, event_id: str, event: bytes, type: str) -> None:
+        """Append an outcome to its conversation; tries until Kafka takes it."""
+        key = conversation_key.encode()
+        partition = partition_of(key, self._settings.partitions)
+        await self._publish(CONVERSATION_EVENTS, partition, key, event_id, type, event)
+
+    async def report_account(self, event: AccountChanged) -> None:
+        """Append what a refusal says about an account; tries until Kafka takes it."""
+        await self._publish(ACCOUNT_EVENTS, 0, event.waba_id.encode(), event.event_id, "AccountChanged", encode(event))
+
+    async def _publish(self, topic: Topic, partition: int, key: bytes, event_id: str, type: str, value: bytes) -> None:
+        assert self._producer is not None
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(KafkaError),
+            wait=tenacity.wait_exponential_jitter(0.1, 5.0),
+            before_sleep=lambda state: log.warning("outcome_not_reported_yet", tries=state.attempt_number),
+        ):
+            with attempt:
+                await self._producer.send_and_wait(
+                    kafka.name_of(topic, self._settings),
+                    value,
+                    key=key,
+                    partition=partition,
+                    headers=[
+                        ("ce_specversion", b"1.0"),
+                        ("ce_id", event_id.encode()),
+                        ("ce_type", type.encode()),
+                        ("ce_source", b"/sender"),
+                        ("content-type", b"application/json"),
+                    ],
+                )

@@ -1,0 +1,49 @@
+"""The body of the call to `/messages`: the command's message with what the sender adds. Pure."""
+
+from typing import Any
+
+import msgspec
+
+from shared.events import SendMessage
+from shared.ids import opaque
+
+
+class _Template(msgspec.Struct):
+    class Language(msgspec.Struct):
+        code: str = ""
+
+    name: str = ""
+    language: Language = msgspec.field(default_factory=Language)
+
+
+class _Message(msgspec.Struct):
+    template: _Template | None = None
+
+
+_decode_template = msgspec.json.Decoder(_Message).decode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def body(command: SendMessage) -> bytes:
+    """Meta's message object, with `biz_opaque_callback_data`; the recipient as `+` and digits, or Meta puts the sender's country before it.
+
+    Raises:
+        msgspec.MsgspecError: the message is no JSON object.
+    """
+    message = _decode(command.message)
+    message.setdefault("messaging_product", "whatsapp")
+    if command.user.isdigit() and message.get("recipient_type", "individual") == "individual" and "recipient" not in message:
+        message["to"] = f"+{command.user}"
+    message["biz_opaque_callback_data"] = opaque(command.command_id, command.conversation_key)
+    return msgspec.json.encode(message)
+
+
+def template_of(command: SendMessage) -> str | None:
+    """`{waba_id}/{name}/{language}` of a template message, else None."""
+    if b'"template"' not in bytes(command.message):
+        return None
+    try:
+        template = _decode_template(command.message).template
+    except msgspec.MsgspecError:
+        return None
+    return None if template is None else f"{command.waba_id}/{template.name}/{template.language.code}"

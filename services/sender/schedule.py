@@ -1,0 +1,132 @@
+"""Who goes next on one number: by priority, then by age, one command per user at a time. Pure, in memory.
+
+Of each user at most one command is in hand here, ready or in flight; the others wait in the user's line, in the journal. So a user who may not be
+written to now holds up nobody, and a queue of any length costs a window's worth of memory.
+"""
+
+import heapq
+from dataclasses import dataclass, field
+
+from services.sender.journal import Stored
+from shared.events import SendMessage
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """A command in hand. `lined`: it stands in its user's line rather than in the number's queue."""
+
+    found: Stored
+    command: SendMessage
+    lined: bool = False
+
+    @property
+    def rank(self) -> tuple[int, int, str]:
+        """Smaller goes first."""
+        return self.command.priority, self.command.at_ms, self.command.command_id
+
+    @property
+    def user(self) -> str:
+        return self.command.user
+
+
+@dataclass(slots=True)
+class Schedule:
+    """The window of one number. `lines`: users with commands in their line, and how many."""
+
+    lines: dict[str, int] = field(default_factory=dict)
+    _ready: dict[str, Candidate] = field(default_factory=dict)
+    _heap: list[tuple[tuple[int, int, str], Candidate]] = field(default_factory=list)
+    _flying: dict[str, Candidate] = field(default_factory=dict)
+    _held: dict[str, int] = field(default_factory=dict)
+    _queued: dict[int, set[str]] = field(default_factory=dict)
+
+    def offer(self, candidate: Candidate) -> Candidate | None:
+        """Take in a command from the queue; return the one that must step into its user's line instead, if any does."""
+        user = candidate.user
+        ready = self._ready.get(user)
+        if ready is not None and candidate.rank < ready.rank:
+            self._forget(ready)
+            self._add(candidate)
+            return None if ready.lined else ready
+        if ready is not None or user in self._flying or user in self._held or self.lines.get(user):
+            return candidate
+        self._add(candidate)
+        return None
+
+    def lined_up(self, user: str) -> None:
+        """A command has stepped into the user's line."""
+        self.lines[user] = self.lines.get(user, 0) + 1
+
+    def left_line(self, user: str) -> None:
+        """A command of the user's line was claimed or ended."""
+        left = self.lines.get(user, 0) - 1
+        if left > 0:
+            self.lines[user] = left
+        else:
+            self.lines.pop(user, None)
+
+    def offer_head(self, candidate: Candidate) -> None:
+        """Take in the head of a user's line, whose turn it is."""
+        user = candidate.user
+        if user not in self._ready and user not in self._flying and user not in self._held:
+            candidate.lined = True
+            self._add(candidate)
+
+    def best(self) -> Candidate | None:
+        """The command that goes next; it stays until `fly`."""
+        while self._heap:
+            candidate = self._heap[0][1]
+            if self._ready.get(candidate.user) is candidate:
+                return candidate
+            heapq.heappop(self._heap)
+        return None
+
+    def fly(self, candidate: Candidate) -> None:
+        """The command is on its way; its user waits."""
+        self._forget(candidate)
+        self._flying[candidate.user] = candidate
+
+    def land(self, candidate: Candidate, held_until_ms: int | None = None) -> None:
+        """The command is done with, or gone back; its user may be held for a while."""
+        self._flying.pop(candidate.user, None)
+        if held_until_ms is not None:
+            self._held[candidate.user] = held_until_ms
+
+    def due(self, now_ms: int) -> list[str]:
+        """Users whose line may be looked at now: not held any more, nothing in hand."""
+        for user in [user for user, until in self._held.items() if until <= now_ms]:
+            del self._held[user]
+        return [u for u in self.lines if u not in self._held and u not in self._ready and u not in self._flying]
+
+    def next_due_ms(self) -> int | None:
+        """When the next held user comes free."""
+        return min(self._held.values(), default=None)
+
+    def drop(self, candidate: Candidate) -> None:
+        """Forget a ready command; the journal knows better."""
+        if self._ready.get(candidate.user) is candidate:
+            self._forget(candidate)
+
+    def window(self, priority: int) -> set[str]:
+        """Ids of the ready commands that still stand in the number's queue of that priority."""
+        return self._queued.get(priority, set())
+
+    @property
+    def flying(self) -> int:
+        return len(self._flying)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing in hand and nobody waiting."""
+        return not (self.lines or self._ready or self._flying or self._held)
+
+    def _add(self, candidate: Candidate) -> None:
+        self._ready[candidate.user] = candidate
+        heapq.heappush(self._heap, (candidate.rank, candidate))
+        if not candidate.lined:
+            self._queued.setdefault(candidate.command.priority, set()).add(candidate.found.id)
+
+    def _forget(self, candidate: Candidate) -> None:
+        del self._ready[candidate.user]
+        if not candidate.lined:
+            self._queued[candidate.command.priority].discard(candidate.found.id)

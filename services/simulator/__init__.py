@@ -1,0 +1,1 @@
+"""A fake Meta: the Cloud API, signed webhooks, fake users, scripted failures, a ledger of the truth."""

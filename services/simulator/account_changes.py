@@ -1,0 +1,64 @@
+"""What an account webhook changes in the fake Meta itself, so that its answers agree with what it told. Pure.
+
+Fields without an effect on sending change nothing.
+"""
+
+from typing import Any
+
+from services.simulator.accounts import CATEGORIES, Accounts, Template, Waba
+
+
+def apply(accounts: Accounts, waba_id: str, field: str, value: dict[str, Any]) -> None:
+    """Take over template status, template category and restrictions from a webhook's `value`."""
+    waba = accounts.wabas.get(waba_id)
+    if waba is None:
+        return
+    if field == "message_template_status_update":
+        for template in _meant(accounts, waba, value):
+            template.status = str(value.get("event", template.status))
+    elif field == "template_category_update" and "correct_category" not in value:
+        told = str(value.get("new_category", "")).lower()
+        for category in CATEGORIES:
+            for template in _meant(accounts, waba, value) if category == told else ():
+                template.category = category
+    elif field == "account_update":
+        _restrict(waba, value)
+
+
+def status_update(template: Template, reason: str | None) -> dict[str, Any]:
+    """The `value` that tells a template's present status."""
+    return {
+        "event": template.status,
+        "message_template_id": int(template.id),
+        "message_template_name": template.name,
+        "message_template_language": template.language,
+        "message_template_category": template.category.upper(),
+        "reason": reason or "NONE",
+    }
+
+
+def _meant(accounts: Accounts, waba: Waba, value: dict[str, Any]) -> list[Template]:
+    """By id, else by name, in the language named or in all."""
+    template_id = str(value.get("message_template_id", ""))
+    by_id = [t for t in waba.templates if t.id == template_id]
+    language = value.get("message_template_language")
+    return by_id or [t for _, t in accounts.named(str(value.get("message_template_name")), waba.id, language)]
+
+
+def _restrict(waba: Waba, value: dict[str, Any]) -> None:
+    event = value.get("event")
+    if event == "ACCOUNT_RESTRICTION":
+        given = value.get("restriction_info")
+        infos = given if isinstance(given, list) else []
+        named = [str(info.get("restriction_type")) for info in infos if isinstance(info, dict)]
+        waba.restrictions = sorted({*waba.restrictions, *named})
+    elif event in ("ACCOUNT_RECONNECTED", "DISABLED_UPDATE") and _reinstated(value):
+        waba.restrictions = []
+
+
+def _reinstated(value: dict[str, Any]) -> bool:
+    if value["event"] == "ACCOUNT_RECONNECTED":
+        return True
+    ban = value.get("ban_info")
+    state = ban.get("waba_ban_state") if isinstance(ban, dict) else None
+    return "REINSTATE" in (state if isinstance(state, list) else [state])

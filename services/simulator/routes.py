@@ -1,0 +1,300 @@
+"""The fake Graph API over HTTP: sending, and the reads and template submission that a set-up needs."""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from services.simulator.accounts import Number, Template, Waba
+from services.simulator.errors import GraphError
+from services.simulator.ledger import Call
+from services.simulator.messages import ReadMark, Send, parse
+from services.simulator.meta import Meta
+from services.simulator.metrics import SimulatorMetrics
+from services.simulator.objections import unknown_object
+from services.simulator.scheduler import Scheduler
+from services.simulator.scripts import Behaviour
+
+_VERSION = r"/{version:v\d+\.\d+}"
+
+
+class GraphRoutes:
+    """Handlers of `/{version}/…`."""
+
+    def __init__(
+        self, meta: Meta, scheduler: Scheduler, access_token: str, metrics: SimulatorMetrics
+    ) -> None:
+        self._meta = meta
+        self._scheduler = scheduler
+        self._bearer = f"Bearer {access_token}".encode()
+        self._metrics = metrics
+        self._traces = 0
+        self.calls_in_progress = 0
+
+    def table(self) -> list[web.RouteDef]:
+        """All routes, the busiest first: aiohttp tries them in order."""
+        return [
+            web.post(_VERSION + "/{id}/messages", self._send),
+            web.get(_VERSION + "/{id}/phone_numbers", self._phone_numbers),
+            web.get(_VERSION + "/{id}/message_templates", self._templates),
+            web.post(_VERSION + "/{id}/message_templates", self._submit_template),
+            web.get(_VERSION + "/{id}/subscribed_apps", self._subscribed_apps),
+            web.post(_VERSION + "/{id}/subscribed_apps", self._subscribe_app),
+            web.get(_VERSION + "/{id}", self._node),
+        ]
+
+    # --- sending
+
+    async def _send(self, request: web.Request) -> web.Response:
+        self.calls_in_progress += 1
+        try:
+            return await self._handle_send(request)
+        finally:
+            self.calls_in_progress -= 1
+
+    async def _handle_send(self, request: web.Request) -> web.Response:
+        raw = await request.read()
+        now = self._scheduler.release()
+        call = Call(now, request.match_info["id"])
+        self._meta.ledger.calls.append(call)
+        error = self._unauthorised(request)
+        if error is not None:
+            return self._refused(call, error)
+        parsed = parse(_json(raw))
+        if isinstance(parsed, GraphError):
+            return self._refused(call, parsed)
+        if isinstance(parsed, ReadMark):
+            return self._marked_read(call)
+        call.to, call.type, call.template, call.opaque = (
+            parsed.user,
+            parsed.type,
+            parsed.template,
+            parsed.opaque,
+        )
+        behaviour = self._meta.script.take(call.phone_number_id, parsed)
+        if behaviour is not None and behaviour.reset:
+            return self._cut(request, call)
+        if behaviour is not None and (behaviour.error is not None or behaviour.http_status is not None):
+            answer = self._scripted_refusal(call, behaviour)
+        else:
+            answer = self._processed(call, parsed, behaviour, now)
+        if behaviour is not None and behaviour.hang_s:
+            await asyncio.sleep(behaviour.hang_s)
+        if behaviour is not None and behaviour.drop_answer_after_processing:
+            return self._cut(request, call)
+        return answer
+
+    def _processed(self, call: Call, send: Send, behaviour: Behaviour | None, now: float) -> web.Response:
+        error = self._meta.refuse(call.phone_number_id, send, now)
+        if error is None:
+            accepted = self._meta.accept(call.phone_number_id, send, behaviour, call, now)
+        elif error.code in self._meta.options.async_errors:
+            accepted = self._meta.accept_and_fail(call.phone_number_id, send, error, call, now)
+        else:
+            return self._refused(call, error)
+        self._scheduler.wake()
+        call.http_status = 200
+        self._metrics.calls["accepted"].inc()
+        return web.json_response(accepted.body)
+
+    def _scripted_refusal(self, call: Call, behaviour: Behaviour) -> web.Response:
+        if behaviour.error is not None:
+            error = GraphError(
+                behaviour.error, behaviour.details or "Scripted by a test.", status=behaviour.http_status
+            )  # fmt: skip
+            return self._refused(call, error, behaviour.headers)
+        status = behaviour.http_status or 500
+        call.http_status = status
+        self._metrics.calls["refused"].inc()
+        text = (
+            f"<html><body>{HTTPStatus(status).phrase if status in list(HTTPStatus) else status}</body></html>"
+        )
+        return web.Response(status=status, text=text, content_type="text/html", headers=behaviour.headers)
+
+    def _refused(self, call: Call, error: GraphError, headers: dict[str, str] | None = None) -> web.Response:
+        call.http_status, call.code = error.http_status, error.code
+        self._metrics.calls["refused"].inc()
+        return self._error(error, headers)
+
+    def _marked_read(self, call: Call) -> web.Response:
+        call.type, call.http_status = "read_mark", 200
+        if self._meta.accounts.number(call.phone_number_id) is None:
+            return self._refused(call, unknown_object(call.phone_number_id))
+        self._metrics.calls["read_mark"].inc()
+        return web.json_response({"success": True})
+
+    def _cut(self, request: web.Request, call: Call) -> web.Response:
+        """Drop the connection instead of answering."""
+        call.http_status = 0
+        self._metrics.calls["dropped"].inc()
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()
+
+    # --- reading
+
+    async def _node(self, request: web.Request) -> web.Response:
+        object_id = request.match_info["id"]
+        found = self._meta.accounts.number(object_id)
+        waba = self._meta.accounts.wabas.get(object_id)
+        if found is not None:
+            return self._read(request, _number(found[1]))
+        if waba is not None:
+            return self._read(request, _waba(waba))
+        for owner in self._meta.accounts.wabas.values():
+            for template in owner.templates:
+                if template.id == object_id:
+                    return self._read(request, _template(template))
+        return self._read(request, None)
+
+    async def _phone_numbers(self, request: web.Request) -> web.Response:
+        waba = self._meta.accounts.wabas.get(request.match_info["id"])
+        return self._list(request, None if waba is None else [_number(n) for n in waba.numbers])
+
+    async def _templates(self, request: web.Request) -> web.Response:
+        waba = self._meta.accounts.wabas.get(request.match_info["id"])
+        if waba is None:
+            return self._list(request, None)
+        wanted = {k: v for k, v in request.query.items() if k in ("name", "status", "category", "language")}
+        templates = [_template(t) for t in waba.templates]
+        return self._list(
+            request, [t for t in templates if all(str(t[k]).lower() == v.lower() for k, v in wanted.items())]
+        )
+
+    async def _subscribed_apps(self, request: web.Request) -> web.Response:
+        waba = self._meta.accounts.wabas.get(request.match_info["id"])
+        app = {"whatsapp_business_api_data": {"id": "1", "name": "simulated app", "link": ""}}
+        return self._list(request, None if waba is None else [app] if waba.subscribed else [])
+
+    async def _subscribe_app(self, request: web.Request) -> web.Response:
+        waba = self._meta.accounts.wabas.get(request.match_info["id"])
+        if waba is not None:
+            waba.subscribed = True
+        return self._read(request, None if waba is None else {"success": True})
+
+    async def _submit_template(self, request: web.Request) -> web.Response:
+        error = self._unauthorised(request)
+        waba = self._meta.accounts.wabas.get(request.match_info["id"])
+        if error is None and waba is None:
+            error = unknown_object(request.match_info["id"])
+        if error is not None or waba is None:
+            return self._error(error or unknown_object(request.match_info["id"]))
+        body = _json(await request.read())
+        given = (
+            {k: v for k, v in body.items() if k in ("name", "language", "category", "components")}
+            if isinstance(body, dict)
+            else {}
+        )
+        try:
+            template = Template.model_validate({**given, "status": "PENDING"})
+        except ValidationError as invalid:
+            return self._error(GraphError(100, "; ".join(e["msg"] for e in invalid.errors())))
+        added = self._meta.accounts.submit(waba, template)
+        if added is None:
+            return self._error(
+                GraphError(
+                    100, "There is already content in this language for this template.", subcode=2388024
+                )
+            )
+        return web.json_response({"id": added.id, "status": added.status, "category": added.category.upper()})
+
+    # --- answers
+
+    def _unauthorised(self, request: web.Request) -> GraphError | None:
+        given = request.headers.get("Authorization")
+        if given is None:
+            return GraphError(200, "Provide valid app ID")
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._bearer):
+            return GraphError(190, "")
+        return None
+
+    def _error(self, error: GraphError, headers: dict[str, str] | None = None) -> web.Response:
+        self._traces += 1
+        body = error.body(f"A{self._traces:010X}")
+        return web.json_response(body, status=error.http_status, headers=headers)
+
+    def _read(self, request: web.Request, node: dict[str, Any] | None) -> web.Response:
+        error = self._unauthorised(request)
+        if error is None and node is None:
+            error = unknown_object(request.match_info["id"])
+        if error is not None or node is None:
+            return self._error(error or unknown_object(request.match_info["id"]))
+        return web.json_response(_fields(request, node))
+
+    def _list(self, request: web.Request, nodes: list[dict[str, Any]] | None) -> web.Response:
+        """One page; cursors are positions."""
+        error = self._unauthorised(request)
+        if error is None and nodes is None:
+            error = unknown_object(request.match_info["id"])
+        if error is not None or nodes is None:
+            return self._error(error or unknown_object(request.match_info["id"]))
+        try:
+            start, limit = int(request.query.get("after", "0")), int(request.query.get("limit", "25"))
+        except ValueError:
+            return self._error(GraphError(100, "after and limit must be cursors and numbers given before."))
+        page = nodes[start : start + limit]
+        body: dict[str, Any] = {"data": [_fields(request, n) for n in page]}
+        if page:
+            after = str(start + len(page))
+            body["paging"] = {"cursors": {"before": str(start), "after": after}}
+            if start + len(page) < len(nodes):
+                body["paging"]["next"] = str(request.url.update_query(after=after))
+        return web.json_response(body)
+
+
+def _json(raw: bytes) -> object:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None
+
+
+def _fields(request: web.Request, node: dict[str, Any]) -> dict[str, Any]:
+    wanted = request.query.get("fields")
+    if not wanted:
+        return node
+    names: Iterable[str] = {"id", *(name.strip() for name in wanted.split(","))}
+    return {k: v for k, v in node.items() if k in names}
+
+
+def _waba(waba: Waba) -> dict[str, Any]:
+    return {
+        "id": waba.id,
+        "name": waba.name,
+        "currency": waba.currency,
+        "timezone_id": waba.timezone,
+        "account_review_status": "APPROVED",
+        "business_verification_status": "verified",
+    }
+
+
+def _number(number: Number) -> dict[str, Any]:
+    return {
+        "id": number.id,
+        "display_phone_number": number.display_phone_number,
+        "verified_name": number.verified_name,
+        "quality_rating": number.quality_rating,
+        "code_verification_status": "VERIFIED",
+        "name_status": number.name_status,
+        "status": number.status if number.registered else "PENDING",
+        "platform_type": "CLOUD_API" if number.registered else "NOT_APPLICABLE",
+        "throughput": {"level": number.throughput},
+        "whatsapp_business_manager_messaging_limit": number.messaging_limit,
+    }
+
+
+def _template(template: Template) -> dict[str, Any]:
+    return {
+        "id": template.id,
+        "name": template.name,
+        "language": template.language,
+        "status": template.status,
+        "category": template.category.upper(),
+        "components": template.components,
+        "quality_score": {"score": template.quality_score},
+    }

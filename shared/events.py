@@ -1,0 +1,492 @@
+"""Every event and command on the topics, as typed, versioned structs. Pure.
+
+Internal ones keep times as epoch milliseconds (`*_ms`); public ones as RFC 3339 text. Structs are msgspec's rather than pydantic's because
+a decision must cost microseconds (docs/decisions/0002). What Meta or the business sent is kept as it came, in `Raw` fields.
+Unknown fields are ignored on reading, so each version reads the one before and after. Event ids come from identity, never from
+chance or offsets.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from msgspec import Raw
+
+if TYPE_CHECKING:
+    OptionalRaw = Raw | None
+else:
+    OptionalRaw = Raw  # msgspec decodes a union with Raw as if Raw were not in it: every object would be refused
+
+Category = Literal["marketing", "utility", "authentication", "service"]
+Status = Literal["sent", "delivered", "read", "played", "failed"]
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A public value: every field is written, nulls too."""
+
+
+class Internal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
+    """An internal record: defaults are left out."""
+
+
+# --- conversation.events: all that happens in one conversation, in one order
+
+
+class MetaPricing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`statuses[].pricing` (Meta, webhooks, messages): fields appear and disappear, so all are optional."""
+
+    billable: bool | None = None
+    pricing_model: str | None = None
+    type: str | None = None
+    category: str | None = None
+
+
+class MetaConversation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`statuses[].conversation`; the expiry (`expires_ms`) comes with `sent` only (Meta, webhooks)."""
+
+    id: str
+    origin: str | None = None
+    expires_ms: int | None = None
+
+
+class MessageReceived(Internal, frozen=True, kw_only=True, tag="MessageReceived"):
+    """A customer wrote. `at_ms` is Meta's time of the message, `received_ms` ours."""
+
+    event_id: str
+    at_ms: int
+    received_ms: int
+    phone_number_id: str
+    user: str
+    wamid: str
+    type: str
+    message: Raw
+    channel: str = "whatsapp"
+    waba_id: str = ""
+    bsuid: str | None = None
+    referral: str | None = None
+    """`referral.source_type`, when an ad or a page button led here."""
+    reply_to: str | None = None
+    """The wamid the message answers (`context.id`)."""
+    profile_name: str | None = None
+
+
+class StatusReceived(Internal, frozen=True, kw_only=True, tag="StatusReceived"):
+    """Meta says how a message fares. `status` stays open: Meta owns the list."""
+
+    event_id: str
+    at_ms: int
+    received_ms: int
+    phone_number_id: str
+    user: str
+    wamid: str
+    status: str
+    meta: Raw
+    waba_id: str = ""
+    command_id: str | None = None
+    pricing: MetaPricing | None = None
+    conversation: MetaConversation | None = None
+    error_code: int | None = None
+    error_text: str | None = None
+
+
+class TemplateRef(msgspec.Struct, frozen=True):
+    """A template as a message names it."""
+
+    name: str
+    language: str
+
+
+class ConversationWebhook(Internal, frozen=True, kw_only=True, tag="ConversationWebhook"):
+    """Something else Meta tells of a conversation, as it came; it opens no window.
+
+    `field` is Meta's own (user_preferences, calls, history, smb_message_echoes, …). `user` is empty where Meta names none.
+    """
+
+    event_id: str
+    at_ms: int
+    received_ms: int
+    phone_number_id: str
+    user: str
+    field: str
+    item: Raw
+    channel: str = "whatsapp"
+    waba_id: str = ""
+    bsuid: str | None = None
+
+
+class SendRequested(Internal, frozen=True, kw_only=True, tag="SendRequested"):
+    """A business system asked to send; checked and re-keyed by ingress. `at_ms` is the time it is decided for."""
+
+    event_id: str
+    at_ms: int
+    request_id: str
+    phone_number_id: str
+    user: str
+    type: str
+    message: Raw
+    """The Cloud API message object as it came."""
+    digest: str
+    """Hex of the request's meaning; the same `request_id` with another digest is a conflict."""
+    template: TemplateRef | None = None
+    fallback: OptionalRaw = None
+    """`fallback_template` as it came, sent instead when the window is shut."""
+    fallback_ref: TemplateRef | None = None
+    correlation_id: str | None = None
+    tags: dict[str, str] = {}
+    expires_ms: int | None = None
+    not_before_ms: int | None = None
+    max_price_micros: int | None = None
+    max_price_currency: str | None = None
+    dry_run: bool = False
+    after_request_id: str | None = None
+    """Decide this one only once that request is final."""
+
+
+class RequestMalformed(Internal, frozen=True, kw_only=True, tag="RequestMalformed"):
+    """A request that can't be decided on: it yields `reject(malformed)` and sends nothing."""
+
+    event_id: str
+    at_ms: int
+    request_id: str
+    problems: list[str]
+    correlation_id: str | None = None
+    tags: dict[str, str] = {}
+
+
+class SendAccepted(Internal, frozen=True, kw_only=True, tag="SendAccepted"):
+    """Meta took the message (HTTP 200); the outcome comes by webhook."""
+
+    event_id: str
+    at_ms: int
+    command_id: str
+    wamid: str
+    user: str
+    """`contacts[].wa_id`: may differ from what was sent to (BR, MX)."""
+    message_status: str | None = None
+
+
+class SendFailed(Internal, frozen=True, kw_only=True, tag="SendFailed"):
+    """The message certainly did not go out. `reason` is from the error table, or `expired` for a late command."""
+
+    event_id: str
+    at_ms: int
+    command_id: str
+    origin: Literal["policy", "meta", "transport"]
+    reason: str
+    retryable: bool
+    code: int | None = None
+    message: str | None = None
+    fix: str | None = None
+
+
+class SendUncertain(Internal, frozen=True, kw_only=True, tag="SendUncertain"):
+    """Nobody knows whether the message went out: no answer, or a crash between call and answer."""
+
+    event_id: str
+    at_ms: int
+    command_id: str
+    cause: str
+
+
+class TimerFired(Internal, frozen=True, kw_only=True, tag="TimerFired"):
+    """A timer that the fold itself set has come due; `due_ms` tells it from one set since. At `at_ms`."""
+
+    event_id: str
+    at_ms: int
+    key: str
+    name: str
+    due_ms: int
+
+
+class ReceiverVerified(Internal, frozen=True, kw_only=True, tag="ReceiverVerified"):
+    """The customer proved by a one-time password that the number is theirs: a test receiver of the free tier."""
+
+    event_id: str
+    at_ms: int
+    phone_number_id: str
+    user: str
+
+
+class PreferenceChanged(Internal, frozen=True, kw_only=True, tag="PreferenceChanged"):
+    """The customer stopped or resumed marketing messages (Meta, user_preferences), or an operator says so."""
+
+    event_id: str
+    at_ms: int
+    phone_number_id: str
+    user: str
+    opted_out: bool
+    evidence: str | None = None
+
+
+ConversationEvent = (
+    MessageReceived
+    | StatusReceived
+    | ConversationWebhook
+    | SendRequested
+    | RequestMalformed
+    | SendAccepted
+    | SendFailed
+    | SendUncertain
+    | ReceiverVerified
+    | PreferenceChanged
+    | TimerFired
+)
+
+# --- send.commands
+
+
+class SendMessage(Internal, frozen=True, kw_only=True, tag="SendMessage"):
+    """Send this, once, before `valid_until_ms`; `priority` 0 (one-time passwords) goes first."""
+
+    event_id: str
+    at_ms: int
+    command_id: str
+    conversation_key: str
+    waba_id: str
+    phone_number_id: str
+    user: str
+    category: Category
+    priority: int
+    valid_until_ms: int
+    message: Raw
+
+
+# --- account.events
+
+
+class AccountChanged(Internal, frozen=True, kw_only=True, tag="AccountChanged"):
+    """Facts of one account, number or template were set. Last writer by `at_ms` (Meta's own time) wins, field by field.
+
+    `subject` is the account itself, one of its numbers (`id` = phone_number_id) or templates (`id` = `name/language`).
+    """
+
+    event_id: str
+    at_ms: int
+    waba_id: str
+    subject: Literal["account", "number", "template"]
+    id: str
+    fields: dict[str, Any]
+    by: Literal["meta", "operator", "sender"] = "operator"
+
+
+class AccountWebhook(Internal, frozen=True, kw_only=True, tag="AccountWebhook"):
+    """A webhook about an account as Meta sent it; what it means is read by the account facts."""
+
+    event_id: str
+    at_ms: int
+    waba_id: str
+    field: str
+    value: Raw
+
+
+AccountEvent = AccountChanged | AccountWebhook
+
+# --- public: send.events
+
+
+class UserRef(Struct, frozen=True, kw_only=True):
+    """Who a message is to or from; either may be null, not both."""
+
+    user_id: str | None
+    bsuid: str | None = None
+
+
+class ConversationUse(Struct, frozen=True, kw_only=True):
+    """What a message does to conversations: opens one, reuses one, or none; `expires_at` once delivery fixed it."""
+
+    id: str | None
+    action: Literal["open", "reuse", "none"]
+    category: Category | None
+    expires_at: str | None = None
+
+
+class Price(Struct, frozen=True, kw_only=True):
+    """A predicted price. `type`: regular, free_tier, free_customer_service, free_entry_point or reused."""
+
+    regime: str
+    rate_card: str
+    market: str
+    type: str
+    amount_micros: int
+    currency: str
+
+
+class Tier(Struct, frozen=True, kw_only=True):
+    """The messaging limit of the portfolio: users in a moving 24 h; `limit` null is unlimited."""
+
+    limit: int | None
+    used: int
+    left: int | None
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """May it go out now, as what, at which price, and why not."""
+
+    outcome: Literal["allow", "reject", "defer"]
+    final: bool
+    reason: str
+    category: Category | None
+    facts_version: str
+    not_before_at: str | None = None
+    used_fallback: bool = False
+    window_expires_at: str | None = None
+    conversation: ConversationUse | None = None
+    price: Price | None = None
+    tier: Tier | None = None
+    free_left: int | None = None
+
+
+class ChargePredicted(Struct, frozen=True, kw_only=True):
+    """What a delivery costs by our own rules: `counted` is false for a reused conversation (nothing to tally)."""
+
+    counted: bool
+    unit: Literal["conversation", "message"]
+    conversation_id: str | None
+    category: Category
+    market: str
+    regime: str
+    rate_card: str
+    month: str
+    """`YYYY-MM` in the account's time zone."""
+    type: str
+    amount_micros: int
+    currency: str
+
+
+class SendError(Struct, frozen=True, kw_only=True):
+    """Why it failed, and what to do. `retry_at` when a later try can succeed."""
+
+    origin: Literal["policy", "meta", "transport"]
+    reason: str
+    code: int | None = None
+    message: str | None = None
+    retryable: bool = False
+    retry_at: str | None = None
+    fix: str | None = None
+
+
+class SendEvent(Struct, frozen=True, kw_only=True):
+    """One step in the life of a request; `seq` counts the steps of that request from 1."""
+
+    event_id: str
+    event: Literal[
+        "decided",
+        "accepted",
+        "held",
+        "sent",
+        "delivered",
+        "read",
+        "played",
+        "failed",
+        "priced",
+        "uncertain",
+        "cancelled",
+    ]
+    seq: int
+    at: str
+    request_id: str | None
+    correlation_id: str | None
+    tags: dict[str, str]
+    waba_id: str | None
+    phone_number_id: str | None
+    user: UserRef | None
+    wamid: str | None = None
+    decision: Decision | None = None
+    charge: ChargePredicted | None = None
+    error: SendError | None = None
+    meta: OptionalRaw = None
+    v: int = 1
+
+    def __post_init__(self) -> None:
+        if self.meta is not None and bytes(self.meta) == b"null":
+            msgspec.structs.force_setattr(self, "meta", None)
+
+
+# --- public: messages.received
+
+
+class ReplyTo(Struct, frozen=True, kw_only=True):
+    """The message of ours that a customer answers, as far as we know it."""
+
+    wamid: str
+    request_id: str | None = None
+    correlation_id: str | None = None
+
+
+class ReceivedMessage(Struct, frozen=True, kw_only=True):
+    """A customer's message: Meta's object as it came, with the window it opened."""
+
+    event_id: str
+    channel: str
+    waba_id: str | None
+    phone_number_id: str
+    sent_at: str
+    received_at: str
+    user: UserRef
+    window_expires_at: str | None
+    reply_to: ReplyTo | None
+    message: Raw
+    v: int = 1
+
+
+# --- public: account.changes
+
+
+class AccountChange(Struct, frozen=True, kw_only=True):
+    """A fact about an account changed; `before` and `after` hold the fields that did."""
+
+    event_id: str
+    at: str
+    waba_id: str
+    subject: Literal["account", "number", "template"]
+    id: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    by: str
+    v: int = 1
+
+
+# --- public: billing.charges, the ledger
+
+
+class LedgerEntry(Struct, frozen=True, kw_only=True):
+    """One line of the ledger. Amounts are integer millionths of `currency`; a correction holds the difference only.
+
+    `basis` tells Meta's own pricing from what we predicted; `counts` is 1 where a conversation (or, in per-message regimes, a message)
+    is counted, -1 or 0 in corrections.
+    """
+
+    event_id: str
+    entry: Literal["charge", "correction", "unattributed"]
+    at: str
+    month: str
+    waba_id: str
+    phone_number_id: str
+    user_ref: str
+    """A keyed hash: the ledger is kept for ever and must not hold the number."""
+    wamid: str
+    request_id: str | None
+    conversation_id: str | None
+    unit: Literal["conversation", "message"]
+    category: str
+    market: str
+    regime: str
+    rate_card: str
+    type: str
+    free: bool
+    counts: int
+    amount_micros: int
+    currency: str
+    basis: Literal["meta", "predicted"]
+    tags: dict[str, str]
+    meta_pricing: MetaPricing | None = None
+    v: int = 1
+
+
+encode = msgspec.json.Encoder().encode
+"""The one encoder: the same value always gives the same bytes."""
+
+decode_conversation_event = msgspec.json.Decoder(ConversationEvent).decode
+decode_account_event = msgspec.json.Decoder(AccountEvent).decode
+decode_command = msgspec.json.Decoder(SendMessage).decode
+decode_send_event = msgspec.json.Decoder(SendEvent).decode
+decode_ledger_entry = msgspec.json.Decoder(LedgerEntry).decode

@@ -1,0 +1,53 @@
+"""The identifiers of the domain, told apart by type. Pure."""
+
+from typing import NewType
+
+WabaId = NewType("WabaId", str)
+"""A WhatsApp Business Account's id, as Meta gives it."""
+
+PhoneNumberId = NewType("PhoneNumberId", str)
+"""The id of one business phone number (not the number itself)."""
+
+User = NewType("User", str)
+"""A customer: E.164 digits without the plus, else Meta's business-scoped user id."""
+
+ConversationKey = NewType("ConversationKey", str)
+"""``{phone_number_id}:{user}``: the key by which everything of one conversation is ordered."""
+
+RequestId = NewType("RequestId", str)
+"""The business's own id of a send request: its idempotency key for 8 days."""
+
+CommandId = NewType("CommandId", str)
+"""``{request_id}#{attempt}``: one attempt to send; echoed by Meta in statuses."""
+
+Wamid = NewType("Wamid", str)
+"""Meta's id of one message, either direction."""
+
+BUSINESS_ACCOUNT_OBJECT = "whatsapp_business_account"
+
+
+def conversation_key(phone_number_id: str, user: str) -> ConversationKey:
+    """Join a business number and a user into the key of their conversation."""
+    return ConversationKey(f"{phone_number_id}:{user}")
+
+
+def command_id(request_id: str, attempt: int) -> CommandId:
+    """Name one attempt (from 1) to send a request."""
+    return CommandId(f"{request_id}#{attempt}")
+
+
+def opaque(command: str, key: str) -> str:
+    """Pack a command id and its conversation key into ``biz_opaque_callback_data``.
+
+    Meta echoes the text in every status, so a status always finds its conversation, whatever recipient it
+    names (Meta, Cloud API, messages: at most 512 characters).
+    """
+    return f"{key}|{command}"
+
+
+def from_opaque(text: str) -> tuple[ConversationKey, CommandId] | None:
+    """Unpack what `opaque` packed; None for a text that others put there."""
+    key, bar, command = text.partition("|")
+    if not bar or ":" not in key or "#" not in command:
+        return None
+    return ConversationKey(key), CommandId(command)

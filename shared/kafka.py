@@ -1,0 +1,118 @@
+"""Kafka clients as all services use them: `acks=all`, idempotent, static membership, no silent offset reset; and the topics' creation."""
+
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from shared.settings import ServiceSettings
+from shared.topics import DEAD_LETTERS, MAX_RECORD_BYTES, TOPICS, Topic
+
+log = structlog.get_logger(__name__)
+
+
+def name_of(topic: Topic, settings: ServiceSettings) -> str:
+    """The topic's full name in this deployment."""
+    return settings.topic_prefix + topic.name
+
+
+def connection(settings: ServiceSettings) -> dict[str, Any]:
+    """The arguments that every Kafka client shares: servers, TLS and SASL."""
+    tls = settings.kafka_security.endswith("SSL") and settings.kafka_security != "PLAINTEXT"
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap,
+        "security_protocol": settings.kafka_security,
+        "ssl_context": ssl.create_default_context(cafile=settings.kafka_ca_file) if tls else None,
+    }
+    if settings.kafka_security.startswith("SASL"):
+        password = settings.kafka_password
+        arguments |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_username,
+            "sasl_plain_password": password.get_secret_value() if password else None,
+        }
+    return arguments
+
+
+def producer(settings: ServiceSettings, *, linger_ms: int = 0, request_timeout_ms: int = 10_000) -> AIOKafkaProducer:
+    """A producer that loses and doubles nothing on its own: `acks=all`, idempotent."""
+    return AIOKafkaProducer(
+        **connection(settings),
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=linger_ms,
+        max_batch_size=256 * 1024,
+        max_request_size=MAX_RECORD_BYTES,
+        request_timeout_ms=request_timeout_ms,
+    )
+
+
+def group_consumer(settings: ServiceSettings, group: str) -> AIOKafkaConsumer:
+    """A consumer of a group with static membership and manual commits; subscribe it before use.
+
+    `auto_offset_reset=none`: an offset out of range is an alarm, never a silent skip.
+    """
+    session_ms = int(settings.session_timeout_s * 1000)
+    return AIOKafkaConsumer(
+        **connection(settings),
+        group_id=group,
+        group_instance_id=f"{group}-{settings.instance}",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        session_timeout_ms=session_ms,
+        heartbeat_interval_ms=max(500, session_ms // 5),
+        rebalance_timeout_ms=max(session_ms, 30_000),
+        max_partition_fetch_bytes=MAX_RECORD_BYTES + 1024,
+        fetch_max_wait_ms=100,
+    )
+
+
+def reader(settings: ServiceSettings) -> AIOKafkaConsumer:
+    """A consumer without a group, for reading a partition from where one says."""
+    return AIOKafkaConsumer(
+        **connection(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=MAX_RECORD_BYTES + 1024,
+        fetch_max_wait_ms=50,
+    )
+
+
+async def create_topics(settings: ServiceSettings, topics: Iterable[Topic] = (*TOPICS, *DEAD_LETTERS)) -> list[str]:
+    """Create the topics that are missing and return their names; existing ones are left as they are."""
+    admin = AIOKafkaAdminClient(**connection(settings))
+    await admin.start()
+    try:
+        wanted = [
+            NewTopic(
+                name=name_of(topic, settings),
+                num_partitions=1 if topic.single else settings.partitions,
+                replication_factor=settings.replication,
+                topic_configs={
+                    "retention.ms": str(topic.retention_ms),
+                    "max.message.bytes": str(MAX_RECORD_BYTES),
+                    "min.insync.replicas": str(min(2, settings.replication)),
+                    "cleanup.policy": "delete",
+                },
+            )
+            for topic in topics
+        ]
+        try:
+            answer = await admin.create_topics(wanted)
+        except TopicAlreadyExistsError:
+            return []
+        created = []
+        for name, code, *_ in answer.topic_errors:
+            error = for_code(code)
+            if error is TopicAlreadyExistsError:
+                continue
+            if code:
+                raise error(f"creating topic {name}")
+            created.append(name)
+        return created
+    finally:
+        await admin.close()

@@ -1,0 +1,43 @@
+"""What a message costs: by regime, rate card and market. `PriceBook.load` at start, pure after."""
+
+from shared.pricing.book import PriceBook
+from shared.pricing.cards import Rate, RateCard, RateCardError, RateCards, RateUnknown
+from shared.pricing.days import local_day, local_month
+from shared.pricing.markets import MarketMap, MarketMapError
+from shared.pricing.quotes import Quote, quote, quote_type
+from shared.pricing.regimes import (
+    FreeTier,
+    Regime,
+    Regimes,
+    RegimesFileError,
+    UnknownRegimeError,
+    free_tier_scope,
+)
+from shared.pricing.terms import Market, QuoteType, RateCategory, Unit, rate_category
+
+__all__ = [
+    "FreeTier",
+    "Market",
+    "MarketMap",
+    "MarketMapError",
+    "PriceBook",
+    "Quote",
+    "QuoteType",
+    "Rate",
+    "RateCard",
+    "RateCardError",
+    "RateCards",
+    "RateCategory",
+    "RateUnknown",
+    "Regime",
+    "Regimes",
+    "RegimesFileError",
+    "Unit",
+    "UnknownRegimeError",
+    "free_tier_scope",
+    "local_day",
+    "local_month",
+    "quote",
+    "quote_type",
+    "rate_category",
+]

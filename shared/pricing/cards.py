@@ -1,0 +1,203 @@
+"""Rate cards: category, user and instant in, the rate or why there is none out. Pure after `load`."""
+
+import csv
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from shared.pricing.days import local_day
+from shared.pricing.markets import MarketMap
+from shared.pricing.regimes import Regime
+from shared.pricing.terms import Market, RateCategory, Unit
+
+ILLUSTRATIVE = "illustrative"
+"""The first word of the id of every card that Meta never published."""
+
+_COLUMNS: dict[str, RateCategory] = {
+    "Marketing": "marketing",
+    "Utility": "utility",
+    "Authentication": "authentication",
+    "Authentication-International": "authentication_international",
+    "Service": "service",
+}
+_NO_PRICE = frozenset({"", "n/a"})
+
+
+class RateCardError(ValueError):
+    """A rate card or the manifest is not what it must be; the text says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """The price of one unit: millionths of the currency, always above zero."""
+
+    amount_micros: int
+    currency: str
+    market: Market
+    rate_card: str
+    illustrative: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RateUnknown:
+    """There is no price, and a message without one is refused, never sent at zero.
+
+    `no_market`: no market covers the user. `no_card`: the regime has no card in this currency at this date.
+    `no_rate`: the card prices no such category in this market.
+    """
+
+    reason: Literal["no_market", "no_card", "no_rate"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RateCard:
+    """One published (or illustrative) list of rates, in force from a day on."""
+
+    id: str
+    currency: str
+    unit: Unit
+    effective_from: date
+    illustrative: bool
+    source: str
+    micros: dict[tuple[Market, RateCategory], int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    id: str
+    file: str
+    currency: str
+    unit: Unit
+    effective_from: date
+    illustrative: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    market_map: str
+    cards: tuple[_Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RateCards:
+    """All cards by id, and the map that leads from a user to a row of them."""
+
+    by_id: dict[str, RateCard]
+    markets: MarketMap
+
+    @classmethod
+    def load(cls, folder: Path) -> "RateCards":
+        """Read `manifest.yaml` and what it names from one folder.
+
+        Raises:
+            RateCardError: a card twice, a currency or market that is not the manifest's or the map's, an
+                amount that is no decimal number, is negative or is finer than a millionth, an illustrative
+                card whose id hides it.
+            MarketMapError: as `MarketMap.load`.
+            OSError: a file can't be read.
+        """
+        path = folder / "manifest.yaml"
+        try:
+            manifest = TypeAdapter(_Manifest).validate_python(yaml.safe_load(path.read_text("utf-8")))
+        except (ValidationError, yaml.YAMLError) as error:
+            raise RateCardError(f"{path}: {error}") from error
+        markets = MarketMap.load(folder / manifest.market_map)
+        by_id: dict[str, RateCard] = {}
+        for entry in manifest.cards:
+            if entry.id in by_id:
+                raise RateCardError(f"{path}: card {entry.id} twice")
+            if entry.illustrative != entry.id.startswith(ILLUSTRATIVE):
+                raise RateCardError(f"{path}: card {entry.id}: its id must say whether it is illustrative")
+            by_id[entry.id] = _card(folder, entry, markets.markets())
+        return cls(by_id, markets)
+
+    def card_at(self, regime: Regime, currency: str, day: date) -> RateCard | None:
+        """Return the regime's latest card in this currency that is in force on a day of the WABA's calendar.
+
+        For an account pinned to a regime that has not begun, the day is the regime's first.
+        """
+        day = max(day, regime.starts_on)
+        latest = None
+        for card_id in regime.rate_cards:
+            card = self.by_id[card_id]
+            if card.currency != currency or card.effective_from > day:
+                continue
+            if latest is None or card.effective_from > latest.effective_from:
+                latest = card
+        return latest
+
+    def rate(
+        self, regime: Regime, category: RateCategory, user: str, currency: str, at: datetime, timezone: str
+    ) -> Rate | RateUnknown:
+        """Return what one unit costs by list: no free tier, no volume tier.
+
+        Args:
+            regime: the account's, from `Regimes.regime_at`.
+            category: the column of the card.
+            user: canonical (`shared.phone.canonical_user`).
+            currency: the WABA's billing currency, ISO 4217.
+            at: aware; the instant of delivery for a charge, of the decision for a prediction.
+            timezone: the WABA's IANA time zone; a card begins at 00:00 there.
+        """
+        card = self.card_at(regime, currency, local_day(at, timezone))
+        if card is None:
+            return RateUnknown("no_card", f"regime {regime.name} has no card in {currency} at this date")
+        # Read with the map of the card's own day: Meta moves countries between markets only with a new card,
+        # and an older card (of a pinned regime) would miss its own rows under a later map.
+        market = self.markets.market_of(user, card.effective_from)
+        if market is None:
+            return RateUnknown("no_market", "no market covers this user")
+        micros = card.micros.get((market, category))
+        if micros is None:
+            return RateUnknown("no_rate", f"card {card.id} has no {category} rate for {market}")
+        return Rate(micros, card.currency, market, card.id, card.illustrative)
+
+
+def _card(folder: Path, entry: _Entry, known: frozenset[Market]) -> RateCard:
+    path = folder / entry.file
+    micros: dict[tuple[Market, RateCategory], int] = {}
+    seen: set[Market] = set()
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            market = Market((row.get("Market") or "").strip())
+            if market not in known or market in seen:
+                raise RateCardError(f"{path}: market {market!r} is unknown to the market map, or there twice")
+            seen.add(market)
+            if row.get("Currency") != entry.currency:
+                raise RateCardError(
+                    f"{path}: {market}: currency {row.get('Currency')!r}, not {entry.currency}"
+                )
+            for column, category in _COLUMNS.items():
+                if column not in row:
+                    raise RateCardError(f"{path}: no column {column}")
+                amount = _micros(f"{path}: {market}: {column}", row[column] or "")
+                if amount is not None:
+                    micros[market, category] = amount
+    return RateCard(
+        entry.id, entry.currency, entry.unit, entry.effective_from, entry.illustrative, entry.source, micros
+    )
+
+
+def _micros(where: str, text: str) -> int | None:
+    """Millionths of a decimal amount; None for `n/a`, nothing and 0.
+
+    A zero on a card says that the regime charges nothing; what is free is the regime's to say.
+    """
+    if text.strip().lower() in _NO_PRICE:
+        return None
+    try:
+        scaled = Decimal(text.strip()).scaleb(6)
+    except InvalidOperation as error:
+        raise RateCardError(f"{where}: {text!r} is not a decimal number") from error
+    if not scaled.is_finite() or scaled < 0 or scaled != scaled.to_integral_value():
+        raise RateCardError(f"{where}: {text!r} must be finite, not negative, and no finer than a millionth")
+    return int(scaled) or None

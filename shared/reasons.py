@@ -1,0 +1,124 @@
+"""The closed set of decision reasons, in their order of precedence, with what each means and what the business can do. Pure.
+
+The one home of these texts: the metrics' labels, the `fix` of a refused request and docs/reasons.md come from here. When several
+reasons apply to a request, the first one in this order is given.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Reason(NamedTuple):
+    """One reason: what it says about the request, and what the business can do about it."""
+
+    meaning: str
+    fix: str
+
+
+REASONS: Mapping[str, Reason] = MappingProxyType(
+    {
+        "ok": Reason("The message may go out.", "Nothing to do."),
+        "malformed": Reason(
+            "The request is not what the contract asks for.",
+            "Correct the fields that the error names and send it under a new `request_id`.",
+        ),
+        "request_expired": Reason(
+            "The request's own `expires_at` had passed before it could be sent.",
+            "Send it anew if it still matters, with a later `expires_at`.",
+        ),
+        "idempotency_conflict": Reason(
+            "The `request_id` was used within the last 8 days for a request of another content.",
+            "Use a new `request_id` for a new message; repeat an old one byte for byte.",
+        ),
+        "account_restricted": Reason(
+            "Meta restricts the account, or it is disabled or deleted. Answers may still be allowed when only"
+            " business-initiated messages are restricted.",
+            "See the account's restrictions in WhatsApp Manager (Account quality) and ask Meta for a review.",
+        ),
+        "number_not_registered": Reason(
+            "The sending number is unknown here or not registered with the Cloud API.",
+            "Register the number with Meta, add it to the accounts file, and run `wam apply`.",
+        ),
+        "number_restricted": Reason(
+            "Meta flags, restricts or disconnects the sending number.",
+            "Send from another number; wait until the number's quality has recovered.",
+        ),
+        "paused_by_operator": Reason(
+            "An operator has paused sending for the account, the number or the template.",
+            "Ask the operator; send it again once sending has been resumed.",
+        ),
+        "recipient_invalid": Reason(
+            "The recipient is neither a phone number that its country's plan knows nor an id of a user.",
+            "Correct `to`: international form with the country code.",
+        ),
+        "window_closed": Reason(
+            "The customer's last message to this number is 24 hours old or older, and the message is free-form.",
+            "Send an approved template, or name a `fallback_template` in the request.",
+        ),
+        "template_unknown": Reason(
+            "The account has no template of this name in this language.",
+            "Check name and language; submit the template to Meta.",
+        ),
+        "template_not_approved": Reason(
+            "Meta has not approved the template, or has rejected it.",
+            "Wait for the approval, or edit the template and submit it again.",
+        ),
+        "template_paused": Reason(
+            "Meta has paused the template because customers block or report it.",
+            "Use another template; send again when the pause is over (3 hours the first time, 6 the second).",
+        ),
+        "template_disabled": Reason(
+            "Meta has disabled the template for good.",
+            "Use another template; a disabled one does not come back by itself.",
+        ),
+        "template_parameters": Reason(
+            "The parameters do not fit the template in number or form.",
+            "Give exactly the parameters that the approved template has.",
+        ),
+        "payment_method_missing": Reason(
+            "The account has no valid payment method, so it cannot start conversations; it may answer customers within the free tier.",
+            "Add a valid payment method in Meta Business Manager, then set `payment_method: valid` and run `wam apply`.",
+        ),
+        "sender_not_default": Reason(
+            "Without a valid payment method only the provided default number may send.",
+            "Send from the default number, or add a payment method.",
+        ),
+        "recipient_not_verified": Reason(
+            "Without a valid payment method a recipient must have been added and verified by a one-time password.",
+            "Verify the recipient, or add a payment method.",
+        ),
+        "opted_out": Reason(
+            "The customer has opted out of marketing messages.",
+            "Send no marketing to this customer until they opt in again; other categories are not affected.",
+        ),
+        "marketing_not_allowed": Reason(
+            "Meta delivers no marketing templates to numbers with the dialling code +1 of the United States.",
+            "Send a utility template where the content is one, or use another channel.",
+        ),
+        "free_tier_exhausted": Reason(
+            "The month's free service conversations are used up and the account has no valid payment method.",
+            "Add a payment method, or wait for the next month in the account's time zone.",
+        ),
+        "tier_limit_reached": Reason(
+            "The portfolio's messaging limit of new users within 24 hours is reached.",
+            "Wait until users of yesterday drop out of the moving day; verify the business and keep the quality high to raise the limit.",
+        ),
+        "rate_unknown": Reason(
+            "No rate card in force has a rate for this market and category, so the price cannot be told.",
+            "Add the rate to the rate card, or do not write to this market.",
+        ),
+        "max_price_exceeded": Reason(
+            "The predicted price is above the request's own `max_price`.",
+            "Raise `max_price`, or do not send.",
+        ),
+        "budget_exceeded": Reason(
+            "The message would take the spend above the account's budget.",
+            "Raise the budget, or wait for the next period.",
+        ),
+        "cancelled": Reason(
+            "The request was cancelled while it was deferred or held.",
+            "Nothing to do; send it under a new `request_id` if it is wanted after all.",
+        ),
+    }
+)

@@ -1,0 +1,151 @@
+"""What a service hands to the stream processor: a pure fold and the values it returns. Pure.
+
+The processor calls `fold` for each record of a partition in offset order. A fold returns everything it wants to happen as one `Step`;
+it never does anything itself, so it may be called again for the same record and must then answer the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from shared.topics import Topic
+
+S = TypeVar("S")
+E = TypeVar("E")
+F = TypeVar("F")
+F_contra = TypeVar("F_contra", contravariant=True)
+
+
+class Undecodable(ValueError):
+    """A record that no fold can take; it is parked in the dead-letter topic with this text as its reason."""
+
+
+class Outgoing(NamedTuple):
+    """One event to publish. Its bytes are fixed here: a repeated publication is identical.
+
+    Attributes:
+        topic: where to.
+        key: the record's key; its partition follows from it.
+        id: the event's own id (`ce_id`).
+        type: the event's type (`ce_type`).
+        value: the encoded event.
+        beside_source: keep the source record's partition number whatever the key, for a key that must not be the source's own.
+    """
+
+    topic: Topic
+    key: str
+    id: str
+    type: str
+    value: bytes
+    beside_source: bool = False
+
+
+class Claim(NamedTuple):
+    """A place wanted in a limit shared between partitions, idempotent by `id`.
+
+    A scope holds at most `limit` distinct members; a member already in it costs nothing more. The place is free again at
+    `expires_ms`, or when every claim on that member has been released.
+    """
+
+    scope: str
+    id: str
+    member: str
+    limit: int
+    expires_ms: int
+
+
+class Release(NamedTuple):
+    """Give back the place of a claim (refusal or failure); idempotent."""
+
+    scope: str
+    id: str
+    member: str
+
+
+class Grant(NamedTuple):
+    """The answer to a claim: whether it was granted and how many members the scope now holds."""
+
+    granted: bool
+    used: int
+
+
+class Rank(NamedTuple):
+    """A member of a sorted set in the partition's own state; `score` None removes it."""
+
+    set: str
+    member: str
+    score: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """How a fold is asked again about a record whose outcome was published before the state was lost.
+
+    `events` are the encoded events that this very record brought forth then. The fold takes its decisions from
+    them instead of deciding afresh; what it returns to publish is not published.
+    """
+
+    events: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What a fold may ask for beyond its state: answers to the claims it asked for, and what it decided before."""
+
+    answers: Mapping[str, Grant] = field(default_factory=dict)
+    recalled: Recalled | None = None
+
+    def __getitem__(self, claim_id: str) -> Grant:
+        return self.answers[claim_id]
+
+    def __contains__(self, claim_id: str) -> bool:
+        return claim_id in self.answers
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[S]):
+    """What one record changes.
+
+    Attributes:
+        state: the key's new state; None forgets the key.
+        out: events to publish, in order.
+        timers: name → time due in epoch ms, or None to cancel; a timer comes back as `TimerFired` for the same key.
+        claims: not empty means: nothing else of this step counts, ask these and fold again.
+        releases: claims to give back once the step is committed.
+        ranks: changes to the partition's sorted sets.
+    """
+
+    state: S | None
+    out: tuple[Outgoing, ...] = ()
+    timers: Mapping[str, int | None] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    releases: tuple[Release, ...] = ()
+    ranks: tuple[Rank, ...] = ()
+
+
+class Fold(Protocol[S, E, F_contra]):
+    """The pure part of a stateful consumer."""
+
+    def decode(self, value: bytes) -> E:
+        """The event of a record.
+
+        Raises:
+            Undecodable: it is none (msgspec's errors count as such too).
+        """
+        ...
+
+    def key(self, record_key: str, event: E) -> str:
+        """The state key the event touches."""
+        ...
+
+    def fold(self, state: S | None, event: E, facts: F_contra, grants: Grants) -> Step[S]:
+        """The step that `event` makes of `state`; no await, clock, random, I/O."""
+        ...
+
+    def malformed(self, record_key: str, value: bytes, reason: str) -> tuple[Outgoing, ...]:
+        """What to publish when a record is parked (a poisoned request is also rejected); often nothing."""
+        ...
+
+    def encode_state(self, state: S) -> bytes: ...
+
+    def decode_state(self, value: bytes) -> S: ...

@@ -1,0 +1,554 @@
+"""The stateful loop: poll, load, fold, claim, commit, publish, acknowledge; one for every stateful consumer.
+
+Per poll and partition: states are loaded in one round trip, records folded in offset order, wanted claims asked and their records folded again; then one script
+**commits** (store.py), then the outbox is **published**, then the offset is committed to Kafka. So:
+
+- nothing uncommitted is ever published, and what was committed but not published is republished, byte for byte, by whoever takes over;
+- Kafka's committed offset says what has been published. Where Redis knows less (it lost a second, or everything), the records below it
+  are folded *silently*: decisions are recalled from the memory topic, nothing is published.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+import structlog
+import tenacity
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    UnknownMemberIdError,
+)
+from redis.asyncio import Redis
+
+from shared import kafka, metrics
+from shared.clock import Clock
+from shared.events import TimerFired, encode
+from shared.lifecycle import Service
+from shared.settings import ServiceSettings
+from shared.stream.claims import Claims
+from shared.stream.fold import Claim, Fold, Grant, Grants, Outgoing, Recalled
+from shared.stream.folding import Folding, Item
+from shared.stream.publisher import KafkaPublisher, Outbox, Publisher, Record, decode_outbox, encode_outbox, place
+from shared.stream.recall import GROUP_HEADER, SOURCE_HEADER, Recall, source_header
+from shared.stream.store import Keys, Refused, Store
+from shared.topics import Topic
+
+log = structlog.get_logger(__name__)
+
+S = TypeVar("S")
+E = TypeVar("E")
+F = TypeVar("F")
+
+MAX_POLL = 1000
+"""Records per poll: large enough that the fixed costs vanish, small enough that a batch is some 50 ms."""
+TIMER_POLL_S = 0.1
+TIMERS_PER_POLL = 500
+GUARD_RECORDS = 1000
+GUARD_POISONED = 100
+"""Of the last 1,000 records, as many poisoned ones are nobody's bad record but a bad deploy: stop, park no more."""
+
+NOT_OURS = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, IllegalStateError)
+
+
+class DlqGuardOpen(Exception):
+    """Too many records fail; the process stops instead of parking all traffic."""
+
+
+class OffsetLost(Exception):
+    """The next record to fold is no longer in the topic; going on would skip records, so an operator must decide."""
+
+
+class BookIncomplete(Exception):
+    """Some partition has yet to put its claims back into the book that Redis lost; claims asked now could be granted too often."""
+
+
+class Stalled(Exception):
+    """The watchdog: records wait, and the position has not moved."""
+
+
+@dataclass(slots=True, eq=False)
+class _Owned(Generic[S]):
+    """A partition this process holds."""
+
+    tp: TopicPartition
+    keys: Keys
+    epoch: int
+    offset: int | None
+    """What the store says is folded up to; None before the very first commit."""
+    position: int
+    """The next record to fold."""
+    published: int
+    """Records below this are folded silently."""
+    pending: Outbox | None = None
+    """The former owner's outbox, to be published again before anything else."""
+    recall: Recall | None = None
+    cache: dict[str, S | None] = field(default_factory=dict)
+    appended: dict[str, int] = field(default_factory=dict)
+    """Timers put on the topic and not yet folded: member → due."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether records that were published before are still to be folded, to rebuild what Redis lost."""
+        return self.position < self.published
+
+    @property
+    def live(self) -> bool:
+        """Whether nothing of the past is left to do, so that timers are whole."""
+        return self.pending is None and not self.silent
+
+
+@dataclass(slots=True, eq=False)
+class _Batch(Generic[S]):
+    """What one poll makes of one partition."""
+
+    owned: _Owned[S]
+    next_offset: int
+    outbox: Outbox
+
+
+class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[misc]
+    """A part of a service that folds one topic.
+
+    Args:
+        group: names the consumer group, the Redis keys and the metrics' label.
+        fold: the service's pure part.
+        source: the topic folded; every outgoing topic has as many partitions (or one).
+        memory: the topic on which the fold's decisions can be found again; None when the fold decides nothing that could come out differently.
+        facts: the facts as of now, read once per batch.
+        cache: states kept decoded per partition; 0 when others change the states too.
+        store, publisher: for tests that stop a worker at a certain step; the real ones otherwise.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: ServiceSettings,
+        *,
+        group: str,
+        fold: Fold[S, E, F],
+        source: Topic,
+        memory: Topic | None,
+        facts: Callable[[], F],
+        redis: Redis,
+        clock: Clock,
+        cache: int = 50_000,
+        store: Store | None = None,
+        publisher: Callable[[Publisher], Publisher] = lambda publisher: publisher,
+    ) -> None:
+        self.group = group
+        self.owned: dict[int, int] = {}
+        self._service = service
+        self._settings = settings
+        self._fold = fold
+        self._source = source
+        self._memory = memory
+        self._facts = facts
+        self._clock = clock
+        self._cache = cache
+        self._store = store or Store(redis)
+        self._claims = Claims(redis, settings.redis_namespace)
+        self._wrap = publisher
+        self._topic = kafka.name_of(source, settings)
+        self._parts: dict[TopicPartition, _Owned[S]] = {}
+        self._busy = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self._verdicts: deque[bool] = deque(maxlen=GUARD_RECORDS)
+        self._moved = monotonic()
+        self._failure: BaseException | None = None
+        self._consumer: AIOKafkaConsumer
+        self._producer: AIOKafkaProducer
+        self._publisher: Publisher
+        self._loop_task: asyncio.Task[None] | None = None
+        label = (group,)
+        self._m_records = metrics.STREAM_RECORDS.labels(*label)
+        self._m_silent = metrics.STREAM_SILENT.labels(*label)
+        self._m_published = metrics.STREAM_PUBLISHED.labels(*label)
+        self._m_batch = metrics.STREAM_BATCH_SECONDS.labels(*label)
+        self._m_lag = metrics.STREAM_LAG.labels(*label)
+
+    # --- life
+
+    async def start(self) -> None:
+        self._producer = kafka.producer(self._settings)
+        await self._producer.start()
+        self._publisher = self._wrap(
+            KafkaPublisher(self._producer, lambda name: self._settings.topic_prefix + name)
+        )
+        self._consumer = kafka.group_consumer(self._settings, f"{self._settings.topic_prefix}{self.group}")
+        await self._consumer.start()
+        self._consumer.subscribe([self._topic], listener=self)
+        self._loop_task = self._service.spawn(self._run(), f"{self.group}-loop")
+        self._service.spawn(self._fire_timers(), f"{self.group}-timers")
+        self._service.spawn(self._watch(), f"{self.group}-watchdog")
+        self._service.ready_when(f"{self.group} has partitions or none to take", lambda: self._changed.is_set())
+
+    async def stop(self) -> None:
+        self._stopping = True
+        if self._loop_task is not None:
+            await asyncio.wait({self._loop_task}, timeout=self._settings.drain_s)
+        await self._consumer.stop()
+        await self._producer.stop()
+
+    # --- ownership
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Called by the consumer: the batch in hand is finished, then the partitions are dropped."""
+        async with self._busy:
+            for tp in list(self._parts):
+                await self._drop(tp)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Called by the consumer, which swallows exceptions: a failed takeover ends the process instead."""
+        try:
+            for tp in sorted(assigned):
+                await self._take(tp)
+        except Exception as failure:  # the consumer would log it and go on without the partition
+            self._failure = failure
+        self._moved = monotonic()
+        self._changed.set()
+
+    async def _take(self, tp: TopicPartition) -> None:
+        keys = Keys(self._settings.redis_namespace, self.group, tp.partition)
+        taken = await self._store.take(keys)
+        committed = await self._consumer.committed(tp)
+        first = (await self._consumer.beginning_offsets([tp]))[tp]
+        start = first if taken.offset is None else taken.offset
+        if start < first:
+            raise OffsetLost(f"{tp.topic}[{tp.partition}]: next is {start}, the topic begins at {first}")
+        published = committed or 0
+        owned: _Owned[S] = _Owned(tp, keys, taken.epoch, taken.offset, start, published)
+        if taken.offset is not None and taken.offset > published:
+            owned.pending = decode_outbox(taken.outbox)
+        self._consumer.seek(tp, start)
+        await self._store.mark_whole(keys, whole=not owned.silent)
+        self._parts[tp] = owned
+        self.owned[tp.partition] = taken.epoch
+        metrics.STREAM_TAKEOVERS.labels(self.group).inc()
+        log.info(
+            "partition_taken",
+            group=self.group,
+            partition=tp.partition,
+            epoch=taken.epoch,
+            stored=taken.offset,
+            published=committed,
+        )
+
+    async def _drop(self, tp: TopicPartition) -> None:
+        owned = self._parts.pop(tp, None)
+        self.owned.pop(tp.partition, None)
+        if owned is not None and owned.recall is not None:
+            await owned.recall.stop()
+
+    async def _refused(self, owned: _Owned[S]) -> None:
+        """Another worker owns the partition, or Redis lost data: ask the group who we are, and start over from what is stored."""
+        metrics.STREAM_REFUSED.labels(self.group).inc()
+        log.warning("commit_refused", group=self.group, partition=owned.tp.partition, offset=owned.offset)
+        await self._drop(owned.tp)
+        try:
+            committed = await self._consumer.committed(owned.tp)
+            await self._consumer.commit({owned.tp: committed or 0})
+        except NOT_OURS as error:
+            log.warning("partition_lost", group=self.group, partition=owned.tp.partition, error=repr(error))
+            return
+        await self._take(owned.tp)
+
+    # --- the loop
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            if self._failure is not None:
+                raise self._failure
+            before = dict(self._parts)
+            try:
+                rebuilding = [owned.tp for owned in self._parts.values() if owned.silent]
+                polled = await self._consumer.getmany(*rebuilding, timeout_ms=100, max_records=MAX_POLL)
+            except NoOffsetForPartitionError:
+                continue  # seen before the assignment's own seek; positions come from the store
+            if not polled:
+                async with self._busy:
+                    for owned in list(self._parts.values()):
+                        await self._publish_pending(owned)
+                self._moved = monotonic()
+                self._lag()
+                continue
+            started = monotonic()
+            async with self._busy:
+                postponed = await self._handle(polled, before)
+            if postponed:
+                await asyncio.sleep(TIMER_POLL_S)  # other partitions, here or elsewhere, rebuild meanwhile
+            self._m_batch.observe(monotonic() - started)
+            self._lag()
+
+    async def _handle(
+        self, polled: Mapping[TopicPartition, Sequence[Any]], before: Mapping[TopicPartition, _Owned[S]]
+    ) -> bool:
+        """Fold what was polled; whether some of it had to be put off."""
+        facts = self._facts()
+        work = []
+        for tp, records in polled.items():
+            owned = self._parts.get(tp)
+            if owned is None:
+                continue
+            if owned is not before.get(tp):
+                self._consumer.seek(tp, owned.position)  # taken over while polling: these may be from elsewhere
+                continue
+            await self._publish_pending(owned)
+            silent = sum(1 for record in records if record.offset < owned.published)
+            if silent:
+                await self._silently(owned, records[:silent], facts)
+            if silent < len(records) and owned is self._parts.get(tp):
+                work.append(self._fold_and_commit(owned, records[silent:], facts))
+        folded = await asyncio.gather(*work)
+        batches = [batch for batch in folded if batch is not None]
+        if batches:
+            await self._publish(batches)
+        return len(batches) < len(folded)
+
+    async def _publish_pending(self, owned: _Owned[S]) -> None:
+        if owned.pending is not None and owned.offset is not None:
+            outbox, owned.pending = owned.pending, None
+            await self._publish([_Batch(owned, owned.offset, outbox)])
+
+    async def _silently(self, owned: _Owned[S], records: Sequence[Any], facts: F) -> None:
+        """Rebuild: fold what was published before, publish nothing."""
+        recall = owned.recall
+        if recall is None and self._memory is not None:
+            recall = Recall(
+                kafka.reader(self._settings),
+                TopicPartition(kafka.name_of(self._memory, self._settings), owned.tp.partition),
+                self.group,
+            )
+            await recall.start(None if owned.offset is None else records[0].timestamp)
+            owned.recall = recall
+        recalled = [Recalled(await recall.events(r.offset) if recall is not None else ()) for r in records]
+        batch = await self._fold_and_commit(owned, records, facts, recalled)
+        self._m_silent.inc(len(records))
+        if batch is not None:
+            await self._claims.release(batch.outbox.releases)
+            if not owned.silent:
+                await self._store.mark_whole(owned.keys, whole=True)
+                if recall is not None:
+                    await recall.stop()
+                    owned.recall = None
+
+    async def _fold_and_commit(
+        self, owned: _Owned[S], records: Sequence[Any], facts: F, recalled: Sequence[Recalled] | None = None
+    ) -> _Batch[S] | None:
+        items, poisoned = self._decode(records, recalled)
+        known = await self._load(owned, {item.key for item in items})
+        folding = Folding(self._fold, facts, dict(known), poisoned=poisoned)
+        folding.feed(items)
+        try:
+            while folding.wanted:
+                folding.answer(await self._ask(owned.keys, folding.wanted, force=recalled is not None))
+        except BookIncomplete:
+            self._consumer.seek(owned.tp, owned.position)
+            return None
+        self._guard(len(records), len(folding.poisoned))
+        next_offset = records[-1].offset + 1
+        outbox = Outbox(self._records(folding), folding.releases)
+        stored = b"" if recalled is not None else encode_outbox(outbox)
+        changes = folding.changes(known)
+        try:
+            await self._store.commit(owned.keys, owned.epoch, owned.offset, next_offset, stored, changes)
+        except Refused:
+            await self._refused(owned)
+            return None
+        owned.offset = owned.position = next_offset
+        if self._cache:
+            owned.cache.update(folding.states)
+            if len(owned.cache) > self._cache:
+                for key in list(islice(owned.cache, len(owned.cache) // 2)):
+                    del owned.cache[key]
+        for member in folding.fired:
+            owned.appended.pop(member, None)
+        self._moved = monotonic()
+        self._m_records.inc(len(records))
+        return _Batch(owned, next_offset, outbox)
+
+    def _decode(
+        self, records: Sequence[Any], recalled: Sequence[Recalled] | None
+    ) -> tuple[list[Item[E]], dict[int, tuple[Any, str]]]:
+        items: list[Item[E]] = []
+        poisoned: dict[int, tuple[Any, str]] = {}
+        none = Grants()
+        for index, record in enumerate(records):
+            try:
+                event = self._fold.decode(record.value)
+                key = self._fold.key((record.key or b"").decode(), event)
+            except Exception as error:  # whatever a record does to its decoder, the next one must not suffer for it
+                poisoned[record.offset] = (record, f"undecodable: {error}")
+                continue
+            items.append(Item(record, key, event, none if recalled is None else Grants({}, recalled[index])))
+        return items, poisoned
+
+    async def _load(self, owned: _Owned[S], names: set[str]) -> dict[str, S | None]:
+        known = {name: owned.cache[name] for name in names if name in owned.cache}
+        missing = [name for name in names if name not in known]
+        for name, value in zip(missing, await self._store.load(owned.keys, missing), strict=True):
+            known[name] = None if value is None else self._fold.decode_state(value)
+        return known
+
+    def _guard(self, records: int, poisoned: int) -> None:
+        self._verdicts.extend([True] * poisoned)
+        self._verdicts.extend([False] * (records - poisoned))
+        if sum(self._verdicts) >= GUARD_POISONED:
+            metrics.DLQ_GUARD_OPEN.labels(self.group).set(1)
+            raise DlqGuardOpen(f"{sum(self._verdicts)} of the last {len(self._verdicts)} records of {self._topic} failed")
+
+    async def _ask(self, keys: Keys, wanted: Sequence[Claim], *, force: bool) -> dict[str, Grant]:
+        partitions = 1 if self._source.single else self._settings.partitions
+        if not force and await self._store.whole_partitions(keys) < partitions:
+            raise BookIncomplete(keys.group)
+        answers = await self._claims.ask(wanted, int(self._clock.time() * 1000), force=force)
+        for grant in answers.values():
+            metrics.STREAM_CLAIMS.labels(self.group, "granted" if grant.granted else "refused").inc()
+        return answers
+
+    # --- publishing
+
+    def _records(self, folding: Folding[S, E, F]) -> list[Record]:
+        """All that a batch publishes, in the order of its source records."""
+        for offset, (source, reason) in folding.poisoned.items():
+            metrics.DLQ_RECORDS.labels(self._source.dead_letters.name).inc()
+            log.error("record_parked", group=self.group, partition=source.partition, offset=offset, reason=reason)
+        records = []
+        for offset in sorted({*folding.out, *folding.poisoned}):
+            if offset in folding.poisoned:
+                source, reason = folding.poisoned[offset]
+                records.append(self._parked(source, reason))
+                out = self._fold.malformed((source.key or b"").decode(errors="replace"), source.value or b"", reason)
+            else:
+                source, out = folding.out[offset]
+            records += [self._outgoing(source, index, event) for index, event in enumerate(out)]
+        return records
+
+    async def _publish(self, batches: Sequence[_Batch[S]]) -> None:
+        records = [record for batch in batches for record in batch.outbox.records]
+        releases = [release for batch in batches for release in batch.outbox.releases]
+        if records:
+            await self._until_done(lambda: self._publisher.publish(records))
+            self._m_published.inc(len(records))
+        if releases:
+            await self._claims.release(releases)
+        await self._acknowledge({batch.owned.tp: batch.next_offset for batch in batches})
+        for batch in batches:
+            batch.owned.published = batch.next_offset
+
+    async def _acknowledge(self, offsets: dict[TopicPartition, int]) -> None:
+        """Commit to Kafka. When the group has moved on, the new owner publishes again and commits for itself."""
+        try:
+            await self._until_done(lambda: self._consumer.commit(offsets))
+        except NOT_OURS as error:
+            log.warning("offset_not_committed", group=self.group, error=repr(error))
+
+    async def _until_done(self, act: Callable[[], Awaitable[object]]) -> None:
+        """Repeat while Kafka can't; what is repeated is idempotent or identical to the byte."""
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(
+                lambda error: isinstance(error, KafkaError)
+                and not isinstance(error, NOT_OURS)
+            ),
+            wait=tenacity.wait_exponential_jitter(0.1, 2.0),
+            stop=tenacity.stop_after_delay(self._settings.watchdog_s),
+            before_sleep=lambda state: log.warning(
+                "kafka_unavailable", group=self.group, error=repr(state.outcome.exception() if state.outcome else None)
+            ),
+            reraise=True,
+        ):
+            with attempt:
+                await act()
+
+    # --- timers, lag, watchdog
+
+    async def _fire_timers(self) -> None:
+        """Append due timers to the source topic; the fold of `TimerFired` removes them."""
+        while not self._stopping:
+            now_ms = int(self._clock.time() * 1000)
+            held = [owned for owned in self._parts.values() if owned.live]
+            found = await self._store.due([(o.keys, o.epoch, TIMERS_PER_POLL + len(o.appended)) for o in held], now_ms)
+            for owned, due in zip(held, found, strict=True):
+                if due is None:
+                    async with self._busy:
+                        if self._parts.get(owned.tp) is owned:
+                            await self._refused(owned)
+                    continue
+                fresh = [(member, at) for member, at in due if owned.appended.get(member) != at]
+                if fresh and self._parts.get(owned.tp) is owned:
+                    owned.appended.update(fresh)
+                    await self._append(owned, fresh, now_ms)
+            await asyncio.sleep(TIMER_POLL_S)
+
+    async def _append(self, owned: _Owned[S], timers: Sequence[tuple[str, int]], now_ms: int) -> None:
+        rows = [_timer_record(self._source, owned.tp.partition, member, at, now_ms) for member, at in timers]
+        await self._until_done(lambda: self._publisher.publish(rows))
+        metrics.STREAM_TIMERS.labels(self.group).inc(len(rows))
+
+    def _waiting(self) -> int:
+        waiting = 0
+        for tp, owned in self._parts.items():
+            end = self._consumer.highwater(tp)
+            if end is not None:
+                waiting += max(0, end - owned.position)
+        return waiting
+
+    def _lag(self) -> None:
+        self._m_lag.set(self._waiting())
+
+    async def _watch(self) -> None:
+        while not self._stopping:
+            await asyncio.sleep(1)
+            idle = monotonic() - self._moved
+            if self._parts and idle > self._settings.watchdog_s and self._waiting():
+                raise Stalled(f"{self.group}: {self._waiting()} records wait, no progress for {idle:.0f} s")
+
+    def _outgoing(self, source: Any, index: int, out: Outgoing) -> Record:
+        """An event as a record, with its CloudEvents headers and its source coordinates."""
+        key = out.key.encode()
+        single = out.topic.single
+        return Record(
+            out.topic.name,
+            0 if single else place(out.topic.name, source.key if out.beside_source else key, source.key, source.partition, self._settings.partitions),
+            key,
+            out.value,
+            [
+                ("ce_specversion", b"1.0"),
+                ("ce_id", out.id.encode()),
+                ("ce_type", out.type.encode()),
+                (GROUP_HEADER, b"/" + self.group.encode()),
+                ("content-type", b"application/json"),
+                (SOURCE_HEADER, source_header(source.partition, source.offset, index)),
+            ],
+        )
+
+    def _parked(self, source: Any, reason: str) -> Record:
+        """A record that can't be folded, as it came, with the reason and its coordinates."""
+        return Record(
+            self._source.dead_letters.name,
+            source.partition,
+            source.key or b"",
+            source.value or b"",
+            [
+                ("dlq-reason", reason[:2000].encode()),
+                ("dlq-group", self.group.encode()),
+                ("dlq-source", f"{source.topic}:{source.partition}:{source.offset}".encode()),
+                *((name, value) for name, value in source.headers),
+            ],
+        )
+
+
+def _timer_record(source: Topic, partition: int, member: str, due_ms: int, now_ms: int) -> Record:
+    """A timer that has come due, as a record of the topic whose fold set it."""
+    key, _, name = member.rpartition("\n")
+    fired = TimerFired(event_id=f"{key}:{name}:{due_ms}", at_ms=now_ms, key=key, name=name, due_ms=due_ms)
+    return Record(source.name, partition, key.encode(), encode(fired), [("ce_type", b"TimerFired")])

@@ -1,0 +1,100 @@
+"""Publishes encoded events: whole batches per partition, in order, acknowledged; commands only after all the rest."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+
+from shared.stream.fold import Release
+from shared.topics import ACCOUNT_EVENTS, SEND_COMMANDS
+
+
+class Record(NamedTuple):
+    """One record to publish, fixed to the byte. `topic` is the catalogue's name, without the deployment's prefix."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Outbox(NamedTuple):
+    """What a committed batch still has to do to the outside: records to publish, then claims to give back."""
+
+    records: list[Record]
+    releases: list[Release]
+
+
+_decode_outbox = msgspec.msgpack.Decoder(Outbox).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def encode_outbox(outbox: Outbox) -> bytes:
+    """The outbox as one value; empty when there is nothing to do."""
+    return _encode(outbox) if outbox.records or outbox.releases else b""
+
+
+def decode_outbox(value: bytes) -> Outbox:
+    """What `encode_outbox` made."""
+    return _decode_outbox(value) if value else Outbox([], [])
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where Kafka's default partitioner (murmur2) puts a key."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+class Publisher(Protocol):
+    """Where a processor's records go."""
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        """Return when every record is acknowledged; may be repeated with the same records."""
+        ...
+
+
+class KafkaPublisher:
+    """Publishes to Kafka in batches built here: a third of the cost of one `send` per record."""
+
+    def __init__(self, producer: AIOKafkaProducer, name_of: Callable[[str], str]) -> None:
+        self._producer = producer
+        self._name_of = name_of
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        first = [r for r in records if r.topic != SEND_COMMANDS.name]
+        commands = [r for r in records if r.topic == SEND_COMMANDS.name]
+        await self._publish(first)
+        await self._publish(commands)
+
+    async def _publish(self, records: Sequence[Record]) -> None:
+        places: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
+        for record in records:
+            places[record.topic, record.partition].append(record)
+        await asyncio.gather(*(self._send(topic, partition, rows) for (topic, partition), rows in places.items()))
+
+    async def _send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+        name = self._name_of(topic)
+        batch = self._producer.create_batch()
+        acknowledgements = []
+        for record in records:
+            row = {"key": record.key, "value": record.value, "timestamp": None, "headers": record.headers}
+            if batch.append(**row) is None:
+                acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
+                batch = self._producer.create_batch()
+                if batch.append(**row) is None:
+                    raise ValueError(f"record of {len(record.value)} bytes for {name} exceeds the producer's batch")
+        acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
+        await asyncio.gather(*acknowledgements)
+
+
+def place(topic_name: str, key: bytes, source_key: bytes, source_partition: int, partitions: int) -> int:
+    """The partition of an outgoing record: beside its source when it has the same key, so that what came of a record can be found again."""
+    if topic_name == ACCOUNT_EVENTS.name:
+        return 0
+    return source_partition if key == source_key else partition_of(key, partitions)

@@ -1,0 +1,213 @@
+"""The partition's state in Redis, and the one script that commits it: state, timers, ranks, input offset and outbox, all or nothing.
+
+All keys of a partition carry the hash tag `{namespace:group:partition}`, so Redis Cluster serves as well as one primary. A commit is refused unless the caller
+still holds the partition's epoch and the stored offset is the one it started from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
+
+from shared.settings import ServiceSettings
+
+_TAKE = """
+local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+return {epoch, redis.call('HGET', KEYS[1], 'offset'), redis.call('HGET', KEYS[1], 'outbox')}
+"""
+
+# ARGV: epoch, offset it started from ('' for none), new offset, outbox, prefix of sets,
+#       n, n x (key, state), n, n x key, n, n x (set, member, score, how)
+# how: set | remove | due (remove only if the score is still this one)
+_COMMIT = """
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
+if meta[1] ~= ARGV[1] then return 0 end
+if meta[2] == ARGV[3] and ARGV[2] ~= ARGV[3] then return 1 end
+if (meta[2] or '') ~= ARGV[2] then return 0 end
+local i = 6
+local n = tonumber(ARGV[i])
+i = i + 1
+local stop = i + 2 * n
+while i < stop do
+  local last = math.min(i + 1998, stop) - 1
+  if (last - i) % 2 == 0 then last = last - 1 end
+  redis.call('HSET', KEYS[2], unpack(ARGV, i, last))
+  i = last + 1
+end
+n = tonumber(ARGV[i])
+i = i + 1
+stop = i + n
+while i < stop do
+  local last = math.min(i + 1999, stop - 1)
+  redis.call('HDEL', KEYS[2], unpack(ARGV, i, last))
+  i = last + 1
+end
+n = tonumber(ARGV[i])
+i = i + 1
+for _ = 1, n do
+  local set = ARGV[5] .. ARGV[i]
+  if ARGV[i + 3] == 'set' then
+    redis.call('ZADD', set, ARGV[i + 2], ARGV[i + 1])
+  elseif ARGV[i + 3] == 'remove' or tonumber(redis.call('ZSCORE', set, ARGV[i + 1]) or '-1') == tonumber(ARGV[i + 2]) then
+    redis.call('ZREM', set, ARGV[i + 1])
+  end
+  i = i + 4
+end
+redis.call('HSET', KEYS[1], 'offset', ARGV[3], 'outbox', ARGV[4])
+return 1
+"""
+
+_DUE = """
+return {
+  redis.call('HGET', KEYS[1], 'epoch'),
+  redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', 0, ARGV[2]),
+}
+"""
+
+TIMERS = "timers"
+
+
+class Refused(Exception):
+    """The commit was refused: another worker took the partition over, or Redis lost what this worker started from."""
+
+
+def connect(settings: ServiceSettings) -> "Redis":
+    """A client that waits for a Redis that is away or still loading, instead of failing: every script here may be repeated."""
+    return Redis.from_url(
+        settings.redis_url,
+        socket_timeout=10,
+        socket_connect_timeout=5,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=-1),
+        retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The Redis keys of one partition of one group."""
+
+    namespace: str
+    group: str
+    partition: int
+
+    @property
+    def prefix(self) -> str:
+        return f"{{{self.namespace}:{self.group}:{self.partition}}}:"
+
+    @property
+    def whole(self) -> str:
+        """Of the group, not of the partition: which partitions are whole."""
+        return f"{{{self.namespace}:{self.group}}}:whole"
+
+    @property
+    def meta(self) -> str:
+        return self.prefix + "meta"
+
+    @property
+    def state(self) -> str:
+        return self.prefix + "state"
+
+    @property
+    def timers(self) -> str:
+        return self.set(TIMERS)
+
+    def set(self, name: str) -> str:
+        """The sorted set of that name."""
+        return f"{self.prefix}set:{name}"
+
+
+@dataclass(slots=True)
+class Taken:
+    """What taking a partition over found: the new epoch, the next offset to fold (None: no state at all), the last outbox."""
+
+    epoch: int
+    offset: int | None
+    outbox: bytes
+
+
+@dataclass(slots=True)
+class Changes:
+    """All that one batch changes in a partition's state."""
+
+    states: dict[str, bytes] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+    ranks: list[tuple[str, str, int, str]] = field(default_factory=list)
+
+
+class Store:
+    """Redis as the home of partition states."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+        self._take = redis.register_script(_TAKE)
+        self._commit = redis.register_script(_COMMIT)
+        self._due = redis.register_script(_DUE)
+
+    async def take(self, keys: Keys) -> Taken:
+        """Become the partition's owner: every earlier owner's commits are refused from now on."""
+        epoch, offset, outbox = await self._take(keys=[keys.meta])
+        return Taken(int(epoch), None if offset is None else int(offset), outbox or b"")
+
+    async def load(self, keys: Keys, names: Sequence[str]) -> list[bytes | None]:
+        """The encoded states of these keys, None where there is none."""
+        if not names:
+            return []
+        return cast("list[bytes | None]", await self._redis.hmget(keys.state, names))
+
+    async def commit(
+        self, keys: Keys, epoch: int, expected: int | None, offset: int, outbox: bytes, changes: Changes
+    ) -> None:
+        """Store a batch.
+
+        Raises:
+            Refused: nothing was stored.
+        """
+        arguments: list[str | bytes | int] = [
+            epoch,
+            "" if expected is None else expected,
+            offset,
+            outbox,
+            keys.set(""),
+            len(changes.states),
+        ]
+        for pair in changes.states.items():
+            arguments += pair
+        arguments.append(len(changes.forgotten))
+        arguments += changes.forgotten
+        arguments.append(len(changes.ranks))
+        for rank in changes.ranks:
+            arguments += rank
+        if not await self._commit(keys=[keys.meta, keys.state], args=arguments):
+            raise Refused(f"{keys.prefix} at {expected}")
+
+    async def mark_whole(self, keys: Keys, *, whole: bool) -> None:
+        """Note whether all that was published of this partition has been folded, so that its claims are in the book."""
+        if whole:
+            await self._redis.hset(keys.whole, str(keys.partition), 1)
+        else:
+            await self._redis.hdel(keys.whole, str(keys.partition))
+
+    async def whole_partitions(self, keys: Keys) -> int:
+        """How many of the group's partitions are whole; a Redis that lost everything says 0."""
+        return int(await self._redis.hlen(keys.whole))
+
+    async def due(self, held: Sequence[tuple[Keys, int, int]], now_ms: int) -> list[list[tuple[str, int]] | None]:
+        """Timers due by `now_ms`, earliest first, of each (keys, epoch, most): (member, due_ms); None where the epoch is no longer ours.
+
+        One round trip. Because it looks at the epoch too, an idle partition notices that Redis lost its state.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for keys, _, most in held:
+            await self._due(keys=[keys.meta, keys.timers], args=[now_ms, most], client=pipeline)
+        answers: list[list[Any]] = await pipeline.execute()
+        found: list[list[tuple[str, int]] | None] = []
+        for (_, epoch, _), (now_epoch, rows) in zip(held, answers, strict=True):
+            if now_epoch is None or int(now_epoch) != epoch:
+                found.append(None)
+            else:
+                found.append([(rows[i].decode(), int(rows[i + 1])) for i in range(0, len(rows), 2)])
+        return found

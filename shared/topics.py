@@ -1,0 +1,59 @@
+"""The catalogue of Kafka topics: names, kinds, retention. Pure.
+
+The table in docs/architecture.md is this file in words. Topics are created by the deployment (`wam topics create`), never by a
+client; partition counts are fixed then, for a key's place must not move.
+"""
+
+from dataclasses import dataclass
+
+DAY_MS = 86_400_000
+KEEP_MS = 35 * DAY_MS
+"""Retention of what passes through: a month of claims can be rebuilt from it, with days to spare (DESIGN, topics)."""
+FOREVER_MS = -1
+MAX_RECORD_BYTES = 4 * 1024 * 1024
+"""Largest record: a webhook body is at most 3 MB (Meta, webhooks) and the edge takes at most 4 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic.
+
+    Attributes:
+        name: without the deployment's prefix.
+        retention_ms: -1 keeps for ever.
+        single: one partition, because its readers need the whole in one order.
+    """
+
+    name: str
+    retention_ms: int = KEEP_MS
+    single: bool = False
+
+    @property
+    def dead_letters(self) -> "Topic":
+        """Where a record of this topic is parked that cannot be handled."""
+        return Topic(f"{self.name}.dlq", self.retention_ms)
+
+
+SEND_REQUESTS = Topic("send.requests.v1")
+CONVERSATION_EVENTS = Topic("conversation.events.v1")
+ACCOUNT_EVENTS = Topic("account.events.v1", FOREVER_MS, single=True)
+SEND_COMMANDS = Topic("send.commands.v1")
+SEND_EVENTS = Topic("send.events.v1")
+MESSAGES_RECEIVED = Topic("messages.received.v1")
+ACCOUNT_CHANGES = Topic("account.changes.v1")
+BILLING_CHARGES = Topic("billing.charges.v1", FOREVER_MS)
+WEBHOOKS = Topic("webhooks.v1")
+"""Not a topic of its own: only its `.dlq` exists, for webhook updates that can't be decoded."""
+
+TOPICS = (
+    SEND_REQUESTS,
+    CONVERSATION_EVENTS,
+    ACCOUNT_EVENTS,
+    SEND_COMMANDS,
+    SEND_EVENTS,
+    MESSAGES_RECEIVED,
+    ACCOUNT_CHANGES,
+    BILLING_CHARGES,
+)
+CONSUMED = (SEND_REQUESTS, CONVERSATION_EVENTS, ACCOUNT_EVENTS, SEND_COMMANDS, SEND_EVENTS, BILLING_CHARGES)
+DEAD_LETTERS = tuple(topic.dead_letters for topic in (*CONSUMED, WEBHOOKS))

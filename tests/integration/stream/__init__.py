@@ -1,0 +1,1 @@
+"""The stream processor's contract, on a real Kafka and Redis."""

@@ -1,0 +1,87 @@
+"""One worker of the counting fold as a process; faults are in what it is wired with, never in the code under test.
+
+`FAULT=stop-before-commit:N` or `FAULT=stop-before-publish:N`: the process stops itself (SIGSTOP) before the commit, or between the commit and
+the publication, of its N-th batch.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from shared.clock import clock_from
+from shared.lifecycle import Service, run
+from shared.settings import ServiceSettings
+from shared.stream.processor import Processor
+from shared.stream.publisher import Publisher, Record
+from shared.stream.store import Store, connect
+from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
+from tests.integration.stream.counting import Counting
+
+
+class Stops:
+    """Stops this process the N-th time it is asked."""
+
+    def __init__(self, nth: int) -> None:
+        self._left = nth
+
+    def __call__(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class StopsBeforePublishing:
+    """A publisher that stops the process first."""
+
+    def __init__(self, real: Publisher, stop: Stops) -> None:
+        self._real = real
+        self._stop = stop
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        self._stop()
+        await self._real.publish(records)
+
+
+class StopsBeforeCommitting(Store):
+    """A store that stops the process first."""
+
+    def __init__(self, redis: Redis, stop: Stops) -> None:
+        super().__init__(redis)
+        self._stop = stop
+
+    async def commit(self, *arguments: Any) -> None:
+        self._stop()
+        await super().commit(*arguments)
+
+
+def build(service: Service) -> None:
+    """Wire the worker."""
+    settings = service.settings
+    fault, _, nth = os.environ.get("FAULT", "").partition(":")
+    never = 0
+    before_commit = Stops(int(nth) if fault == "stop-before-commit" else never)
+    before_publish = Stops(int(nth) if fault == "stop-before-publish" else never)
+    redis = connect(settings)
+    service.add(
+        Processor(
+            service,
+            settings,
+            group="router",
+            fold=Counting(),
+            source=CONVERSATION_EVENTS,
+            memory=SEND_EVENTS,
+            facts=lambda: str(os.getpid()),
+            redis=redis,
+            clock=clock_from(str(settings.clock_file) if settings.clock_file else None),
+            store=StopsBeforeCommitting(redis, before_commit),
+            publisher=lambda real: StopsBeforePublishing(real, before_publish),
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run("worker", ServiceSettings(), build))

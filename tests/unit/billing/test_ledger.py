@@ -1,0 +1,236 @@
+"""The ledger's fold: one entry per charge, differences only after that, nothing for what was seen."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.billing.ledger import CORRECTABLE_MS, FORGET, SETTLED_MS, LedgerFold, Remembered
+from shared.accounts import AccountFacts
+from shared.events import AccountChanged, LedgerEntry, SendEvent, decode_ledger_entry, encode
+from shared.logs import hasher
+from shared.pricing import PriceBook
+from shared.stream.fold import Grants, Rank, Recalled, Step
+from shared.times import parse_rfc3339
+from shared.topics import BILLING_CHARGES
+from tests.unit.billing.events import GERMAN, NOON, NUMBER, WABA, charge, event, pmp
+
+CONFIG = Path(__file__).parents[3] / "config"
+BOOK = PriceBook.load(CONFIG)
+FOLD = LedgerFold(BOOK, hasher("key"))
+
+
+def facts(**account: Any) -> AccountFacts:
+    known = AccountFacts()
+    known.apply(
+        AccountChanged(event_id="a", at_ms=1, waba_id=WABA, subject="account", id=WABA, fields=account), 1
+    )
+    return known
+
+
+def fold(state: Remembered | None, *events: SendEvent) -> tuple[Remembered | None, list[LedgerEntry]]:
+    entries = []
+    for one in events:
+        step = FOLD.fold(state, one, facts(), Grants())
+        state = step.state
+        entries += [decode_ledger_entry(out.value) for out in step.out]
+    return state, entries
+
+
+def test_a_delivery_becomes_one_entry_that_names_nobody() -> None:
+    step = FOLD.fold(None, event("delivered", predicted=charge()), facts(), Grants())
+    (out,) = step.out
+    entry = decode_ledger_entry(out.value)
+    assert (out.topic, out.id, out.type, out.beside_source) == (
+        BILLING_CHARGES,
+        "wamid.1:charge",
+        "charge",
+        True,
+    )
+    assert out.key == f"{NUMBER}:{entry.user_ref}"
+    assert entry.user_ref == hasher("key")(GERMAN)
+    assert GERMAN.encode() not in out.value
+    assert (entry.entry, entry.basis, entry.free, entry.counts) == ("charge", "predicted", False, 1)
+    assert (entry.amount_micros, entry.currency, entry.month) == (55_000, "USD", "2026-11")
+    assert (entry.waba_id, entry.request_id, entry.tags) == (WABA, "R1", {"cost_center": "logistics"})
+
+
+@pytest.mark.parametrize("name", ["decided", "accepted", "sent", "failed", "held", "cancelled", "uncertain"])
+def test_other_steps_of_a_message_cost_nothing_and_are_not_remembered(name: str) -> None:
+    one = event(name, pricing=pmp("utility"))
+    assert FOLD.key("N1:49", one) == ""
+    assert FOLD.fold(None, one, facts(), Grants()) == Step(None)
+
+
+def test_what_sent_says_of_the_price_is_no_charge() -> None:
+    assert fold(None, event("priced", status="sent", pricing=pmp("utility"))) == (None, [])
+
+
+def test_the_same_event_again_changes_nothing() -> None:
+    delivered = event("delivered", predicted=charge(), pricing=pmp("utility"))
+    state, _ = fold(None, delivered)
+    step = FOLD.fold(state, delivered, facts(), Grants())
+    assert step.state is state
+    assert step == Step(state)
+
+
+def test_metas_agreement_makes_the_entry_metas() -> None:
+    _, (entry,) = fold(None, event("delivered", predicted=charge(), pricing=pmp("utility")))
+    assert (entry.basis, entry.amount_micros) == ("meta", 55_000)
+    assert entry.meta_pricing is not None
+    assert entry.meta_pricing.category == "utility"
+
+
+def test_what_meta_does_not_bill_is_free() -> None:
+    _, (entry,) = fold(None, event("delivered", predicted=charge(), pricing=pmp("utility", billable=False)))
+    assert (entry.free, entry.type, entry.amount_micros, entry.counts) == (
+        True,
+        "free_customer_service",
+        0,
+        1,
+    )
+
+
+def test_another_category_of_metas_is_priced_by_the_same_card() -> None:
+    _, (entry,) = fold(None, event("delivered", predicted=charge(), pricing=pmp("marketing")))
+    rate = BOOK.cards.by_id["usd_2026-10-01"].micros["Germany", "marketing"]  # type: ignore[index]
+    assert (entry.category, entry.amount_micros, entry.basis) == ("marketing", rate, "meta")
+
+
+def test_a_later_price_of_the_same_line_is_corrected_by_the_difference() -> None:
+    state, _ = fold(
+        None, event("delivered", predicted=charge(type="free_tier", amount_micros=0, category="service"))
+    )
+    _, entries = fold(state, event("priced", seq=4, pricing=pmp("service", billable=False, type="free_tier")))
+    assert entries == []
+
+
+def test_a_later_price_on_another_line_takes_back_and_books_anew() -> None:
+    state, _ = fold(None, event("delivered", predicted=charge()))
+    _, (back, anew) = fold(state, event("priced", seq=4, pricing=pmp("utility", billable=False), after_s=99))
+    assert (back.event_id, anew.event_id) == ("wamid.1:correction:1", "wamid.1:correction:2")
+    assert (back.amount_micros, back.counts, back.free) == (-55_000, -1, False)
+    assert (anew.amount_micros, anew.counts, anew.free) == (0, 1, True)
+    assert back.entry == anew.entry == "correction"
+
+
+def test_a_correction_of_next_month_goes_to_the_month_of_the_delivery() -> None:
+    state, _ = fold(None, event("delivered", predicted=charge()))
+    _, entries = fold(state, event("priced", seq=4, pricing=pmp("marketing"), after_s=20 * 86_400))
+    assert {entry.month for entry in entries} == {"2026-11"}
+
+
+def test_a_price_that_comes_with_read_corrects_too() -> None:
+    state, _ = fold(None, event("delivered", predicted=charge()))
+    _, entries = fold(state, event("read", seq=4, pricing=pmp("marketing")))
+    assert sum(entry.counts for entry in entries) == 0
+
+
+def test_an_older_price_does_not_undo_a_newer_one() -> None:
+    delivered = event("delivered", predicted=charge())
+    state, _ = fold(None, delivered, event("priced", seq=5, pricing=pmp("marketing")))
+    _, entries = fold(state, event("read", seq=4, pricing=pmp("utility")))
+    assert entries == []
+
+
+def test_a_reused_conversation_is_not_charged_again_though_meta_repeats_its_price() -> None:
+    reused = charge(counted=False, unit="conversation", conversation_id="c1", type="reused", amount_micros=0)
+    pricing = {"billable": True, "pricing_model": "CBP", "category": "marketing"}
+    state, entries = fold(None, event("delivered", predicted=reused, pricing=pricing))
+    assert entries == []
+    assert state is not None
+
+
+def test_an_uncounted_message_is_charged_when_meta_bills_each_message() -> None:
+    reused = charge(counted=False, type="reused", amount_micros=0)
+    state, before = fold(None, event("delivered", predicted=reused))
+    _, after = fold(state, event("priced", seq=4, pricing=pmp("utility")))
+    assert before == []
+    assert [(entry.event_id, entry.counts, entry.amount_micros) for entry in after] == [
+        ("wamid.1:charge", 1, 55_000)
+    ]
+
+
+def test_a_price_nobody_has_is_marked_and_not_free() -> None:
+    _, (entry,) = fold(None, event("delivered", predicted=charge(), pricing=pmp("general_purpose_ai")))
+    assert entry.category == "utility"
+    unknown = charge(market="Nowhere", category="service", type="free_tier", amount_micros=0)
+    _, (entry,) = fold(None, event("delivered", predicted=unknown, pricing=pmp("utility"), user="870123456"))
+    assert (entry.type, entry.free, entry.amount_micros) == ("rate_unknown", False, 0)
+
+
+def test_a_priced_message_that_is_not_ours_is_unattributed_in_the_accounts_own_month_and_currency() -> None:
+    foreign = event("priced", request_id=None, pricing=pmp("marketing"), after_s=(10 * 24 + 11) * 3600 + 1800)
+    known = facts(timezone="Asia/Kolkata", currency="USD")
+    step = FOLD.fold(None, foreign, known, Grants())
+    entry = decode_ledger_entry(step.out[0].value)
+    assert (entry.entry, entry.event_id, entry.request_id) == ("unattributed", "wamid.1:charge", None)
+    assert (entry.month, entry.market, entry.category) == ("2026-12", "Germany", "marketing")
+    assert entry.amount_micros == BOOK.cards.by_id["usd_2026-10-01"].micros["Germany", "marketing"]  # type: ignore[index]
+
+
+def test_messages_of_one_foreign_conversation_are_charged_once() -> None:
+    pricing = {"billable": True, "pricing_model": "CBP", "category": "marketing"}
+    first = event("priced", request_id=None, wamid="a", pricing=pricing, conversation="c1")
+    second = event("priced", request_id=None, wamid="b", pricing=pricing, conversation="c1", after_s=60)
+    assert FOLD.key("k", first) == FOLD.key("k", second) == "conversation:c1"
+    _, entries = fold(None, first, second)
+    assert [entry.event_id for entry in entries] == ["a:charge"]
+
+
+def test_a_free_entry_point_keeps_the_messages_category() -> None:
+    pricing = pmp("referral_conversion", billable=False, type="free_entry_point")
+    _, (entry,) = fold(None, event("delivered", predicted=charge(), pricing=pricing))
+    assert (entry.category, entry.type, entry.free) == ("utility", "free_entry_point", True)
+
+
+def test_a_status_of_unknown_shape_leaves_the_prediction() -> None:
+    one = event("delivered", predicted=charge(), pricing={"billable": "perhaps"})
+    _, (entry,) = fold(None, one)
+    assert (entry.basis, entry.amount_micros) == ("predicted", 55_000)
+
+
+def test_a_message_is_forgotten_after_its_time() -> None:
+    at = parse_rfc3339(NOON)
+    step = FOLD.fold(None, event("delivered", predicted=charge()), facts(), Grants())
+    assert step.ranks == (Rank(FORGET, "wamid.1", at + CORRECTABLE_MS),)
+    step = FOLD.fold(step.state, event("priced", seq=4, pricing=pmp("utility")), facts(), Grants())
+    assert step.ranks == (Rank(FORGET, "wamid.1", at + SETTLED_MS),)
+    assert step.out == ()
+
+
+def test_a_rebuild_takes_the_entries_from_the_ledger_whatever_the_account_says_now() -> None:
+    foreign = event("priced", request_id=None, pricing=pmp("marketing"))
+    first = FOLD.fold(None, foreign, facts(timezone="UTC"), Grants())
+    recalled = Recalled(tuple(out.value for out in first.out))
+    again = FOLD.fold(None, foreign, facts(timezone="UTC", regime="2025-07-01"), Grants(recalled=recalled))
+    assert again.state == first.state
+
+
+def test_a_rebuild_restores_corrections_and_their_number() -> None:
+    events = [
+        event("delivered", predicted=charge()),
+        event("priced", seq=4, pricing=pmp("marketing")),
+        event("priced", seq=5, pricing=pmp("marketing", billable=False)),
+    ]
+    live: Remembered | None = None
+    rebuilt: Remembered | None = None
+    for one in events:
+        step = FOLD.fold(live, one, facts(), Grants())
+        live = step.state
+        silent = Recalled(tuple(out.value for out in step.out))
+        rebuilt = FOLD.fold(rebuilt, one, facts(currency="INR"), Grants(recalled=silent)).state
+    assert rebuilt == live
+
+
+def test_the_state_survives_its_encoding_and_stays_small() -> None:
+    state, _ = fold(None, event("delivered", predicted=charge(), pricing=pmp("utility")))
+    assert state is not None
+    assert FOLD.decode_state(FOLD.encode_state(state)) == state
+    assert len(FOLD.encode_state(state)) < 200
+
+
+def test_a_send_event_decodes_as_it_was_published() -> None:
+    one = event("delivered", predicted=charge())
+    assert FOLD.decode(encode(one)) == one
+    assert FOLD.malformed("k", b"{", "broken") == ()

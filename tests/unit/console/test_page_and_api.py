@@ -1,0 +1,252 @@
+"""The page and the admin API over HTTP, on facts and tallies handed to the composition root."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import structlog
+from aiohttp.test_utils import TestClient, TestServer
+from aiokafka.errors import KafkaConnectionError
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from services.console.access import Tokens
+from services.console.applying import Applier
+from services.console.routes import Console
+from services.console.tallies import Row, Tally, Totals
+from shared.accounts import AccountFacts
+from shared.clock import ManualClock
+from shared.events import AccountChanged, decode_account_event, encode
+
+TOKEN = "let-me-in"
+SCRIPT = "<script>alert('x')</script>"
+FILE = """
+accounts:
+  - id: "1"
+    name: "<script>alert('x')</script>"
+    timezone: America/Sao_Paulo
+    numbers: [{id: "10", display_phone_number: "+1 555 010 0101", verified_name: "\\"><img src=x>"}]
+    templates: [{name: promo, language: de, category: marketing, status: APPROVED}]
+"""
+
+
+class Topic:
+    """account.events in memory; it also follows itself, as the reader does."""
+
+    def __init__(self) -> None:
+        self.facts = AccountFacts()
+        self.down = False
+
+    async def read(self) -> AccountFacts:
+        if self.down:
+            raise KafkaConnectionError("no broker")
+        return self.facts
+
+    async def publish(self, events: Sequence[AccountChanged]) -> int:
+        for event in events:
+            self.facts.apply(decode_account_event(encode(event)), self.facts.revision + 1)
+        return self.facts.revision
+
+    async def reached(self, revision: int) -> None:
+        assert self.facts.revision >= revision
+
+
+class Billing:
+    """Tallies as billing would answer."""
+
+    def __init__(self) -> None:
+        self.asked: Mapping[str, str] = {}
+        self.up = True
+
+    async def of_months(self, months: Mapping[str, str]) -> dict[str, Tally | None]:
+        self.asked = months
+        totals = {"<b>utility": Totals(free=3, paid=2, micros={"USD": 1_055_000})}
+        row = Row(3, 2, {"USD": 1_055_000}, "10", "utility", "Germany", "regular")
+        return {
+            waba: Tally(waba, month, [row], totals) if self.up else None for waba, month in months.items()
+        }
+
+
+class Site:
+    """The console on a free port, and what it stands on."""
+
+    def __init__(self, client: TestClient[Any, Any], topic: Topic, billing: Billing) -> None:
+        self.client = client
+        self.topic = topic
+        self.billing = billing
+
+    async def apply(
+        self, text: str, token: str | None = TOKEN, query: str = ""
+    ) -> tuple[int, dict[str, Any]]:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        answer = await self.client.post(f"/v1/accounts/apply{query}", data=text.encode(), headers=headers)
+        return answer.status, await answer.json()
+
+    async def page(self) -> str:
+        answer = await self.client.get("/")
+        assert answer.status == 200
+        return await answer.text()
+
+
+async def serve(token: SecretStr | None) -> AsyncIterator[Site]:
+    topic, billing = Topic(), Billing()
+    clock = ManualClock(datetime(2026, 12, 1, 1, 30, tzinfo=UTC))
+    console = Console(
+        reader=topic,
+        applier=Applier(topic, clock),
+        tallies=billing,
+        tokens=Tokens(token, None),
+        is_regime=lambda pin: pin == "calendar",
+        links={"router": "http://127.0.0.1:9102/metrics"},
+        clock=clock,
+    )
+    async with TestClient(TestServer(console.application())) as client:
+        yield Site(client, topic, billing)
+
+
+@pytest_asyncio.fixture
+async def site() -> AsyncIterator[Site]:
+    async for running in serve(SecretStr(TOKEN)):
+        yield running
+
+
+@pytest_asyncio.fixture
+async def closed_site() -> AsyncIterator[Site]:
+    async for running in serve(None):
+        yield running
+
+
+async def test_names_of_foreign_origin_are_shown_as_text_and_never_run(site: Site) -> None:
+    assert (await site.apply(FILE))[0] == 200
+    html = await site.page()
+    assert SCRIPT not in html
+    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in html
+    assert "<img" not in html
+    assert "<b>" not in html
+    assert "<script" not in html
+
+
+@pytest.mark.parametrize("path", ["/", "/style.css", "/v1/accounts", "/nowhere"])
+async def test_every_answer_forbids_scripts_frames_and_sniffing(site: Site, path: str) -> None:
+    answer = await site.client.get(path)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_the_page_shows_accounts_numbers_templates_tallies_and_links(site: Site) -> None:
+    await site.apply(FILE)
+    html = await site.page()
+    for shown in (
+        "+1 555 010 0101",
+        "promo",
+        "facts revision 3",
+        "1.055 USD",
+        "http://127.0.0.1:9102/metrics",
+    ):
+        assert shown in html
+    assert site.billing.asked == {"1": "2026-11"}, "the month of the account's own time zone"
+
+
+async def test_the_page_is_there_before_any_account_and_without_billing(site: Site) -> None:
+    assert "No account is set up yet" in await site.page()
+    await site.apply(FILE)
+    site.billing.up = False
+    assert "Billing does not answer" in await site.page()
+
+
+async def test_numbers_that_come_before_their_account_are_shown(site: Site) -> None:
+    event = AccountChanged(event_id="e", at_ms=1, waba_id="9", subject="number", id="90", fields={})
+    await site.topic.publish([event])
+    html = await site.page()
+    assert "not set up" in html
+    assert "90" in html
+
+
+async def test_a_change_without_the_token_is_401_and_changes_nothing(site: Site) -> None:
+    for token in (None, "wrong", ""):
+        status, body = await site.apply(FILE, token)
+        assert (status, body["error"]["code"]) == (401, "unauthorized")
+    assert site.topic.facts.revision == 0
+
+
+async def test_a_change_is_refused_while_no_token_is_set(closed_site: Site) -> None:
+    for token in (None, "", "None"):
+        status, body = await closed_site.apply(FILE, token)
+        assert (status, body["error"]["code"]) == (403, "no_token_set")
+
+
+async def test_applying_twice_publishes_once(site: Site) -> None:
+    status, first = await site.apply(FILE)
+    assert (status, first["published"], first["revision"]) == (200, 3, 3)
+    assert {
+        "subject": "account",
+        "waba_id": "1",
+        "id": "1",
+        "field": "name",
+        "before": None,
+        "after": SCRIPT,
+    } in first["changes"]
+    status, second = await site.apply(FILE)
+    assert (status, second["published"], second["changes"], second["revision"]) == (200, 0, [], 3)
+
+
+async def test_a_dry_run_shows_the_difference_and_publishes_nothing(site: Site) -> None:
+    status, body = await site.apply(FILE, query="?dry_run=true")
+    assert (status, body["dry_run"], body["published"]) == (200, True, 0)
+    assert body["changes"]
+    assert site.topic.facts.revision == 0
+
+
+async def test_a_file_that_is_not_valid_is_400_with_its_lines(site: Site) -> None:
+    status, body = await site.apply("accounts:\n  - id: 1\n")
+    assert (status, body["error"]["problems"]) == (
+        400,
+        ["line 2: accounts[0].id: must be text; write it in quotes"],
+    )
+    assert (await site.apply(FILE, query="?force=perhaps"))[0] == 400
+
+
+async def test_a_conflict_is_409_and_kafka_away_is_503(site: Site) -> None:
+    await site.apply(FILE)
+    status, body = await site.apply('accounts: [{id: "2", numbers: [{id: "10"}]}]')
+    assert (status, body["error"]["problems"]) == (409, ["number 10 belongs to account 1; --force moves it"])
+    site.topic.down = True
+    assert (await site.apply(FILE))[0] == 503
+
+
+async def test_a_body_beyond_the_limit_is_413(site: Site) -> None:
+    answer = await site.client.post(
+        "/v1/accounts/apply", data=b"x" * 5_000_000, headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    assert answer.status == 413
+
+
+async def test_accounts_are_readable_as_json(site: Site) -> None:
+    await site.apply(FILE)
+    body = await (await site.client.get("/v1/accounts")).json()
+    assert body["revision"] == 3
+    (account,) = body["accounts"]
+    assert (account["id"], account["name"], account["numbers"][0]["id"]) == ("1", SCRIPT, "10")
+    assert (account["templates"][0]["name"], account["templates"][0]["language"]) == ("promo", "de")
+
+
+async def test_every_admin_call_leaves_an_audit_line_without_the_token(site: Site) -> None:
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        await site.apply(FILE, "wrong")
+        await site.apply(FILE)
+        await site.client.get("/v1/accounts")
+    audit = [line for line in lines if line["event"] == "audit"]
+    assert [(line["action"], line["by"], line["outcome"]) for line in audit] == [
+        ("accounts.apply", None, "unauthorized"),
+        ("accounts.apply", "admin", "ok"),
+        ("accounts.read", None, "ok"),
+    ]
+    assert "number 10 verified_name" in audit[1]["changes"]
+    assert TOKEN not in str(lines)
+    assert "wrong" not in str(lines)

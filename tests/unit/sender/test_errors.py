@@ -1,0 +1,285 @@
+"""What follows from each of Meta's error codes."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.sender.errors import Action, ErrorTable, ErrorTableError, Label, Scope
+
+FILE = Path(__file__).parents[3] / "config" / "errors.yaml"
+TABLE = ErrorTable.load(FILE)
+
+DOCUMENTED = [
+    *(
+        0,
+        190,
+        200,
+        3,
+        10,
+        *range(200, 300),
+        131005,
+        368,
+        130497,
+        131031,
+        4,
+        80007,
+        80008,
+        130429,
+        131048,
+        131056,
+        131064,
+    ),
+    *(
+        133016,
+        1,
+        2,
+        33,
+        100,
+        130403,
+        130472,
+        131000,
+        131008,
+        131009,
+        131016,
+        131021,
+        131026,
+        131030,
+        131037,
+        131042,
+    ),
+    *(
+        131044,
+        131045,
+        131047,
+        131049,
+        131050,
+        131051,
+        131052,
+        131053,
+        131055,
+        131057,
+        131061,
+        131062,
+        131063,
+        132000,
+    ),
+    *(
+        132001,
+        132005,
+        132007,
+        132008,
+        132012,
+        132015,
+        132016,
+        132018,
+        132068,
+        132069,
+        133000,
+        133004,
+        133005,
+        133006,
+    ),
+    *(
+        133010,
+        133008,
+        133009,
+        133015,
+        134011,
+        134100,
+        134101,
+        134102,
+        135000,
+        136025,
+        137000,
+        131020,
+        131041,
+        131059,
+    ),
+    *(131201, 131202, 131204, *range(131207, 131216), *range(138000, 138019), 613, *range(139000, 139005)),
+    *(
+        *range(139100, 139104),
+        *range(147001, 147006),
+        2388019,
+        2388039,
+        2388040,
+        2388047,
+        2388072,
+        2388073,
+        2388293,
+    ),
+    *(
+        2388299,
+        2388012,
+        2388091,
+        2388093,
+        2388103,
+        2494100,
+        200005,
+        200006,
+        200007,
+        2593107,
+        2593108,
+        2593109,
+    ),
+    *(1752041, 131014, *range(2494164, 2494180)),
+]
+"""Meta, Cloud API, error codes."""
+
+
+@pytest.mark.parametrize("code", sorted(set(DOCUMENTED)))
+def test_every_documented_code_has_its_own_row(code: int) -> None:
+    assert code in TABLE.by_code
+
+
+@pytest.mark.parametrize(
+    ("code", "action", "delay_s", "scope", "reason"),
+    [
+        (190, "park", None, "waba", "token_invalid"),
+        (368, "park", None, "waba", "account_restricted"),
+        (131042, "park", None, "waba", "payment_method_missing"),
+        (133010, "park", None, "phone_number", "number_not_registered"),
+        (131048, "park", 14_400, "phone_number", "number_quality_limited"),
+        (131057, "park", 60, "phone_number", "number_in_maintenance"),
+        (132015, "park", 10_800, "template", "template_paused"),
+        (4, "park", 300, "app", "rate_limited_app"),
+        (80007, "park", 300, "waba", "rate_limited_account"),
+        (130429, "retry", 1, "phone_number", "rate_limited_number"),
+        (131056, "retry", 4, "pair", "rate_limited_pair"),
+        (131016, "retry", 2, "platform", "platform_unavailable"),
+        (131049, "defer", 86_400, "recipient", "marketing_capped"),
+        (134101, "defer", 600, "template", "template_syncing"),
+        (131047, "final", None, "pair", "window_closed"),
+        (131026, "final", None, "recipient", "recipient_undeliverable"),
+        (131050, "final", None, "recipient", "opted_out"),
+        (132001, "final", None, "template", "template_unknown"),
+        (100, "final", None, "request", "message_invalid"),
+    ],
+)
+def test_a_code_decides_what_becomes_of_the_request(
+    code: int, action: Action, delay_s: float | None, scope: Scope, reason: str
+) -> None:
+    verdict = TABLE.verdict(code, 400, 1)
+    assert (verdict.action, verdict.delay_s, verdict.scope, verdict.reason) == (
+        action,
+        delay_s,
+        scope,
+        reason,
+    )
+    assert verdict.hint
+
+
+@pytest.mark.parametrize("code", [131056, 131042, 131047, 131016, 1])
+def test_a_known_code_decides_whatever_the_http_status(code: int) -> None:
+    verdicts = {TABLE.verdict(code, status, 1) for status in (None, 200, 400, 401, 408, 429, 500, 503)}
+    assert len(verdicts) == 1
+
+
+@pytest.mark.parametrize("code", [None, 999_999])
+@pytest.mark.parametrize(
+    ("http_status", "action", "reason", "retryable"),
+    [
+        (500, "uncertain", "outcome_unknown", False),
+        (502, "uncertain", "outcome_unknown", False),
+        (504, "uncertain", "outcome_unknown", False),
+        (408, "uncertain", "outcome_unknown", False),
+        (200, "uncertain", "outcome_unknown", False),
+        (302, "uncertain", "outcome_unknown", False),
+        (None, "uncertain", "outcome_unknown", False),
+        (400, "final", "meta_error_unknown", False),
+        (404, "final", "meta_error_unknown", False),
+        (429, "retry", "rate_limited_app", True),
+    ],
+)
+def test_without_a_known_code_only_a_sure_refusal_is_read_as_one(
+    code: int | None, http_status: int | None, action: Action, reason: str, retryable: bool
+) -> None:
+    verdict = TABLE.verdict(code, http_status, 1)
+    assert (verdict.action, verdict.reason, verdict.retryable) == (action, reason, retryable)
+
+
+def test_the_pair_rate_backs_off_by_powers_of_four() -> None:
+    assert [TABLE.verdict(131056, 400, attempt).delay_s for attempt in (1, 2, 3, 4)] == [4, 16, 64, 256]
+
+
+def test_a_throttled_send_waits_longer_each_time_and_then_goes_back() -> None:
+    verdicts = [TABLE.verdict(130429, 400, attempt) for attempt in range(1, 9)]
+    assert [v.delay_s for v in verdicts] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert [v.action for v in verdicts] == ["retry"] * 7 + ["defer"]
+
+
+def test_a_capped_marketing_message_is_tried_once_more_a_day_later() -> None:
+    assert TABLE.verdict(131049, 400, 1).action == "defer"
+    last = TABLE.verdict(131049, 400, 2)
+    assert (last.action, last.delay_s) == ("final", None)
+
+
+def test_a_park_without_an_end_stays_one_at_every_attempt() -> None:
+    assert TABLE.verdict(131042, 400, 50) == TABLE.verdict(131042, 400, 1)
+
+
+@given(
+    st.one_of(st.none(), st.sampled_from(sorted(TABLE.by_code)), st.integers(0, 3_000_000)),
+    st.one_of(st.none(), st.integers(100, 599)),
+    st.integers(1, 10_000),
+)
+def test_every_failure_has_a_verdict_that_agrees_with_itself(
+    code: int | None, http_status: int | None, attempt: int
+) -> None:
+    verdict = TABLE.verdict(code, http_status, attempt)
+    assert verdict.action in get_args(Action)
+    assert verdict.label in get_args(Label)
+    assert verdict.reason in TABLE.reasons()
+    if verdict.action in ("retry", "defer"):
+        assert verdict.delay_s is not None
+        assert verdict.delay_s > 0
+    if verdict.action in ("final", "uncertain"):
+        assert verdict.delay_s is None
+    if verdict.action == "uncertain":
+        assert not verdict.retryable
+
+
+def test_nothing_is_retried_for_ever() -> None:
+    for code in TABLE.by_code:
+        assert TABLE.verdict(code, 400, 1_000).action != "retry"
+
+
+def test_every_label_is_used() -> None:
+    used = {row.label for row in (*TABLE.by_code.values(), *TABLE.by_case.values())}
+    assert used == set(get_args(Label))
+
+
+def test_attempts_count_from_one() -> None:
+    with pytest.raises(ValueError, match="from 1"):
+        TABLE.verdict(1, 400, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("code: 131056", "code: 131049"),
+        ("code: 131056", 'code: "290-300"'),
+        ("code: 131056", 'code: "20-10"'),
+        ("code: 131056", 'code: "1-2000000"'),
+        ("code: 131056", 'code: "131056-131057x"'),
+        ("scope: pair", "scope: planet"),
+        ("action: retry", "action: hope"),
+        ('retry: "no"', "retry: no"),
+        ("label: auth,", "label: other,"),
+        ("reason: token_invalid", "reason: Token invalid"),
+        ("delay_s: 600, max_attempts: 3", "delay_s: 600"),
+        ("delay_s: 600, max_attempts: 3,", ""),
+        ("delay_s: 600", "delay_s: -1"),
+        ("case: unknown_failed", "case: unknown_refused"),
+        ("action: uncertain", "action: uncertain, surprise: 1"),
+    ],
+)
+def test_a_table_at_odds_with_itself_is_refused(old: str, new: str, tmp_path: Path) -> None:
+    text = FILE.read_text("utf-8")
+    assert old in text
+    broken = tmp_path / "errors.yaml"
+    broken.write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises(ErrorTableError):
+        ErrorTable.load(broken)
