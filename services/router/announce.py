@@ -1,5 +1,7 @@
 """The router's outgoing events, encoded: send events, received messages and commands. Pure."""
 
+from typing import Literal
+
 import msgspec
 
 from services.router.state import Ended, Life, State
@@ -23,6 +25,7 @@ from shared.stream.fold import Outgoing
 from shared.times import HOUR_MS, rfc3339
 from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
 
+Step = Literal["decided", "accepted", "sent", "delivered", "read", "played", "failed", "priced", "uncertain"]
 _META_CODES = {
     "window_closed": 131047,
     "template_unknown": 132001,
@@ -69,7 +72,7 @@ def decided(
 def step_of(
     state: State,
     life: Life,
-    event: str,
+    event: Step,
     event_id: str,
     at_ms: int,
     *,
@@ -97,7 +100,7 @@ def step_of(
 def step_after_end(
     state: State,
     ended: Ended | None,
-    event: str,
+    event: Step,
     event_id: str,
     at_ms: int,
     wamid: str,
@@ -117,7 +120,7 @@ def command(
     state: State, request: SendRequested, decision: Decision, at_ms: int, valid_until_ms: int
 ) -> Outgoing:
     """The order to send an allowed message, once."""
-    assert decision.category is not None  # an allowed message has one
+    category = decision.category or "service"
     id_ = command_id(request.request_id, 1)
     message = request.message
     if decision.used_fallback and request.fallback is not None:
@@ -130,8 +133,8 @@ def command(
         waba_id=state.waba,
         phone_number_id=state.number,
         user=request.user,
-        category=decision.category,
-        priority=PRIORITY[decision.category],
+        category=category,
+        priority=PRIORITY[category],
         valid_until_ms=valid_until_ms,
         message=message,
     )
@@ -193,7 +196,11 @@ def policy_error(reason: str, message: str | None = None) -> SendError:
     """The error of a refusal by our own rules."""
     known = REASONS[reason]
     return SendError(
-        origin="policy", reason=reason, code=_META_CODES.get(reason), message=message or known.meaning, fix=known.fix
+        origin="policy",
+        reason=reason,
+        code=_META_CODES.get(reason),
+        message=message or known.meaning,
+        fix=known.fix,
     )
 
 
@@ -204,7 +211,7 @@ def user_ref(user: str, bsuid: str | None) -> UserRef:
 
 def _send_event(
     state: State,
-    event: str,
+    event: Step,
     event_id: str,
     seq: int,
     at_ms: int,
@@ -220,7 +227,7 @@ def _send_event(
 ) -> Outgoing:
     value = SendEvent(
         event_id=event_id,
-        event=event,  # type: ignore[arg-type]
+        event=event,
         seq=seq,
         at=rfc3339(at_ms),
         request_id=request_id,
@@ -241,5 +248,11 @@ def _send_event(
 def _fallback_message(user: str, template: msgspec.Raw) -> msgspec.Raw:
     """The Cloud API message object of a fallback template (Meta, Cloud API, messages: `recipient` names a business-scoped id)."""
     to = {"recipient": user} if is_bsuid(user) else {"to": f"+{user}"}
-    body = {"messaging_product": "whatsapp", "recipient_type": "individual", **to, "type": "template", "template": template}
+    body = {
+        "messaging_product": "whatsapp",
+        "recipient_type": "individual",
+        **to,
+        "type": "template",
+        "template": template,
+    }
     return msgspec.Raw(msgspec.json.encode(body))

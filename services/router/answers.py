@@ -5,16 +5,9 @@ from msgspec.structs import replace
 from services.router import announce
 from services.router.seen import fingerprint
 from services.router.state import MAX_ANSWERS, MAX_FULL_ANSWERS, Answer, State
-from shared.events import Category, Decision, SendRequested
+from shared.events import Decision, SendRequested
 from shared.stream.fold import Outgoing
 from shared.topics import SEND_EVENTS
-
-_CATEGORIES: dict[str, Category] = {
-    "marketing": "marketing",
-    "utility": "utility",
-    "authentication": "authentication",
-    "service": "service",
-}
 
 
 def find(state: State, request: SendRequested) -> tuple[Answer | None, bool]:
@@ -74,10 +67,10 @@ def repeat(state: State, request: SendRequested, answer: Answer) -> Outgoing:
         key = f"{state.number}:{state.user}"
         return Outgoing(SEND_EVENTS, key, event_id, "decided", answer.decided)
     decision = Decision(
-        outcome=answer.outcome,  # type: ignore[arg-type]
+        outcome=answer.outcome,
         final=answer.outcome != "defer",
         reason=answer.reason,
-        category=None if answer.category is None else _CATEGORIES[answer.category],
+        category=answer.category,
         facts_version="",
     )
     return announce.decided(state, request, decision, answer.at_ms, event_id=event_id, seq=1)

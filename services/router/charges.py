@@ -53,7 +53,7 @@ def deliver(
             return Delivered(state, None, (), claim)
         if claim is not None and not grants[claim.id].granted:
             kind = _kind(regime, life, settled, room=False)
-    back = ()
+    back: tuple[Release, ...] = ()
     if life.free_claim and kind != "free_tier":
         back = releases(state, life, account, state.waba, tariff, free_only=True)
     charge = _charge(regime, life, settled, kind, account, status.at_ms, tariff)
@@ -63,7 +63,7 @@ def deliver(
 def _kind(regime: Regime, life: Life, settled: Settled, *, room: bool) -> QuoteType:
     return quote_type(
         regime,
-        life.category,  # type: ignore[arg-type]
+        life.category,
         in_window=life.in_window,
         entry_point_open=settled.free_entry,
         opens_conversation=settled.opened,
@@ -80,16 +80,17 @@ def _charge(
     at_ms: int,
     tariff: Tariff,
 ) -> ChargePredicted | None:
-    amount: int | None = 0
+    amount = 0
     if kind == "regular":
-        amount = tariff.amount(life.card, life.market, life.category)  # type: ignore[arg-type]
-        if amount is None:
+        rate = tariff.amount(life.card, life.market, life.category)
+        if rate is None:
             return None
+        amount = rate
     return ChargePredicted(
         counted=regime.unit == "message" or settled.opened,
         unit=regime.unit,
         conversation_id=settled.conversation.id,
-        category=life.category,  # type: ignore[arg-type]
+        category=life.category,
         market=life.market,
         regime=life.regime,
         rate_card=life.card,

@@ -115,9 +115,7 @@ def _open_entry(
     state: State, life: Life, at_ms: int, regime: Regime, told: MetaConversation | None
 ) -> Settled:
     entry = _new(life, ENTRY, at_ms, regime.entry_point.lasts_h * HOUR_MS, told)
-    closed = tuple(
-        replace(c, expires_ms=at_ms) if c.expires_ms > at_ms else c for c in state.conversations
-    )
+    closed = tuple(replace(c, expires_ms=at_ms) if c.expires_ms > at_ms else c for c in state.conversations)
     return Settled(replace(state, entry=entry, conversations=closed, clicked_ms=0), entry, True, True)
 
 
@@ -132,9 +130,7 @@ def _new(life: Life, category: str, at_ms: int, lasts_ms: int, told: MetaConvers
     return Conversation(id_, category, at_ms, expires_ms or at_ms + lasts_ms, True)
 
 
-def _joined(
-    known: Conversation, at_ms: int, lasts_ms: int, told: MetaConversation | None
-) -> Conversation:
+def _joined(known: Conversation, at_ms: int, lasts_ms: int, told: MetaConversation | None) -> Conversation:
     """The conversation after one more delivery: perhaps opened earlier than was known, perhaps named by Meta now."""
     if at_ms < known.opened_ms:
         expires_ms = known.expires_ms if known.meta else min(known.expires_ms, at_ms + lasts_ms)

@@ -6,7 +6,6 @@ The reasons and their order of precedence are those of `shared/reasons.py`: the 
 
 from dataclasses import dataclass
 
-
 from services.router.american import MARKETING_STOPPED_MS, is_american
 from services.router.conversations import Foreseen, answers_click, foresee
 from services.router.quotas import free_claim, tier_claim
@@ -24,7 +23,11 @@ GUIDE_REGIME = "2023-06-01"
 """Whoever is pinned to the rules of 2023 is not bound by what Meta stopped in 2025."""
 SENDABLE = frozenset({"APPROVED", "FLAGGED", "UNARCHIVED", "PENDING_DELETION"})
 """Statuses in which Meta still takes a template (Meta, template status)."""
-_TEMPLATE_REASONS = {"PAUSED": "template_paused", "DISABLED": "template_disabled", "DELETED": "template_unknown"}
+_TEMPLATE_REASONS = {
+    "PAUSED": "template_paused",
+    "DISABLED": "template_disabled",
+    "DELETED": "template_unknown",
+}
 _NUMBER_STOPPED = frozenset({"BANNED", "RESTRICTED", "DISCONNECTED", "DELETED", "MIGRATED", "RATE_LIMITED"})
 _NO_INITIATING = "RESTRICTED_BIZ_INITIATED_MESSAGING"
 _NO_ANSWERING = "RESTRICTED_CUSTOMER_INITIATED_MESSAGING"
@@ -88,11 +91,8 @@ def decide(
     number = facts.number(request.phone_number_id)
     in_window = now_ms < state.window_ms
     reason = _sender_reason(account, number, request, in_window)
-    if reason is not None:
-        return refuse(reason)
-    assert account is not None  # for mypy: _sender_reason refuses without them
-    assert number is not None
-    assert waba is not None
+    if reason is not None or account is None or number is None or waba is None:
+        return refuse(reason or "number_not_registered")
     if canonical_user(request.user) != request.user:
         return refuse("recipient_invalid")
     if request.not_before_ms is not None and request.not_before_ms > now_ms:
@@ -257,7 +257,9 @@ def _at_price(
     )
     if reason is None:
         return Verdict(decision)
-    held = tuple(Release(c.scope, c.id, c.member) for c in (free, tier) if c is not None and grants[c.id].granted)
+    held = tuple(
+        Release(c.scope, c.id, c.member) for c in (free, tier) if c is not None and grants[c.id].granted
+    )
     return Verdict(decision, releases=held)
 
 
@@ -296,5 +298,3 @@ def _priced(quoted: Quote) -> Price:
         amount_micros=quoted.amount_micros,
         currency=quoted.currency,
     )
-
-

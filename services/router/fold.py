@@ -50,6 +50,16 @@ WAKE = "wake"
 """The one timer of a conversation: its earliest deadline, or its housekeeping."""
 OPENS_NO_WINDOW = frozenset({"system", "history"})
 """What the user did not write to the business now (Meta, webhooks: system messages, coexistence history)."""
+_Conversational = (
+    SendRequested
+    | MessageReceived
+    | ReceiverVerified
+    | PreferenceChanged
+    | StatusReceived
+    | SendAccepted
+    | SendFailed
+    | SendUncertain
+)
 Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim, ...]]
 
 
@@ -108,12 +118,12 @@ class RouterFold:
         event_id = f"{record.request_id}!{fingerprint(value.hex()).hex()}:decided"
         at = rfc3339(record.at_ms)
         return (
-            announce.malformed(record.request_id, event_id, at, reason, record_key, record.tags, record.correlation_id),
+            announce.malformed(
+                record.request_id, event_id, at, reason, record_key, record.tags, record.correlation_id
+            ),
         )
 
-    def _brought(
-        self, state: State, event: ConversationEvent, facts: AccountFacts, grants: Grants
-    ) -> Brought:
+    def _brought(self, state: State, event: _Conversational, facts: AccountFacts, grants: Grants) -> Brought:
         if isinstance(event, SendRequested):
             handled = on_request(state, event, facts, self._tariff, grants)
             return handled.state, handled.out, handled.releases, handled.claims
@@ -133,7 +143,6 @@ class RouterFold:
         elif isinstance(event, SendFailed):
             lived = on_failed(state, event, facts, self._tariff)
         else:
-            assert isinstance(event, SendUncertain)
             lived = on_uncertain(state, event)
         return lived.state, lived.out, lived.releases, lived.claims
 

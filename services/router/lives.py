@@ -42,7 +42,13 @@ from shared.events import (
 )
 from shared.stream.fold import Claim, Grants, Outgoing, Release
 
-STAGES: Mapping[str, int] = {"sent": SENT, "delivered": DELIVERED, "read": READ, "played": PLAYED, "failed": FAILED}
+STAGES: Mapping[str, int] = {
+    "sent": SENT,
+    "delivered": DELIVERED,
+    "read": READ,
+    "played": PLAYED,
+    "failed": FAILED,
+}
 UNCERTAIN_MS = 900_000
 """How long a message of unknown outcome waits for a status; Meta's statuses follow within seconds, its retries within minutes."""
 
@@ -191,15 +197,25 @@ def _arrive(
         if delivery.claim is not None:
             return Lived(state, claims=(delivery.claim,))
         state, back = delivery.state, delivery.releases
-        life = replace(_stepped(life, DELIVERED, event.at_ms), pricing=pricing, free_claim=False, tier_claim=False)
+        life = replace(
+            _stepped(life, DELIVERED, event.at_ms), pricing=pricing, free_claim=False, tier_claim=False
+        )
         out.append(
             announce.step_of(
-                state, life, "delivered", f"{event.wamid}:delivered", event.at_ms, charge=delivery.charge, meta=event.meta
+                state,
+                life,
+                "delivered",
+                f"{event.wamid}:delivered",
+                event.at_ms,
+                charge=delivery.charge,
+                meta=event.meta,
             )
         )
     elif pricing is not None and pricing != life.pricing:
         life = replace(life, pricing=pricing, seq=life.seq + 1)
-        out.append(announce.step_of(state, life, "priced", _priced_id(event, pricing), event.at_ms, meta=event.meta))
+        out.append(
+            announce.step_of(state, life, "priced", _priced_id(event, pricing), event.at_ms, meta=event.meta)
+        )
     if stage > max(life.stage, DELIVERED):
         life = _stepped(life, stage, event.at_ms)
         out.append(
@@ -236,7 +252,9 @@ def _fail(
         fix=named.hint,
     )
     out.append(
-        announce.step_of(state, life, "failed", f"{event.wamid}:failed", event.at_ms, error=error, meta=event.meta)
+        announce.step_of(
+            state, life, "failed", f"{event.wamid}:failed", event.at_ms, error=error, meta=event.meta
+        )
     )
     ended = _opted_out(_ended(state, life, FAILED, event.at_ms), event.error_code, event.at_ms)
     return Lived(ended, tuple(out), _back(state, life, facts, tariff))
@@ -255,7 +273,14 @@ def _late(state: State, event: StatusReceived, stage: int) -> Lived:
         request = event.command_id.rpartition("#")[0] if event.command_id is not None else None
         stone = Ended(mark, stage, event.at_ms, 1, request or "", None, pricing)
         out = announce.step_after_end(
-            state, None, "priced", _priced_id(event, pricing), event.at_ms, event.wamid, event.meta, request_id=request
+            state,
+            None,
+            "priced",
+            _priced_id(event, pricing),
+            event.at_ms,
+            event.wamid,
+            event.meta,
+            request_id=request,
         )
         return Lived(replace(state, ended=_capped(state.ended, stone)), (out,))
     outs = []
@@ -281,7 +306,14 @@ def _late(state: State, event: StatusReceived, stage: int) -> Lived:
 
 def _accept(state: State, life: Life, wamid: str, at_ms: int) -> tuple[Life, Outgoing]:
     life = replace(
-        life, stage=ACCEPTED, wamid=wamid, until_ms=0, uncertain=False, guessed=False, at_ms=at_ms, seq=life.seq + 1
+        life,
+        stage=ACCEPTED,
+        wamid=wamid,
+        until_ms=0,
+        uncertain=False,
+        guessed=False,
+        at_ms=at_ms,
+        seq=life.seq + 1,
     )
     return life, announce.step_of(state, life, "accepted", f"{life.command}:accepted", at_ms)
 
@@ -352,4 +384,3 @@ def _recalled_delivery(grants: Grants) -> SendEvent | None:
         if event.event == "delivered":
             return event
     return None
-

@@ -18,7 +18,6 @@ from shared.ids import command_id
 from shared.stream.fold import Claim, Grants, Outgoing, Release
 from shared.topics import SEND_EVENTS
 
-
 _read_request = msgspec.json.Decoder(SendRequested).decode
 
 
@@ -66,9 +65,8 @@ def settle(
 ) -> Handled:
     """Decide, or in a silent replay take the decision that was published; then do what it says."""
     recalled = _recalled(grants, request.request_id)
-    if recalled is not None and recalled[0].decision is not None:
-        event, value = recalled
-        decision = recalled[0].decision
+    if recalled is not None:
+        event, decision, value = recalled
         state = replace(state, waba=event.waba_id or state.waba)
         claims = _claimed(state, request, decision, now_ms, facts, tariff, grants)
         if claims:
@@ -82,7 +80,7 @@ def settle(
     state = replace(state, waba=facts.waba_of(state.number) or state.waba)
     name = answers.first_id if decision.final else answers.deferred_id
     told = announce.decided(state, request, decision, now_ms, event_id=name(request.request_id), seq=seq)
-    out = (told,)
+    out: tuple[Outgoing, ...] = (told,)
     if decision.outcome == "allow" and not request.dry_run:
         until = announce.valid_until(state, request, decision, now_ms)
         out = (told, announce.command(state, request, decision, now_ms, until))
@@ -106,9 +104,8 @@ def _follow(
     if decision.outcome != "allow" or request.dry_run:
         return state
     price, use, category = decision.price, decision.conversation, decision.category
-    assert price is not None  # an allowed message has all three
-    assert use is not None
-    assert category is not None
+    if price is None or use is None or category is None:
+        raise ValueError(f"an allowed message without price, conversation or category: {told.id}")
     life = Life(
         command=command_id(request.request_id, 1),
         stage=COMMANDED,
@@ -137,10 +134,10 @@ def _follow(
 def _conflict(state: State, request: SendRequested, facts: AccountFacts, grants: Grants) -> Handled:
     """Refuse a request whose id was used for another one, under an event id of its own."""
     recalled = _recalled(grants, request.request_id)
-    if recalled is not None and recalled[0].decision is not None:
-        event, value = recalled
+    if recalled is not None:
+        event, decision, value = recalled
         told = Outgoing(SEND_EVENTS, f"{state.number}:{state.user}", event.event_id, "decided", value)
-        return Handled(answers.remember(state, request, event.decision, told, request.at_ms), (told,))
+        return Handled(answers.remember(state, request, decision, told, request.at_ms), (told,))
     expired = request.expires_ms is not None and request.expires_ms <= request.at_ms
     decision = Decision(
         outcome="reject",
@@ -178,12 +175,12 @@ def _claimed(
     return tuple(claim for claim in found if claim is not None and claim.id not in grants)
 
 
-def _recalled(grants: Grants, request_id: str) -> tuple[SendEvent, bytes] | None:
+def _recalled(grants: Grants, request_id: str) -> tuple[SendEvent, Decision, bytes] | None:
     """The answer that was published to this request, with its bytes, in a silent replay."""
     if grants.recalled is None:
         return None
     for value in grants.recalled.events:
         event = decode_send_event(value)
-        if event.event == "decided" and event.request_id == request_id:
-            return event, value
+        if event.decision is not None and event.request_id == request_id:
+            return event, event.decision, value
     return None

@@ -5,8 +5,11 @@ moment: a silent replay with other facts gives the same bytes. Encoded as Messag
 with defaults, so each version reads the one before, and the one before ignores what it does not know.
 """
 
+from typing import Literal
+
 import msgspec
 
+from shared.events import Category
 from shared.times import DAY_MS, HOUR_MS
 
 VERSION = 1
@@ -62,7 +65,7 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     decided_ms: int
     at_ms: int
     until_ms: int
-    category: str
+    category: Category
     conversation: str
     conversation_category: str
     regime: str
@@ -112,9 +115,9 @@ class Answer(Part, frozen=True, array_like=True, gc=False):
     request: bytes
     digest: bytes
     at_ms: int
-    outcome: str
+    outcome: Literal["allow", "reject", "defer"]
     reason: str
-    category: str | None
+    category: Category | None
     decided: bytes | None
 
 

@@ -4,6 +4,7 @@ from datetime import date
 from functools import lru_cache
 
 from shared.pricing import (
+    Market,
     PriceBook,
     Quote,
     RateCard,
@@ -88,7 +89,7 @@ class Tariff:
     def amount(self, card: str, market: str, category: RateCategory) -> int | None:
         """The rate of a card in micros, None where it has none."""
         found = self._book.cards.by_id.get(card)
-        return None if found is None else found.micros.get((market, category))  # type: ignore[call-overload]
+        return None if found is None else found.micros.get((Market(market), category))
 
     def free_scope(
         self, regime: Regime, waba: str, number: str, timezone: str, at_ms: int

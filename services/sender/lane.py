@@ -4,9 +4,12 @@ Reading path: `run` (look, then send), `_survey` (what is there), `pump` (who go
 """
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
+import msgspec
 import structlog
 
 from services.sender import entry as entries
@@ -18,7 +21,7 @@ from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, queue, unsent
 from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, Held, Place, Stored, Survey, line_member
 from services.sender.judge import Again, End, expired, judge, uncertain
 from services.sender.schedule import Candidate, Schedule
-from shared.events import AccountChanged, SendMessage, encode
+from shared.events import AccountChanged, SendAccepted, SendMessage, encode
 from shared.metrics import GRAPH_CALLS, SEND_ERRORS, SEND_WAIT_SECONDS, UNCERTAIN_SENDS
 
 log = structlog.get_logger(__name__)
@@ -188,6 +191,8 @@ class Lane:
             elif found.entry.finished:
                 await self._journal.write(self.partition, self.epoch, id, found.value, b"", [Place(EXPIRY, id, None)])
             elif found.entry.unsent:
+                command = command_of(found.entry)
+                self._number(command.phone_number_id).schedule.withdraw(command.user, id)
                 self._work(id, self._end(found, self._too_late(found)))
 
     async def _take_up(self, ids: tuple[str, ...]) -> None:
@@ -248,47 +253,52 @@ class Lane:
             and number.claiming < desk.gate(number.id).ahead(desk.throughput(number.id), monotonic())
         )
 
-    def _work(self, id: str, work: object) -> None:
+    def _work(self, id: str, work: Coroutine[Any, Any, None]) -> None:
         self._desk.in_flight.add(id)
         self._desk.spawn(self._worked(id, work), f"send-{self.partition}")
 
-    async def _worked(self, id: str, work: object) -> None:
+    async def _worked(self, id: str, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await work  # type: ignore[misc]
+            await work
         finally:
             self._desk.in_flight.discard(id)
 
     async def _send(self, number: NumberLane, candidate: Candidate) -> None:
         """One command: claim, wait for its moment, call, record, report."""
-        held_until_ms = None
-        ready = False
-        found: Stored | None = None
+        held_until_ms, recorded = None, None
+        try:
+            match prepared := await self._prepare(number, candidate):
+                case Claimed():
+                    recorded = await self._call(candidate, prepared)
+                case Held(until_ms):
+                    held_until_ms = until_ms
+                case Stored():
+                    recorded = prepared
+        finally:
+            self._desk.calls -= 1
+            self._land(number, candidate, held_until_ms)
+        if recorded is not None:
+            await self._report(recorded)
+
+    async def _prepare(self, number: NumberLane, candidate: Candidate) -> Claimed | Held | Stored | None:
+        """Everything before the call: `Claimed` when it may be made now, `Stored` when the command ended here."""
         try:
             if self._desk.now_ms() > candidate.found.entry.valid_until_ms:
-                await self._end(candidate.found, self._too_late(candidate.found))
-                return
+                return await self._record(candidate.found, self._too_late(candidate.found))
             asked_s = monotonic()
             claim = await self._claim(number, candidate)
-            if isinstance(claim, Held):
-                held_until_ms = claim.until_ms
             if not isinstance(claim, Claimed):
-                return
-            found = candidate.found
-            await self._desk.reached("claimed", found.id)
-            ready = await self._moment(number, candidate.command) and await self._still_ours(found, asked_s)
-            if not ready:
+                return claim
+            await self._desk.reached("claimed", candidate.found.id)
+            if not (await self._moment(number, candidate.command) and await self._still_ours(candidate.found, asked_s)):
                 await self._again(candidate, Again(0, called=False), claim)
-                return
-            if self._desk.now_ms() > found.entry.valid_until_ms:
-                await self._end(found, self._too_late(found))
-                return
+                return None
+            if self._desk.now_ms() > candidate.found.entry.valid_until_ms:
+                return await self._record(candidate.found, self._too_late(candidate.found))
+            return claim
         finally:
             number.claiming -= 1
-            if found is None or not ready:
-                self._desk.calls -= 1
-                self._land(number, candidate, held_until_ms)
-        self.pump()
-        await self._call(number, candidate, claim)
+            self.pump()
 
     async def _claim(self, number: NumberLane, candidate: Candidate) -> Claimed | Held | None:
         now_ms = self._desk.now_ms()
@@ -333,23 +343,19 @@ class Lane:
             return True
         return await self._journal.write(self.partition, self.epoch, found.id, found.value, found.value) == "ok"
 
-    async def _call(self, number: NumberLane, candidate: Candidate, claim: Claimed) -> None:
+    async def _call(self, candidate: Candidate, claim: Claimed) -> Stored | None:
+        """The call and what follows from it; the recorded outcome, None when it is to be tried again."""
         desk, command, found = self._desk, candidate.command, candidate.found
-        try:
-            SEND_WAIT_SECONDS.labels(command.category).observe(max(0.0, (desk.now_ms() - command.at_ms) / 1000))
-            await desk.reached("calling", found.id)
-            answer = await self._answer(command)
-            await desk.reached("answered", found.id)
-            judgement = judge(answer, command, found.entry.attempts, desk.table, desk.now_ms())
-            self._account_for(answer, judgement, number, command)
-            if isinstance(judgement, Again):
-                await self._again(candidate, judgement, claim)
-                return
-            recorded = await self._record(found, judgement)
-        finally:
-            desk.calls -= 1
-            self._land(number, candidate)
-        await self._report(recorded)
+        SEND_WAIT_SECONDS.labels(command.category).observe(max(0.0, (desk.now_ms() - command.at_ms) / 1000))
+        await desk.reached("calling", found.id)
+        answer = await self._answer(command)
+        await desk.reached("answered", found.id)
+        judgement = judge(answer, command, found.entry.attempts, desk.table, desk.now_ms())
+        self._account_for(answer, judgement, command)
+        if isinstance(judgement, Again):
+            await self._again(candidate, judgement, claim)
+            return None
+        return await self._record(found, judgement)
 
     async def _answer(self, command: SendMessage) -> Answer:
         desk = self._desk
@@ -357,9 +363,13 @@ class Lane:
         if token is None:
             log.error("no_access_token", phone_number_id=command.phone_number_id)
             return Refused(401, 0, "no access token is configured for this number")
-        return await desk.graph.send(command.phone_number_id, token, request.body(command))
+        try:
+            body = request.body(command)
+        except msgspec.MsgspecError as error:
+            return Refused(400, 100, f"the message is no JSON object: {error}")
+        return await desk.graph.send(command.phone_number_id, token, body)
 
-    def _account_for(self, answer: Answer, judgement: End | Again, number: NumberLane, command: SendMessage) -> None:
+    def _account_for(self, answer: Answer, judgement: End | Again, command: SendMessage) -> None:
         """Count, log, and learn from an answer."""
         desk = self._desk
         outcome = judgement.status if isinstance(judgement, End) else "retried"
@@ -370,7 +380,7 @@ class Lane:
             "sent" if isinstance(answer, Accepted) else "not_sent",
             outcome=outcome,
             command_id=command.command_id,
-            phone_number_id=number.id,
+            phone_number_id=command.phone_number_id,
             user=desk.user_hash(command.user),
             category=command.category,
             code=answer.code if isinstance(answer, Refused) else None,
@@ -382,12 +392,12 @@ class Lane:
             desk.parks.unreachable(desk.now_ms())
         if isinstance(judgement, Again):
             if judgement.throttled:
-                gate = desk.gate(number.id)
-                gate.pace = gate.pace.throttled(desk.throughput(number.id), monotonic())
+                gate = desk.gate(command.phone_number_id)
+                gate.pace = gate.pace.throttled(desk.throughput(command.phone_number_id), monotonic())
             if judgement.park is not None:
                 scope, delay_ms = judgement.park
                 desk.park(scope, command, request.template_of(command), delay_ms)
-                log.warning("parked", scope=scope, phone_number_id=number.id, waba_id=command.waba_id, for_ms=delay_ms)
+                log.warning("parked", scope=scope, phone_number_id=command.phone_number_id, waba_id=command.waba_id, for_ms=delay_ms)
         if isinstance(answer, Refused) and answer.code is not None:
             self._tell_account(answer.code, command)
 
@@ -484,9 +494,8 @@ class Lane:
     async def _record(self, found: Stored, end: End) -> Stored:
         """Write the outcome into the journal, before anybody is told."""
         event = end.event
-        new = entries.ended(
-            found.entry, end.status, event.event_id, encode(event), event.wamid if event.__class__.__name__ == "SendAccepted" else None
-        )
+        wamid = event.wamid if isinstance(event, SendAccepted) else None
+        new = entries.ended(found.entry, end.status, event.event_id, encode(event), wamid)
         value = encode_entry(new)
         places = [Place(UNREPORTED, found.id, self._desk.now_ms()), Place(unsent(found.entry.category), found.id, None)]
         if found.entry.command is not None:

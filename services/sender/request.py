@@ -32,7 +32,8 @@ def body(command: SendMessage) -> bytes:
     """
     message = _decode(command.message)
     message.setdefault("messaging_product", "whatsapp")
-    if command.user.isdigit() and message.get("recipient_type", "individual") == "individual" and "recipient" not in message:
+    individual = message.get("recipient_type", "individual") == "individual" and "recipient" not in message
+    if individual and command.user.isascii() and command.user.isdigit():
         message["to"] = f"+{command.user}"
     message["biz_opaque_callback_data"] = opaque(command.command_id, command.conversation_key)
     return msgspec.json.encode(message)

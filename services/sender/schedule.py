@@ -102,10 +102,11 @@ class Schedule:
         """When the next held user comes free."""
         return min(self._held.values(), default=None)
 
-    def drop(self, candidate: Candidate) -> None:
-        """Forget a ready command; the journal knows better."""
-        if self._ready.get(candidate.user) is candidate:
-            self._forget(candidate)
+    def withdraw(self, user: str, command_id: str) -> None:
+        """Forget a command if it is ready: it ends otherwise."""
+        ready = self._ready.get(user)
+        if ready is not None and ready.found.id == command_id:
+            self._forget(ready)
 
     def window(self, priority: int) -> set[str]:
         """Ids of the ready commands that still stand in the number's queue of that priority."""
