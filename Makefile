@@ -24,7 +24,7 @@ test: static ## Everything that must pass: static checks, then every test
 	$(BIN)/pytest
 
 check: static ## Format, lint, types, import rules, unit tests; under a minute
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n auto tests/unit
 
 static: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -30,6 +30,7 @@ class AccountReader:
         self._service = service
         self._settings = settings
         self._consumer: AIOKafkaConsumer | None = None
+        self._following: asyncio.Task[None] | None = None
         self._partition = TopicPartition(kafka.name_of(ACCOUNT_EVENTS, settings), 0)
 
     async def start(self) -> None:
@@ -41,9 +42,11 @@ class AccountReader:
         while await consumer.position(self._partition) < end:
             await self._read()
         log.info("account_facts_read", revision=self.facts.revision)
-        self._service.spawn(self._follow(), "account-facts")
+        self._following = self._service.spawn(self._follow(), "account-facts")
 
     async def stop(self) -> None:
+        if self._following is not None:
+            self._following.cancel()  # a consumer that is stopped while it is read raises
         if self._consumer is not None:
             await self._consumer.stop()
 
@@ -73,8 +76,8 @@ async def read_once(settings: ServiceSettings) -> AccountFacts:
     facts = AccountFacts()
     partition = TopicPartition(kafka.name_of(ACCOUNT_EVENTS, settings), 0)
     consumer = kafka.reader(settings)
-    await consumer.start()
     try:
+        await consumer.start()
         if partition.topic not in await consumer.topics():
             raise UnknownTopicOrPartitionError(f"topic {partition.topic} does not exist")
         consumer.assign([partition])

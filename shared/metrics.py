@@ -15,7 +15,7 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 3600, 14400)
 
-GROUPS = ("router", "sender", "ledger", "intake", "tallies")
+GROUPS = ("router", "accounts", "sender", "ledger", "intake", "tallies")
 CATEGORIES = ("marketing", "utility", "authentication", "service")
 STATUSES = ("sent", "delivered", "read", "played", "failed", "other")
 

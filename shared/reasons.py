@@ -1,7 +1,7 @@
-"""The closed set of decision reasons, in their order of precedence, with what each means and what the business can do. Pure.
+"""The closed set of decision reasons, in order of precedence: what each means and what the business can do. Pure.
 
-The one home of these texts: the metrics' labels, the `fix` of a refused request and docs/reasons.md come from here. When several
-reasons apply to a request, the first one in this order is given.
+The one home of these texts: the metrics' labels, the `fix` of a refused request and docs/reasons.md come from here.
+When several reasons apply to a request, the first one in this order is given.
 """
 
 from collections.abc import Mapping
@@ -122,3 +122,21 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         ),
     }
 )
+
+FAILURES: Mapping[str, Reason] = MappingProxyType(
+    {
+        "expired": Reason(
+            "The message waited for its turn until the window, the request's `expires_at` or the promised price was over.",
+            "Send it anew if it still matters; it has not gone out.",
+        ),
+        "outcome_unknown": Reason(
+            "Meta gave no answer from which it follows whether the message went out (event `uncertain`).",
+            "Wait: a status of Meta or a timer decides.",
+        ),
+        "uncertain_unresolved": Reason(
+            "Meta never said whether the message went out. It is not sent again by itself.",
+            "Check with the customer before sending it again: it may have arrived.",
+        ),
+    }
+)
+"""Reasons after a decision that are ours; those that follow from Meta's error codes are in config/errors.yaml."""

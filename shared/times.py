@@ -20,15 +20,13 @@ def from_ms(ms: int) -> datetime:
 
 def rfc3339(ms: int) -> str:
     """`2026-12-02T09:00:00.000Z`, as all public JSON writes times."""
-    days, rest = divmod(ms, DAY_MS)
-    seconds, milli = divmod(rest, 1000)
-    minutes, second = divmod(seconds, 60)
-    return "%sT%02d:%02d:%02d.%03dZ" % (_day(days), *divmod(minutes, 60), second, milli)
+    seconds, rest = divmod(ms, 1000)
+    return f"{_to_the_second(seconds)}.{rest:03}Z"
 
 
-@lru_cache(maxsize=1024)
-def _day(days: int) -> str:
-    return date.fromordinal(_EPOCH + days).isoformat()
+@lru_cache(maxsize=4096)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]
 
 
 def parse_rfc3339(text: str) -> int:

@@ -3,6 +3,7 @@
 To add a service or a setting, change `TABLE` or `_settings`; `make up`, the demo and the tests read nothing else.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -145,6 +146,7 @@ def _settings(name: str, ports: ServicePorts) -> dict[str, str]:
             "WA_HTTP_PORT": str(ports.console),
             "WA_ADMIN_TOKEN": ADMIN_TOKEN,
             "WA_TALLIES_URL": f"http://{LOOPBACK}:{ports.tallies}",
+            "WA_LINKS": json.dumps(urls(ports)),
         },
     }
     return own.get(name, {})

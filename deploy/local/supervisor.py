@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from deploy.local.errors import StackError
@@ -78,14 +79,19 @@ def _system() -> LocalSystem:
 
 
 async def _restart_ended(system: LocalSystem) -> None:
-    for name in system.ended():
-        print(f"{name} ended with code {system.services[name].returncode}; starting it again", flush=True)
-        await asyncio.sleep(_RESTART_PAUSE_S)
+    """Starts again what has ended, Kafka and Redis first; what fails to start is tried again at the next look."""
+    ended = {part.name: part.start for part in system.stack.parts if not part.running}
+    ended |= {name: partial(system.start_service, name) for name in system.ended()}
+    if not ended:
+        return
+    await asyncio.sleep(_RESTART_PAUSE_S)
+    for name, start in ended.items():
+        print(f"{name} has ended; starting it again", flush=True)
         try:
-            await system.start_service(name)
+            await start()
         except StackError as error:
             print(error, flush=True)
-        _write_state(system, ready=True)
+    _write_state(system, ready=True)
 
 
 def _write_state(system: LocalSystem, *, ready: bool) -> None:

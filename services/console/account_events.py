@@ -34,8 +34,8 @@ class KafkaAccountEvents:
         topic = kafka.name_of(ACCOUNT_EVENTS, self._settings)
         revision = 0
         producer = kafka.producer(self._settings)
-        await producer.start()
         try:
+            await producer.start()
             sent = [
                 await producer.send(topic, encode(event), event.waba_id.encode(), 0, headers=_headers(event))
                 for event in events

@@ -20,13 +20,13 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 from rich.console import Console
 
-from services.console import sending, tables, topics, view
+from services.console import sending, steps, tables, topics, view
 from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
 from services.console.document import AccountsDocument, InvalidDocument, parse
 from services.console.plan import Plan
-from services.console.sending import Step
 from services.console.settings import ConsoleSettings
+from services.console.steps import Step
 from services.console.tallies import HttpTallies, TalliesUnavailable
 from shared import kafka
 from shared.account_reader import read_once
@@ -158,9 +158,9 @@ def send(
     if (template is None) == (text is None):
         raise typer.BadParameter("give either --template or --text")
     if text is not None:
-        message = sending.text_message(to, text)
+        message = steps.text_message(to, text)
     else:
-        message = sending.template_message(to, *_template(template or ""), parameter or [])
+        message = steps.template_message(to, *_template(template or ""), parameter or [])
     request: dict[str, Any] = {"request_id": request_id or f"wam-{uuid.uuid4()}", "message": message}
     if sender:
         request["from"] = sender
@@ -192,18 +192,21 @@ async def _follow(
                 sys.stdout.flush()
             else:
                 out.print(tables.event_line(event), soft_wrap=True)
-            if sending.is_last(event, until):
-                return REFUSED if sending.is_refused(event) else 0
+            if steps.is_last(event, until):
+                return REFUSED if steps.is_refused(event) else 0
     err.print(f"no {until} within {timeout_s:g} s; the request may still go out")
     return UNAVAILABLE
 
 
 def _document(file: Path, settings: ConsoleSettings) -> AccountsDocument:
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
         regimes = Regimes.load(settings.config_dir / "regimes.yaml")
-    except (OSError, UnicodeDecodeError, RegimesFileError) as error:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+    except RegimesFileError as error:
         err.print(str(error), markup=False)
+        raise typer.Exit(USAGE) from None
+    except (OSError, UnicodeDecodeError) as error:
+        err.print(f"{error} (the configuration is looked for in WA_CONFIG_DIR)", markup=False, soft_wrap=True)
         raise typer.Exit(USAGE) from None
     try:
         return parse(text, regimes.is_pin)
@@ -252,7 +255,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except (KafkaError, TalliesUnavailable) as error:
-        err.print(f"{type(error).__name__}: {error}", markup=False, soft_wrap=True)
+        err.print(str(error) or type(error).__name__, markup=False, soft_wrap=True)
         raise typer.Exit(UNAVAILABLE) from None
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from services.console import view
 from services.console.markup import Markup, join, tag
-from services.console.tallies import Tally, amounts
+from services.console.tally import Tally, amounts
 from shared.accounts import UNLIMITED, AccountFacts
 
 _GOOD = frozenset({"valid", "active", "APPROVED", "CONNECTED", "GREEN"})

@@ -15,7 +15,7 @@ from services.console.access import Tokens, holder
 from services.console.applying import Applied, Applier
 from services.console.document import AccountsDocument, InvalidDocument
 from services.console.style import STYLE
-from services.console.tallies import Tally
+from services.console.tally import Tally
 from shared.accounts import AccountFacts
 from shared.clock import Clock
 from shared.pricing import local_month
@@ -123,6 +123,9 @@ class Console:
         except Refusal as refusal:
             log.warning("audit", **audit, outcome=refusal.code, problems=len(refusal.problems))
             return _refused(refusal)
+        except web.HTTPRequestEntityTooLarge:
+            log.warning("audit", **audit, outcome="too_large")
+            raise
         changed = list(view.changed_fields(outcome.plan.changes))
         log.info("audit", **audit, outcome="ok", revision=outcome.revision, changes=changed)
         return web.json_response(view.applied(outcome, dry_run=dry_run))

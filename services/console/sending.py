@@ -4,49 +4,17 @@ import json
 from asyncio import get_running_loop
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from services.console.steps import Step, is_last
 from shared import kafka
 from shared.events import SendEvent, decode_send_event
 from shared.settings import ServiceSettings
 from shared.topics import SEND_EVENTS, SEND_REQUESTS
-
-Step = Literal["decided", "accepted", "sent", "delivered", "read"]
-STEPS: tuple[str, ...] = ("decided", "accepted", "sent", "delivered", "read", "played")
-
-
-def text_message(to: str, text: str) -> dict[str, Any]:
-    """A free-form message as the Cloud API has it. Pure."""
-    return {"messaging_product": "whatsapp", "to": to, "type": "text", "text": {"body": text}}
-
-
-def template_message(to: str, name: str, language: str, parameters: list[str]) -> dict[str, Any]:
-    """A template message with its body parameters, as the Cloud API has it. Pure."""
-    template: dict[str, Any] = {"name": name, "language": {"code": language}}
-    if parameters:
-        body = [{"type": "text", "text": parameter} for parameter in parameters]
-        template["components"] = [{"type": "body", "parameters": body}]
-    return {"messaging_product": "whatsapp", "to": to, "type": "template", "template": template}
-
-
-def is_refused(event: SendEvent) -> bool:
-    """Whether the message will certainly not go out. Pure."""
-    if event.event == "decided" and event.decision is not None:
-        return event.decision.final and event.decision.outcome != "allow"
-    return event.event in ("failed", "cancelled")
-
-
-def is_last(event: SendEvent, until: Step) -> bool:
-    """Whether nothing is to be waited for after this event: it refuses, or has come as far as `until`. Pure."""
-    if is_refused(event):
-        return True
-    if event.event == "decided":
-        return until == "decided" and event.decision is not None and event.decision.final
-    return event.event in STEPS and STEPS.index(event.event) >= STEPS.index(until)
 
 
 async def send(
@@ -57,11 +25,12 @@ async def send(
     Raises:
         KafkaError: Kafka can't be reached, or the topics were never created.
     """
-    consumer, producer = kafka.reader(settings), kafka.producer(settings)
-    await consumer.start()
+    consumer = kafka.reader(settings)
     try:
-        await producer.start()
+        await consumer.start()
+        producer = kafka.producer(settings)
         try:
+            await producer.start()
             await _seek_to_end(consumer, producer, kafka.name_of(SEND_EVENTS, settings))
             key, value = request["request_id"].encode(), json.dumps(request).encode()
             await producer.send_and_wait(kafka.name_of(SEND_REQUESTS, settings), value, key)

@@ -1,34 +1,36 @@
 """What the CLI prints: facts, plans, tallies, topics and events in, rich tables and texts out. Pure."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from services.console.plan import Plan
-from services.console.sending import is_refused
-from services.console.tallies import Tally, amounts, money
-from services.console.topics import Found
+from services.console.plan import FieldChange, Plan
+from services.console.steps import is_refused
+from services.console.tally import Tally, amounts, money
 from services.console.view import shown
 from shared.accounts import UNLIMITED, Account, AccountFacts, FactKey, Number, Template
 from shared.events import SendEvent
 from shared.times import DAY_MS
 
+if TYPE_CHECKING:
+    from services.console.topics import Found
+
 
 def plan_table(plan: Plan) -> Table:
     """Each field that changes, and each that stays as Meta said."""
-    table = _table("Subject", "Field", "Before", "After", "")
+    table = _table("Account", "Subject", "Field", "Before", "After", *(["Kept"] if plan.kept else []))
     for change in plan.changes:
-        table.add_row(
-            _subject(change.key), plain(change.field), cell(change.before), cell(change.after, "green"), ""
-        )
+        table.add_row(*_change(change), cell(change.after, "green"))
     for kept in plan.kept:
-        change = kept.change
-        note = Text(f"kept: set by {kept.by}; --force overrides", "yellow")
-        table.add_row(
-            _subject(change.key), plain(change.field), cell(change.before), cell(change.after, "dim"), note
-        )
+        why = Text(f"set by {kept.by}; --force overrides", "yellow")
+        table.add_row(*_change(kept.change), cell(kept.change.after, "dim"), why)
     return table
+
+
+def _change(change: FieldChange) -> tuple[Text, ...]:
+    return plain(change.key[1]), _subject(change.key), plain(change.field), cell(change.before)
 
 
 def accounts_tables(facts: AccountFacts) -> Iterable[Table]:
@@ -69,7 +71,7 @@ def tally_rows_table(tally: Tally) -> Table:
     return table
 
 
-def topics_table(topics: Iterable[Found]) -> Table:
+def topics_table(topics: "Iterable[Found]") -> Table:
     """The catalogue and what of it exists."""
     table = _table("Topic", "Partitions", "Replicas", "Kept", right=(1, 2))
     for found in topics:

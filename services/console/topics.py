@@ -26,8 +26,8 @@ async def listed(settings: ServiceSettings) -> list[Found]:
     """
     catalogue = {kafka.name_of(topic, settings): topic for topic in (*TOPICS, *DEAD_LETTERS)}
     admin = AIOKafkaAdminClient(**kafka.connection(settings))
-    await admin.start()
     try:
+        await admin.start()
         existing = set(await admin.list_topics())
         answers = await admin.describe_topics([name for name in catalogue if name in existing])
     finally:

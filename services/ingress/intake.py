@@ -4,11 +4,19 @@ At least once: a request may come out twice, and the router knows it by its id. 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    UnknownMemberIdError,
+)
 from aiokafka.structs import ConsumerRecord
 
 from services.ingress.dead_letters import dead_letters
@@ -19,6 +27,7 @@ from shared.clock import Clock
 from shared.events import SendRequested, encode
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
+from shared.times import DAY_MS
 from shared.topics import CONVERSATION_EVENTS, SEND_REQUESTS
 
 log = structlog.get_logger(__name__)
@@ -29,6 +38,9 @@ _POLL_RECORDS = 500
 _ACK_TIMEOUT_S = 30.0
 """Longer than a leader election takes; a batch that Kafka does not take by then is read again."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_NOT_OURS = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, IllegalStateError)
+_OLDEST_MS = 7 * DAY_MS
+"""A day less than the router remembers a request id."""
 _HANDOVER_S = 5.0
 """Longest wait for the batch in work when Kafka takes partitions away."""
 
@@ -86,15 +98,9 @@ class Intake:
 
     async def _consume(self) -> None:
         """Consume until the stop or the first failure, with clients of this one run."""
-        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def broken(error: BaseException) -> None:
-            if not failed.done():
-                failed.set_exception(error)
-                failed.exception()
-
-        publisher = KafkaPublisher(self._settings, _ACK_TIMEOUT_S, broken)
-        consumer = kafka.group_consumer(self._settings, GROUP)
+        # A broken producer needs no word here: what it refuses ends this run, and the next one has another.
+        publisher = KafkaPublisher(self._settings, _ACK_TIMEOUT_S, lambda _: None)
+        consumer = kafka.group_consumer(self._settings, f"{self._settings.topic_prefix}{GROUP}")
         try:
             await publisher.start()
             await consumer.start()
@@ -108,7 +114,12 @@ class Intake:
             await publisher.stop()
 
     async def _batch(self, consumer: AIOKafkaConsumer, publisher: KafkaPublisher) -> None:
-        polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
+        try:
+            polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
+        except NoOffsetForPartitionError:
+            # The consumer looked before `_begin` had set it: what it noted then is told once.
+            await _begin(consumer, consumer.assignment())
+            return
         if not polled:
             return
         async with self._busy:
@@ -123,7 +134,7 @@ class Intake:
             await publisher.publish(out)
             try:
                 await consumer.commit({place: rows[-1].offset + 1 for place, rows in polled.items()})
-            except (CommitFailedError, IllegalStateError) as error:
+            except _NOT_OURS as error:
                 # The partitions are another consumer's by now; it reads the batch again, and the router knows the ids.
                 log.warning("intake_commit_refused", error=repr(error))
         lag = 0
@@ -151,10 +162,26 @@ class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             log.warning("intake_handed_over_in_work", partitions=len(list(revoked)))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        for place in assigned:
-            if await self._consumer.committed(place) is None:
-                await self._consumer.seek_to_beginning(place)
+        await _begin(self._consumer, assigned)
         log.info("intake_assigned", partitions=sorted(place.partition for place in assigned))
+
+
+async def _begin(consumer: AIOKafkaConsumer, places: Iterable[TopicPartition]) -> None:
+    """Set the partitions that the group never committed to their first record, on purpose, and only those.
+
+    Should Kafka have lost the group's offsets, older requests were decided before, and those above a week may be forgotten by
+    the router: they must not be sent again, so the start is the first record of the last week.
+    """
+    for place in places:
+        if await consumer.committed(place) is not None:
+            continue
+        oldest_ms = int(time.time() * 1000) - _OLDEST_MS
+        first = (await consumer.beginning_offsets([place]))[place]
+        recent = (await consumer.offsets_for_times({place: oldest_ms}))[place]
+        start = recent.offset if recent is not None else (await consumer.end_offsets([place]))[place]
+        if start > first:
+            log.error("intake_skips_old_requests", partition=place.partition, first=first, start=start)
+        consumer.seek(place, start)
 
 
 def outgoing(row: ConsumerRecord, now_ms: int, default_number: str | None) -> list[Record]:

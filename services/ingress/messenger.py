@@ -151,4 +151,4 @@ def _changed(source: _Source, raw: Raw) -> Update:
     value = _any(change.value)
     if isinstance(value, dict) and (field(value, "from", "id") or field(value, "sender", "id")):
         return _noted(source, name, change.value, value)
-    return of_account(source.page_id, name, change.value, source.at_ms)
+    return of_account(source.page_id, name, change.value, source.at_ms, source.received_ms)

@@ -66,7 +66,7 @@ class _Refused(Exception):
 
 
 class Webhooks:
-    """The two handlers of `/webhooks`."""
+    """The two handlers of `/webhooks`; `in_flight` counts the verified webhooks being worked on."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Webhooks:
         self._secrets = tuple(secrets)
         self._token = token
         self._limits = limits
-        self._in_flight = 0
+        self.in_flight = 0
         self._held = 0
 
     def add_to(self, app: web.Application) -> None:
@@ -175,11 +175,11 @@ class Webhooks:
     async def _publish(self, body: bytes) -> int:
         now = self._clock.time()
         metrics.WEBHOOK_LAST.set(now)
-        if self._in_flight >= self._limits.in_flight:
+        if self.in_flight >= self._limits.in_flight:
             raise _Refused(503, "too many in flight")
         if not self._publisher.taking:
             raise _Refused(503, "Kafka takes no records")
-        self._in_flight += 1
+        self.in_flight += 1
         try:
             parts = updates(body, int(now * 1000))
             if parts:
@@ -191,7 +191,7 @@ class Webhooks:
         except Unavailable as error:
             raise _Refused(503, str(error)[:200]) from error
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
         for part in parts:
             _KINDS["undecodable" if isinstance(part, Undecodable) else part.kind].inc()
             if isinstance(part, Undecodable):

@@ -142,10 +142,14 @@ def of_preference(event: PreferenceChanged) -> Update:
     return Update("other", CONVERSATION_EVENTS, conversation_key(event.phone_number_id, event.user), event)
 
 
-def of_account(waba_id: str, name: str, value: Raw, at_ms: int) -> Update:
-    """Place a webhook about an account, or one of a field that nobody here knows."""
+def of_account(waba_id: str, name: str, value: Raw, at_ms: int, received_ms: int) -> Update:
+    """Place a webhook about an account, or one of a field that nobody here knows.
+
+    `at_ms` is `received_ms` where Meta gave no time; the id then goes without one, for it must be the same when Meta sends again.
+    """
+    time = f"{at_ms}:" if at_ms != received_ms else ""
     event = AccountWebhook(
-        event_id=f"{waba_id}:{name}:{at_ms}:{digest(value)}",
+        event_id=f"{waba_id}:{name}:{time}{digest(value)}",
         at_ms=at_ms,
         waba_id=waba_id,
         field=name,

@@ -174,7 +174,7 @@ def _one_change(raw: Raw, place: str, waba_id: str, at_ms: int, received_ms: int
         if name == "messages":
             yield Undecodable(place, "no metadata.phone_number_id", bytes(raw))
         else:
-            yield of_account(waba_id, _corrected(name, change.value), change.value, at_ms)
+            yield of_account(waba_id, _corrected(name, change.value), change.value, at_ms, received_ms)
         return
     source = _Source(waba_id, name, number, _loose(value.contacts), received_ms)
     found = False
@@ -182,7 +182,7 @@ def _one_change(raw: Raw, place: str, waba_id: str, at_ms: int, received_ms: int
         found = True
         yield part
     if not found:
-        yield of_account(waba_id, name, change.value, at_ms)
+        yield of_account(waba_id, name, change.value, at_ms, received_ms)
 
 
 def _number_updates(source: _Source, value: _Value, place: str) -> Iterator[Part]:
@@ -209,7 +209,7 @@ def _number_updates(source: _Source, value: _Value, place: str) -> Iterator[Part
         yield from other(name)
     if value.errors is not ABSENT:
         errors = Raw(_encode({"metadata": value.metadata, "errors": value.errors}))
-        yield of_account(source.waba_id, source.field, errors, source.received_ms)
+        yield of_account(source.waba_id, source.field, errors, source.received_ms, source.received_ms)
 
 
 def _received(source: _Source, raw: Raw) -> Update:
@@ -388,7 +388,7 @@ def _remembered(source: _Source, raw: Raw) -> Iterator[Update]:
     chunk = _history(raw)
     threads = [] if chunk.threads is ABSENT else msgspec.json.decode(chunk.threads, type=list[Raw])
     if not threads:
-        yield of_account(source.waba_id, source.field, raw, source.received_ms)
+        yield of_account(source.waba_id, source.field, raw, source.received_ms, source.received_ms)
     for thread in threads:
         item = _object(thread)
         user, bsuid = _party(source, item, (("id",),))

@@ -189,7 +189,7 @@ def malformed(request_id: str, event_id: str, at: str, problems: str, key: str, 
         decision=decision,
         error=policy_error("malformed", problems),
     )
-    return Outgoing(SEND_EVENTS, key, event_id, "decided", encode(value))
+    return Outgoing(SEND_EVENTS, key, event_id, "decided", encode(value), beside_source=True)
 
 
 def policy_error(reason: str, message: str | None = None) -> SendError:

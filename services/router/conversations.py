@@ -68,8 +68,8 @@ def foresee(state: State, category: str, command: str, now_ms: int, *, answers: 
     if found is not None:
         return Foreseen(found.id, False, found.category, found.expires_ms, False)
     for life in state.lives:
-        if _lends(life, now_ms) and category in (life.conversation_category, SERVICE):
-            return Foreseen(life.conversation, False, life.conversation_category, None, life.answers_click)
+        if _lends(life, now_ms) and category in (life.category, SERVICE):
+            return Foreseen(life.conversation, False, life.category, None, life.answers_click)
     return Foreseen(command, True, category, None, False)
 
 
@@ -91,11 +91,8 @@ def settle(state: State, life: Life, at_ms: int, regime: Regime, told: MetaConve
     if found is not None and (told is None or not found.meta or found.id == told.id):
         joined = _joined(found, at_ms, CONVERSATION_MS, told) if found.category == life.category else found
         return Settled(_with(state, found, joined), joined, False, False)
-    opened = _new(life, life.category, at_ms, CONVERSATION_MS, told)
-    if any(c.category == opened.category and c.opened_ms >= opened.expires_ms for c in state.conversations):
-        return Settled(state, opened, True, False)  # long over: a later one is already known
-    rest = tuple(c for c in state.conversations if c.category != opened.category)
-    return Settled(replace(state, conversations=(*rest, opened)), opened, True, False)
+    opened = _new(state, life, life.category, at_ms, CONVERSATION_MS, told)
+    return Settled(replace(state, conversations=_with_new(state.conversations, opened)), opened, True, False)
 
 
 def learn_expiry(state: State, told: MetaConversation | None) -> State:
@@ -114,16 +111,26 @@ def learn_expiry(state: State, told: MetaConversation | None) -> State:
 def _open_entry(
     state: State, life: Life, at_ms: int, regime: Regime, told: MetaConversation | None
 ) -> Settled:
-    entry = _new(life, ENTRY, at_ms, regime.entry_point.lasts_h * HOUR_MS, told)
+    entry = _new(state, life, ENTRY, at_ms, regime.entry_point.lasts_h * HOUR_MS, told)
     closed = tuple(replace(c, expires_ms=at_ms) if c.expires_ms > at_ms else c for c in state.conversations)
     return Settled(replace(state, entry=entry, conversations=closed, clicked_ms=0), entry, True, True)
 
 
-def _new(life: Life, category: str, at_ms: int, lasts_ms: int, told: MetaConversation | None) -> Conversation:
+def _with_new(known: tuple[Conversation, ...], opened: Conversation) -> tuple[Conversation, ...]:
+    """The conversations with one more: of its category the two latest are kept, for late statuses of the one before."""
+    mine = sorted((opened, *(c for c in known if c.category == opened.category)), key=_opened_ms)
+    return (*(c for c in known if c.category != opened.category), *mine[-2:])
+
+
+def _new(
+    state: State, life: Life, category: str, at_ms: int, lasts_ms: int, told: MetaConversation | None
+) -> Conversation:
     """The conversation this delivery opens: with Meta's id and expiry where they were told, by this or an earlier status."""
     id_ = told.id if told is not None else life.meta_conversation
     if id_ is None:
-        return Conversation(life.conversation, category, at_ms, at_ms + lasts_ms)
+        shared_and_over = any(c.id == life.conversation for c in state.conversations)
+        own = life.command if shared_and_over else life.conversation
+        return Conversation(own, category, at_ms, at_ms + lasts_ms)
     expires_ms = told.expires_ms if told is not None else None
     if expires_ms is None and life.meta_conversation == id_ and life.meta_expires_ms > at_ms:
         expires_ms = life.meta_expires_ms
@@ -166,15 +173,15 @@ def _open_at(state: State, category: str, now_ms: int) -> Conversation | None:
 
 
 def _open_when(state: State, category: str, at_ms: int) -> Conversation | None:
-    """The conversation that was open at a delivery; one of its own category may have been opened by this very delivery."""
-    others = []
+    """The conversation that was open at a delivery; or the one of its category that this earlier delivery opened in truth."""
+    then = [c for c in state.conversations if c.opened_ms <= at_ms < c.expires_ms]
+    for conversation in then:
+        if conversation.category == category:
+            return conversation
     for conversation in state.conversations:
-        if at_ms < conversation.expires_ms:
-            if conversation.category == category and at_ms + CONVERSATION_MS > conversation.opened_ms:
-                return conversation
-            if conversation.opened_ms <= at_ms:
-                others.append(conversation)
-    return max(others, key=_opened_ms, default=None) if category == SERVICE else None
+        if conversation.category == category and at_ms < conversation.opened_ms < at_ms + CONVERSATION_MS:
+            return conversation
+    return max(then, key=_opened_ms, default=None) if category == SERVICE else None
 
 
 def _named(state: State, told: MetaConversation | None) -> Conversation | None:

@@ -1,5 +1,4 @@
-"""May this message go out now, as what, at which price, and why not: a request, the conversation's state and the account facts in, one
-decision out. Pure.
+"""May this message go out now, as what, at which price, and why not: request, state and account facts in, one decision out. Pure.
 
 The reasons and their order of precedence are those of `shared/reasons.py`: the checks below stand in that order, the first that fails speaks.
 """
@@ -274,9 +273,10 @@ def _price_reason(
     if isinstance(quoted, RateUnknown):
         return "rate_unknown"
     most = request.max_price_micros
-    if most is not None and not quoted.free:
-        if quoted.amount_micros > most or quoted.currency != (request.max_price_currency or quoted.currency):
-            return "max_price_exceeded"
+    if most is None or quoted.free:
+        return None
+    if quoted.amount_micros > most or quoted.currency != (request.max_price_currency or quoted.currency):
+        return "max_price_exceeded"
     return None
 
 

@@ -29,6 +29,7 @@ from services.router.tariff import Tariff
 from shared.accounts import AccountFacts
 from shared.events import (
     ConversationEvent,
+    ConversationWebhook,
     MessageReceived,
     PreferenceChanged,
     ReceiverVerified,
@@ -94,6 +95,8 @@ class RouterFold:
             return self._woken(state, event, facts, grants)
         if isinstance(event, RequestMalformed):
             return Step(state, (_malformed(event),))
+        if isinstance(event, ConversationWebhook):
+            return Step(state)  # nothing in it concerns what may be sent
         if isinstance(event, SendAccepted | SendFailed | SendUncertain):
             if state is None:
                 return Step(None)
@@ -229,11 +232,12 @@ def _preferring(state: State, event: PreferenceChanged) -> State:
 
 
 def _malformed(event: RequestMalformed) -> Outgoing:
+    problems = "; ".join(event.problems)
     return announce.malformed(
         event.request_id,
-        f"{event.event_id}:decided",
+        f"{event.event_id}:{fingerprint(problems).hex()}",
         rfc3339(event.at_ms),
-        "; ".join(event.problems),
+        problems,
         event.request_id,
         event.tags,
         event.correlation_id,

@@ -218,11 +218,8 @@ def _arrive(
         )
     if stage > max(life.stage, DELIVERED):
         life = _stepped(life, stage, event.at_ms)
-        out.append(
-            announce.step_of(
-                state, life, event.status, f"{event.wamid}:{event.status}", event.at_ms, meta=event.meta
-            )
-        )
+        step: announce.Step = "read" if stage == READ else "played"
+        out.append(announce.step_of(state, life, step, f"{event.wamid}:{step}", event.at_ms, meta=event.meta))
     if life is known and not out:
         return Lived(state)
     finished = life.stage == PLAYED or (life.stage == READ and not life.audio)

@@ -13,7 +13,7 @@ from services.router.quotas import free_claim, tier_claim
 from services.router.state import COMMANDED, MAX_LIVES, Deferred, Life, State
 from services.router.tariff import Tariff
 from shared.accounts import AccountFacts
-from shared.events import Decision, SendEvent, SendRequested, decode_send_event, encode
+from shared.events import ConversationUse, Decision, SendEvent, SendRequested, decode_send_event, encode
 from shared.ids import command_id
 from shared.stream.fold import Claim, Grants, Outgoing, Release
 from shared.topics import SEND_EVENTS
@@ -114,8 +114,7 @@ def _follow(
         at_ms=now_ms,
         until_ms=announce.valid_until(state, request, decision, now_ms) + UNCERTAIN_MS,
         category=category,
-        conversation=use.id or "",
-        conversation_category=use.category or category,
+        conversation=_pending(use, command_id(request.request_id, 1)),
         regime=price.regime,
         card=price.rate_card,
         market=price.market,
@@ -129,6 +128,11 @@ def _follow(
         tags=request.tags,
     )
     return replace(state, lives=(*state.lives, life)[-MAX_LIVES:])
+
+
+def _pending(use: ConversationUse, command: str) -> str:
+    """The conversation the message opens if none is open at its delivery: one shared with messages in flight, or its own."""
+    return use.id if use.id is not None and use.expires_at is None else command
 
 
 def _conflict(state: State, request: SendRequested, facts: AccountFacts, grants: Grants) -> Handled:

@@ -55,7 +55,7 @@ class Conversation(Part, frozen=True, array_like=True, gc=False):
 class Life(Part, frozen=True, array_like=True, gc=False):
     """A message that was commanded and is not finished.
 
-    `at_ms` is the time of its last step; `conversation` is the one it was decided to use, pending or open; `regime`, `card`, `market`, `currency` are the quote's. `until_ms`: without a
+    `at_ms` is the time of its last step; `conversation` is the pending one that its delivery opens if none is open then; `regime`, `card`, `market`, `currency` are the quote's. `until_ms`: without a
     word from Meta by then its outcome is unknown (0: no such deadline). `guessed`: it counts as failed only because nobody heard of it.
     """
 
@@ -67,7 +67,6 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     until_ms: int
     category: Category
     conversation: str
-    conversation_category: str
     regime: str
     card: str
     market: str

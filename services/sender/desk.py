@@ -5,14 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from services.sender.answers import Answer
-from services.sender.errors import ErrorTable
+from services.sender.errors import ErrorTable, Scope
 from services.sender.journal import Claimed, Held, Place, Stored, Survey, Verdict
 from services.sender.pace import DEFAULT_THROUGHPUT, Pace
-from services.sender.parks import Parks
+from services.sender.parks import Parks, ParkScope
 from shared.accounts import AccountFacts
 from shared.clock import Clock
 from shared.events import AccountChanged, SendMessage
 from shared.limiter import Limit
+
+REMEMBERED_CALLS = 100_000
+"""Some minutes of a fast sender, far more than a Redis can lose."""
 
 Moment = Literal["claimed", "calling", "answered", "recorded", "reported"]
 """The points of a send between which a process can die, in order."""
@@ -117,12 +120,20 @@ class Desk:
     gates: dict[str, Gate] = field(default_factory=dict)
     in_flight: set[str] = field(default_factory=set)
     """Command ids that a task of this process works on."""
+    called: dict[str, None] = field(default_factory=dict)
+    """The latest command ids that were called and not refused, in order: should the journal forget them, we do not."""
     calls: int = 0
     stopping: bool = False
 
     def now_ms(self) -> int:
         """The clock's time."""
         return int(self.clock.time() * 1000)
+
+    def remember_call(self, command_id: str) -> None:
+        """A call is about to be made."""
+        self.called[command_id] = None
+        if len(self.called) > REMEMBERED_CALLS:
+            del self.called[next(iter(self.called))]
 
     def gate(self, phone_number_id: str) -> Gate:
         """The number's limiter."""
@@ -144,15 +155,13 @@ class Desk:
             return False
         now_ms, until = self.now_ms(), self.parks.until
         reference, about = self.token_reference(phone_number_id), self.about(waba_id, phone_number_id)
-        return any(
-            until(scope, id, now_ms, about[scope]) is not None
-            for scope, id in (
-                ("platform", ""),
-                ("app", reference),
-                ("waba", f"{waba_id}/{reference}"),
-                ("phone_number", phone_number_id),
-            )
+        scopes: tuple[tuple[ParkScope, str], ...] = (
+            ("platform", ""),
+            ("app", reference),
+            ("waba", f"{waba_id}/{reference}"),
+            ("phone_number", phone_number_id),
         )
+        return any(until(scope, id, now_ms, about[scope]) is not None for scope, id in scopes)
 
     def template_parked_until(self, template: str | None) -> int | None:
         """When the template's park ends, in ms; None when it has none."""
@@ -160,7 +169,7 @@ class Desk:
             return None
         return self.parks.until("template", template, self.now_ms())
 
-    def park(self, scope: str, command: SendMessage, template: str | None, delay_ms: int | None) -> None:
+    def park(self, scope: Scope, command: SendMessage, template: str | None, delay_ms: int | None) -> None:
         """Stop what the scope names."""
         number, waba = command.phone_number_id, command.waba_id
         reference, about, now_ms = self.token_reference(number), self.about(waba, number), self.now_ms()

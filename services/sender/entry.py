@@ -101,6 +101,7 @@ def tombstone(entry: Entry) -> Entry:
 
 
 def command_of(entry: Entry) -> SendMessage:
-    """The command of a queued or claimed entry."""
-    assert entry.command is not None
+    """The command of a queued or claimed entry (ValueError for any other)."""
+    if entry.command is None:
+        raise ValueError(f"a {entry.status} entry holds no command")
     return decode_command(entry.command)

@@ -24,7 +24,7 @@ class Graph:
         self._root = f"{url.rstrip('/')}/{version}"
         self._timeout = ClientTimeout(total=timeout_s, connect=connect_timeout_s)
         self._connections = connections
-        self._session: ClientSession | None = None
+        self._session: ClientSession
 
     async def start(self) -> None:
         trace = TraceConfig()
@@ -37,12 +37,10 @@ class Graph:
         )
 
     async def stop(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._session.close()
 
     async def send(self, phone_number_id: str, token: str, body: bytes) -> Answer:
         """Post one message; every failure is an answer too."""
-        assert self._session is not None
         trip = _Trip()
         started = monotonic()
         try:

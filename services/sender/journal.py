@@ -5,6 +5,7 @@ still holds the partition's epoch and the entry still is what the caller saw, so
 did, so the client may repeat it after a broken connection. Each answer comes after Redis has made it durable (`appendfsync always`).
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -81,6 +82,9 @@ return {queues, unsent,
   redis.call('ZRANGE', KEYS[5], 0, ARGV[3] - 1)}
 """
 
+AT_ONCE = 32
+"""Round trips under way at once; more would only open more connections, for Redis answers one after the other."""
+
 Verdict = Literal["ok", "changed", "lost"]
 """`changed`: the entry is not what the caller saw; `lost`: the partition is not ours any more, or Redis forgot us. Nothing was written."""
 
@@ -143,6 +147,7 @@ class Journal:
         self._claim = redis.register_script(_CLAIM)
         self._write = redis.register_script(_WRITE)
         self._survey = redis.register_script(_SURVEY)
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     def _keys(self, partition: int) -> Keys:
         return Keys(self._namespace, self._group, partition)
@@ -152,20 +157,12 @@ class Journal:
     ) -> Claimed | Held | Literal["changed", "lost"]:
         """Take a command for the call: its entry becomes `new`, it leaves `source`, its pair's limiter counts it."""
         keys = self._keys(partition)
-        verdict, number = await self._claim(
-            keys=[keys.meta, keys.state, keys.set(source), keys.set(PAIRS), keys.set(UNREPORTED)],
-            args=[
-                epoch,
-                found.id,
-                found.value,
-                new,
-                member,
-                pair,
-                now_ms,
-                int(PAIR_LIMIT.interval),
-                PAIR_LIMIT.burst,
-            ],
-        )
+        limit = [int(PAIR_LIMIT.interval), PAIR_LIMIT.burst]
+        async with self._turns:
+            verdict, number = await self._claim(
+                keys=[keys.meta, keys.state, keys.set(source), keys.set(PAIRS), keys.set(UNREPORTED)],
+                args=[epoch, found.id, found.value, new, member, pair, now_ms, *limit],
+            )
         match verdict.decode():
             case "claimed":
                 return Claimed(int(float(number)))
@@ -188,7 +185,8 @@ class Journal:
             if name not in names:
                 names.append(name)
             arguments += [names.index(name) + 1, place.member, "" if place.score is None else place.score]
-        verdict: bytes = await self._write(keys=names, args=arguments)
+        async with self._turns:
+            verdict: bytes = await self._write(keys=names, args=arguments)
         return verdict.decode()  # type: ignore[return-value]
 
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None:
@@ -222,29 +220,33 @@ class Journal:
         """The entries of these commands; those without one are left out."""
         if not ids:
             return []
-        values = await self._redis.hmget(self._keys(partition).state, list(ids))  # type: ignore[misc]
+        values: list[bytes | None] = await self._redis.hmget(self._keys(partition).state, list(ids))  # type: ignore[assignment]
         return [Stored(i, v, decode_entry(v)) for i, v in zip(ids, values, strict=True) if v is not None]
 
     async def first_in_line(self, partition: int, number: str, user: str) -> str | None:
         """The id of the command at the head of a user's line."""
         start = f"[{number}:{user}|"
-        found = await self._redis.zrangebylex(self._keys(partition).set(LINED), start, start + "\x7f", 0, 1)
+        found: list[Any] = await self._redis.zrangebylex(self._keys(partition).set(LINED), start, start + "\x7f", 0, 1)
         return found[0].decode().split("|", 3)[3] if found else None
 
     async def lines(self, partition: int) -> dict[tuple[str, str], int]:
         """Every user with a line, as (number, user) → commands in it; read a thousand at a time."""
         counts: dict[tuple[str, str], int] = {}
         key, start = self._keys(partition).set(LINED), 0
-        while members := await self._redis.zrange(key, start, start + 999):
+        while members := await self._members(key, start):
             for member in members:
                 number, _, user = member.decode().partition("|")[0].partition(":")
                 counts[number, user] = counts.get((number, user), 0) + 1
             start += len(members)
         return counts
 
+    async def _members(self, key: str, start: int) -> list[bytes]:
+        found: list[Any] = await self._redis.zrange(key, start, start + 999)
+        return found
+
     async def durability(self) -> str | None:
         """What Redis's settings leave to be wished for a journal; None when nothing, or when Redis won't tell."""
-        config: dict[str, str] = await self._redis.config_get("append*")
+        config = await self._redis.config_get("append*")
         if config.get("appendonly") == "yes" and config.get("appendfsync") == "always":
             return None
         return f"appendonly {config.get('appendonly')}, appendfsync {config.get('appendfsync')}"

@@ -19,15 +19,14 @@ class Outcomes:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: AIOKafkaProducer
 
     async def start(self) -> None:
         self._producer = kafka.producer(self._settings)
         await self._producer.start()
 
     async def stop(self) -> None:
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._producer.stop()
 
     async def report(self, conversation_key: str, event_id: str, event: bytes, type: str) -> None:
         """Append an outcome to its conversation; tries until Kafka takes it."""
@@ -40,7 +39,6 @@ class Outcomes:
         await self._publish(ACCOUNT_EVENTS, 0, event.waba_id.encode(), event.event_id, "AccountChanged", encode(event))
 
     async def _publish(self, topic: Topic, partition: int, key: bytes, event_id: str, type: str, value: bytes) -> None:
-        assert self._producer is not None
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(KafkaError),
             wait=tenacity.wait_exponential_jitter(0.1, 5.0),

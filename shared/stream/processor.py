@@ -249,6 +249,18 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         if owned is not None and owned.recall is not None:
             await owned.recall.stop()
 
+    def published(self, partition: int) -> int:
+        """The offset below which Kafka too knows that the partition's records are done; 0 when it is not held."""
+        held = [owned for tp, owned in self._parts.items() if tp.partition == partition]
+        return held[0].published if held else 0
+
+    async def doubt(self, partition: int, epoch: int) -> None:
+        """Another user of the partition's state found this epoch gone from the store: find out who owns it, and start over."""
+        async with self._busy:
+            for owned in list(self._parts.values()):
+                if owned.tp.partition == partition and owned.epoch == epoch:
+                    await self._refused(owned)
+
     async def _refused(self, owned: _Owned[S]) -> None:
         """Another worker owns the partition, or Redis lost data: ask the group who we are, and start over from what is stored."""
         metrics.STREAM_REFUSED.labels(self.group).inc()

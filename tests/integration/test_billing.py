@@ -214,10 +214,14 @@ def total(tallies: list[Tally]) -> int:
 async def until_counted(
     redis: Redis, settings: TalliesSettings, reached: Callable[[int], bool], within_s: float
 ) -> int:
-    async with asyncio.timeout(within_s):
-        while not reached(count := total(await tallied(redis, settings))):
-            await asyncio.sleep(0.02)
-        return count
+    count = 0
+    try:
+        async with asyncio.timeout(within_s):
+            while not reached(count := total(await tallied(redis, settings))):
+                await asyncio.sleep(0.02)
+            return count
+    except TimeoutError:
+        raise AssertionError(f"after {within_s} s {count} are counted") from None
 
 
 @pytest.fixture
@@ -254,7 +258,7 @@ async def test_tallies_are_exact_over_three_kills(
             tallies.start()
             waits.append(await tallies.ready())
         await publish(to_ledger, settings, range(kills * share, count))
-        await until_counted(redis, settings, lambda n: n >= count, 60)
+        await until_counted(redis, settings, lambda n: n >= count, 20)
         assert lines_of(await tallied(redis, settings)) == expected(count)
         print("ready after", [round(wait, 1) for wait in waits], "s")
         assert tallies.terminate() == 0

@@ -69,7 +69,7 @@ async def test_up_runs_in_the_background_until_down(local: Commands) -> None:
     assert exists(supervisor)
     assert local("status").returncode == 0
     assert local("down").returncode == 0
-    assert not exists(supervisor)
+    await until(lambda: not exists(supervisor), within_s=10)
     assert not (local.directory / "up.json").exists()
 
 
@@ -89,3 +89,11 @@ async def test_a_killed_supervisor_leaves_nothing_behind_and_up_works_again(loca
     await until(lambda: not any(map(exists, [state["pid"], *state["processes"].values()])), within_s=10)
     assert local("status").returncode == 1
     bring_up(local)
+
+
+async def test_a_part_that_ends_is_started_again(local: Commands) -> None:
+    bring_up(local)
+    before = local.state()["processes"]["redis"]
+    os.kill(before, signal.SIGKILL)
+    await until(lambda: local.state()["processes"]["redis"] != before, within_s=30)
+    assert exists(local.state()["processes"]["redis"])

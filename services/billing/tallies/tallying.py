@@ -6,6 +6,7 @@ a row skips those it has.
 """
 
 import asyncio
+from typing import cast
 
 import faust
 import msgspec
@@ -95,10 +96,10 @@ class Tallying:
 
     # --- entries
 
-    async def _tally(self, stream: faust.Stream[bytes]) -> None:
+    async def _tally(self, stream: faust.StreamT[bytes]) -> None:
         """Faust's agent. It acknowledges nothing; an exception ends the process, for Faust alone would go on with the next entry."""
         try:
-            async for event in stream.noack().events():
+            async for event in cast(faust.Stream[bytes], stream).noack().events():
                 self._take(event)
                 if len(self._events) >= MOST_PENDING:
                     await self._flush()

@@ -9,9 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 import msgspec
-from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
-from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from redis.asyncio import Redis
 
 from deploy.local.process import OwnedProcess
@@ -22,6 +20,7 @@ from shared.stream.store import Keys
 from shared.topics import CONVERSATION_EVENTS, SEND_COMMANDS, SEND_EVENTS, Topic
 from tests.conftest import Prefix
 from tests.integration.stream.counting import Add, Total, Totalled
+from tests.reading import Row, committed, read_all, standing_at_start
 
 PARTITIONS = 4
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -89,23 +88,9 @@ class Bench:
         finally:
             await producer.stop()
 
-    async def read(self, topic: Topic) -> list[tuple[int, bytes, bytes, dict[str, bytes]]]:
-        """All records of a topic now: (partition, key, value, headers)."""
-        consumer = kafka.reader(self.settings)
-        await consumer.start()
-        try:
-            places = [TopicPartition(kafka.name_of(topic, self.settings), p) for p in range(PARTITIONS)]
-            consumer.assign(places)
-            await consumer.seek_to_beginning(*places)
-            ends = await consumer.end_offsets(places)
-            rows = []
-            for place in places:
-                while await consumer.position(place) < ends[place]:
-                    for records in (await consumer.getmany(place, timeout_ms=500)).values():
-                        rows += [(r.partition, r.key, r.value, dict(r.headers)) for r in records]
-            return rows
-        finally:
-            await consumer.stop()
+    async def read(self, topic: Topic) -> list[Row]:
+        """All records of a topic now."""
+        return await read_all(self.settings, topic)
 
     async def states(self) -> dict[str, Total]:
         """The stored state of every key."""
@@ -126,29 +111,18 @@ class Bench:
 
     async def published(self) -> int:
         """Records of the source published by now: the group's committed offsets."""
-        admin = kafka.AIOKafkaAdminClient(**kafka.connection(self.settings))
-        await admin.start()
-        try:
-            offsets = await admin.list_consumer_group_offsets(f"{self.settings.topic_prefix}router")
-            return sum(o.offset for o in offsets.values() if o.offset > 0)
-        except GroupCoordinatorNotAvailableError:  # a new broker makes its offsets topic on first use
-            return 0
-        finally:
-            await admin.close()
-
+        return await committed(self.settings, "router")
 
     async def truncate(self, topic: Topic) -> None:
         """Delete all records of a topic up to now, as retention does."""
-        consumer = kafka.reader(self.settings)
-        admin = kafka.AIOKafkaAdminClient(**kafka.connection(self.settings))
-        await consumer.start()
+        admin = AIOKafkaAdminClient(**kafka.connection(self.settings))
         await admin.start()
         try:
-            places = [TopicPartition(kafka.name_of(topic, self.settings), p) for p in range(PARTITIONS)]
-            ends = await consumer.end_offsets(places)
-            await admin.delete_records({place: RecordsToDelete(before_offset=end) for place, end in ends.items()})
+            async with standing_at_start(self.settings, topic) as (_, ends):
+                await admin.delete_records(
+                    {place: RecordsToDelete(before_offset=end) for place, end in ends.items()}
+                )
         finally:
-            await consumer.stop()
             await admin.close()
 
 
@@ -204,7 +178,7 @@ async def assert_exactly_once(bench: Bench, load: list[tuple[str, Add]], places:
     return {"published": len(published), "repeated": len(published) - len(ids)}
 
 
-def assert_repeats_are_identical(rows: Iterable[tuple[int, bytes, bytes, dict[str, bytes]]]) -> None:
+def assert_repeats_are_identical(rows: Iterable[Row]) -> None:
     """A repeated event is the same to the byte, headers too."""
     seen: dict[bytes, tuple[object, ...]] = {}
     for partition, key, value, headers in rows:
@@ -213,7 +187,7 @@ def assert_repeats_are_identical(rows: Iterable[tuple[int, bytes, bytes, dict[st
 
 
 def assert_one_memory_per_partition_suffices(
-    rows: Iterable[tuple[int, bytes, bytes, dict[str, bytes]]], ids: set[str]
+    rows: Iterable[Row], ids: set[str]
 ) -> None:
     """A consumer that remembers the greatest (offset, index) per source partition sees everything exactly once."""
     last: dict[bytes, tuple[int, int]] = {}

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from services.console.access import Tokens
 from services.console.applying import Applier
 from services.console.routes import Console
-from services.console.tallies import Row, Tally, Totals
+from services.console.tally import Row, Tally, Totals
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.events import AccountChanged, decode_account_event, encode

@@ -67,7 +67,8 @@ def test_a_first_file_sets_up_every_subject_with_one_event_each() -> None:
     assert {event.at_ms for event in made.events} == {NOW}
     facts = fold(AccountFacts(), made.events)
     number = facts.number("11")
-    assert number is not None and number.token == "own"
+    assert number is not None
+    assert number.token == "own"
     assert facts.default_number() == "10"
 
 
@@ -116,7 +117,8 @@ def test_force_overrides_what_meta_said_even_when_metas_clock_is_ahead() -> None
     forced = plan(FILE, facts, NOW + 2, force=True)
     assert [(event.fields, event.at_ms) for event in forced.events] == [({"status": "PENDING"}, NOW + 60_000)]
     template = fold(facts, forced.events).template("1", "promo", "de")
-    assert template is not None and template.status == "PENDING"
+    assert template is not None
+    assert template.status == "PENDING"
 
 
 def test_a_payment_method_that_sending_found_failing_is_the_operators_to_set() -> None:

@@ -37,7 +37,9 @@ def test_a_webhook_holds_the_events_its_fixture_says(shape: str) -> None:
 def test_every_event_can_be_read_back_from_its_record(shape: str) -> None:
     for part in updates(json.dumps(SHAPES[shape]["body"]).encode(), RECEIVED_MS):
         if isinstance(part, Update):
-            decode = decode_account_event if isinstance(part.event, AccountWebhook) else decode_conversation_event
+            decode = (
+                decode_account_event if isinstance(part.event, AccountWebhook) else decode_conversation_event
+            )
             assert encode(decode(encode(part.event))) == encode(part.event)
 
 
@@ -58,14 +60,27 @@ def test_the_same_account_webhook_sent_again_has_the_same_id_although_it_has_no_
 
 
 def test_half_a_character_in_a_text_costs_that_character_only() -> None:
-    part = one(message_body(rb'{"id":"w","from":"16505551234","timestamp":"1","type":"text","text":{"body":"cut \ud83d\\ud83d \ud83d\ude00"}}'))
+    part = one(
+        message_body(
+            rb'{"id":"w","from":"16505551234","timestamp":"1","type":"text","text":{"body":"cut \ud83d\\ud83d \ud83d\ude00"}}'
+        )
+    )
     assert isinstance(part, Update)
     assert isinstance(part.event, MessageReceived)
     assert msgspec.json.decode(part.event.message)["text"]["body"] == "cut \ufffd\\ud83d \U0001f600"
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b'{"object":', b"[[[[", b'{"object":"page","entry":[}', b'\xff{"object":"page"}', b"[" * 100_000]
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"object":',
+        b"[[[[",
+        b'{"object":"page","entry":[}',
+        b'\xff{"object":"page"}',
+        b"[" * 100_000,
+    ],
 )
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(NotJson):
@@ -78,7 +93,19 @@ def test_json_nested_too_deep_is_refused() -> None:
         updates(deep, RECEIVED_MS)
 
 
-@pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"x"', b"{}", b'{"object":null}', b'{"object":["page"]}', b'{"object":"user","entry":[]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"null",
+        b"1",
+        b'"x"',
+        b"{}",
+        b'{"object":null}',
+        b'{"object":["page"]}',
+        b'{"object":"user","entry":[]}',
+    ],
+)
 def test_an_object_of_nobody_here_is_unknown(body: bytes) -> None:
     with pytest.raises(UnknownObject):
         updates(body, RECEIVED_MS)
@@ -92,7 +119,8 @@ def test_entries_that_are_no_list_are_one_undecodable_update(entry: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    "timestamp", [b"null", b'""', b'"soon"', b"-5", b"1e300", b"true", b'"99999999999999999999"', b'"\xd9\xa3"']
+    "timestamp",
+    [b"null", b'""', b'"soon"', b"-5", b"1e300", b"true", b'"99999999999999999999"', b'"\xd9\xa3"'],
 )
 def test_a_timestamp_that_is_none_gives_way_to_the_time_of_receipt(timestamp: bytes) -> None:
     part = one(message_body(b'{"id":"w","from":"16505551234","type":"text","timestamp":%s}' % timestamp))
@@ -116,14 +144,17 @@ def test_a_huge_number_inside_a_message_goes_along_verbatim() -> None:
 
 def test_a_full_batch_of_1000_statuses_comes_out_whole_and_in_order() -> None:
     statuses = ",".join(
-        f'{{"id":"w{n}","status":"sent","timestamp":"1750030073","recipient_id":"16505551234"}}' for n in range(1000)
+        f'{{"id":"w{n}","status":"sent","timestamp":"1750030073","recipient_id":"16505551234"}}'
+        for n in range(1000)
     )
     value = f'{{"metadata":{{"phone_number_id":"5"}},"statuses":[{statuses}]}}'
     body = f'{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"messages","value":{value}}}]}}]}}'
     found = updates(body.encode(), RECEIVED_MS)
-    assert [part.event.wamid for part in found if isinstance(part, Update) and isinstance(part.event, StatusReceived)] == [
-        f"w{n}" for n in range(1000)
-    ]
+    assert [
+        part.event.wamid
+        for part in found
+        if isinstance(part, Update) and isinstance(part.event, StatusReceived)
+    ] == [f"w{n}" for n in range(1000)]
 
 
 def test_nothing_in_a_known_shape_is_dropped() -> None:
@@ -138,7 +169,11 @@ def test_what_the_history_brings_is_no_message_of_today() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )

@@ -1,0 +1,1 @@
+"""`make demo`: the guide played as a story through the whole system, every step checked."""

@@ -1,0 +1,52 @@
+"""Composition root of the router: account facts, then the conversations' fold and the accounts' fold. No network until the parts start."""
+
+from services.router.account_changes import AccountsFold
+from services.router.fold import RouterFold
+from services.router.meta_errors import MetaErrors
+from services.router.metering import MeteredFold
+from services.router.settings import RouterSettings
+from shared.account_reader import AccountReader
+from shared.clock import clock_from
+from shared.lifecycle import Service
+from shared.pricing import PriceBook
+from shared.stream.processor import Processor
+from shared.stream.store import connect
+from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, SEND_EVENTS
+
+
+def build(service: Service, settings: RouterSettings) -> None:
+    """Wire the parts, in start order: nothing is decided before the accounts are known.
+
+    Raises:
+        RegimesFileError, RateCardError, MarketMapError, OSError: the configuration folder is not what it must be.
+    """
+    redis, clock = connect(settings), clock_from(settings.clock_file)
+    fold = RouterFold(PriceBook.load(settings.config_dir), MetaErrors.load(settings.config_dir))
+    reader = service.add(AccountReader(service, settings))
+    service.add(
+        Processor(
+            service,
+            settings,
+            group="router",
+            fold=MeteredFold(fold, clock),
+            source=CONVERSATION_EVENTS,
+            memory=SEND_EVENTS,
+            facts=lambda: reader.facts,
+            redis=redis,
+            clock=clock,
+            cache=settings.state_cache,
+        )
+    )
+    service.add(
+        Processor(
+            service,
+            settings,
+            group="accounts",
+            fold=AccountsFold(),
+            source=ACCOUNT_EVENTS,
+            memory=None,
+            facts=lambda: None,
+            redis=redis,
+            clock=clock,
+        )
+    )

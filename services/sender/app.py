@@ -1,0 +1,91 @@
+"""Composition root of the sender: account facts, intake, journal, dispatch, Meta. No network until the parts start."""
+
+import structlog
+
+from services.sender.desk import Desk
+from services.sender.dispatch import Dispatcher
+from services.sender.errors import ErrorTable
+from services.sender.graph import Graph
+from services.sender.intake import Intake
+from services.sender.journal import Journal
+from services.sender.outcomes import Outcomes
+from services.sender.settings import SenderSettings
+from services.sender.tokens import Tokens
+from shared import logs
+from shared.account_reader import AccountReader
+from shared.clock import clock_from
+from shared.lifecycle import Service
+from shared.metrics import SEND_ERRORS
+from shared.stream.processor import Processor
+from shared.stream.store import connect
+from shared.topics import SEND_COMMANDS
+
+log = structlog.get_logger(__name__)
+
+GROUP = "sender"
+
+
+class _JournalCheck:
+    """A part that looks, before anything is sent, whether Redis keeps what it acknowledges."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def start(self) -> None:
+        wanting = await self._journal.durability()
+        if wanting is not None:
+            log.warning("journal_not_durable", found=wanting, wanted="appendonly yes, appendfsync always")
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+
+def build(service: Service, settings: SenderSettings) -> Desk:
+    """Wire the parts, in start order; returns the desk, whose moments tests watch."""
+    redis, clock = connect(settings), clock_from(settings.clock_file)
+    table = ErrorTable.load(settings.config_dir / "errors.yaml")
+    for row in (*table.by_code.values(), *table.by_case.values()):
+        SEND_ERRORS.labels(row.label)
+    journal = Journal(redis, settings.redis_namespace, GROUP)
+    service.add(_JournalCheck(journal))
+    reader = service.add(AccountReader(service, settings))
+    outcomes = service.add(Outcomes(settings))
+    graph = service.add(
+        Graph(
+            settings.graph_url,
+            settings.graph_version,
+            timeout_s=settings.call_timeout_s,
+            connect_timeout_s=settings.connect_timeout_s,
+            connections=settings.max_in_flight,
+        )
+    )
+    processor = service.add(
+        Processor(
+            service,
+            settings,
+            group=GROUP,
+            fold=Intake(),
+            source=SEND_COMMANDS,
+            memory=None,
+            facts=lambda: reader.facts,
+            redis=redis,
+            clock=clock,
+            cache=0,
+        )
+    )
+    desk = Desk(
+        journal=journal,
+        graph=graph,
+        outcomes=outcomes,
+        tokens=Tokens(settings.access_token, settings.token_dir),
+        ownership=processor,
+        table=table,
+        facts=lambda: reader.facts,
+        clock=clock,
+        spawn=service.spawn,
+        user_hash=logs.hasher(settings.log_key.get_secret_value()),
+        max_in_flight=settings.max_in_flight,
+        max_in_flight_per_number=settings.max_in_flight_per_number,
+    )
+    service.add(Dispatcher(desk, settings.drain_s))
+    return desk

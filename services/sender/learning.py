@@ -1,0 +1,80 @@
+"""What the sender learns from an answer beyond the command itself: metrics, the number's pace, parks, facts of the account."""
+
+from time import monotonic
+from typing import Any, Literal
+
+import structlog
+
+from services.sender import request
+from services.sender.answers import Accepted, Answer, NotSent, Refused
+from services.sender.desk import Desk
+from services.sender.judge import Again, End
+from shared.events import AccountChanged, SendMessage
+from shared.metrics import GRAPH_CALLS, SEND_ERRORS
+
+log = structlog.get_logger(__name__)
+
+_FACTS: dict[str, tuple[Literal["account", "number"], dict[str, Any]]] = {
+    "payment_method_missing": ("account", {"payment_method": "failing"}),
+    "number_not_registered": ("number", {"registered": False}),
+}
+"""What a refusal's reason says about the account or number, so that the router refuses before Meta does."""
+
+
+def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessage) -> None:
+    """Count, log, slow down, park, tell."""
+    outcome = judgement.status if isinstance(judgement, End) else "retried"
+    GRAPH_CALLS.labels(outcome).inc()
+    if judgement.label is not None:
+        SEND_ERRORS.labels(judgement.label).inc()
+    log.info(
+        "sent" if isinstance(answer, Accepted) else "not_sent",
+        outcome=outcome,
+        command_id=command.command_id,
+        phone_number_id=command.phone_number_id,
+        user=desk.user_hash(command.user),
+        category=command.category,
+        code=answer.code if isinstance(answer, Refused) else None,
+        label=judgement.label,
+    )
+    if isinstance(answer, (Accepted, Refused)):
+        desk.parks.reachable()
+    if isinstance(answer, NotSent):
+        desk.parks.unreachable(desk.now_ms())
+    if isinstance(judgement, Again):
+        _slow_down_or_park(desk, judgement, command)
+    if isinstance(answer, Refused) and answer.code is not None:
+        _tell_account(desk, answer.code, command)
+
+
+def _slow_down_or_park(desk: Desk, judgement: Again, command: SendMessage) -> None:
+    number = command.phone_number_id
+    if judgement.throttled:
+        gate = desk.gate(number)
+        gate.pace = gate.pace.throttled(desk.throughput(number), monotonic())
+    if judgement.park is not None:
+        scope, delay_ms = judgement.park
+        desk.park(scope, command, request.template_of(command), delay_ms)
+        log.warning("parked", scope=scope, phone_number_id=number, waba_id=command.waba_id, for_ms=delay_ms)
+
+
+def _tell_account(desk: Desk, code: int, command: SendMessage) -> None:
+    """Let the router know what Meta's refusal says about the account, unless it knows."""
+    learnt = _FACTS.get(desk.table.verdict(code, None, 1).reason)
+    if learnt is None:
+        return
+    subject, fields = learnt
+    facts = desk.facts()
+    known = facts.account(command.waba_id) if subject == "account" else facts.number(command.phone_number_id)
+    if known is None or all(getattr(known, name) == value for name, value in fields.items()):
+        return
+    event = AccountChanged(
+        event_id=f"{command.command_id}:{code}",
+        at_ms=desk.now_ms(),
+        waba_id=command.waba_id,
+        subject=subject,
+        id=command.waba_id if subject == "account" else command.phone_number_id,
+        fields=dict(fields),
+        by="sender",
+    )
+    desk.spawn(desk.outcomes.report_account(event), "account-fact")

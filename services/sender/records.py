@@ -1,0 +1,149 @@
+"""The moves of a command through the journal, as the dispatch makes them: into a line, back to wait, to its outcome, to a tombstone."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from services.sender import entry as entries
+from services.sender.desk import Desk
+from services.sender.entry import TOMBSTONE_MS, command_of, encode_entry
+from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, queue, unsent
+from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, Held, Place, Stored, line_member
+from services.sender.judge import Again, End
+from shared.events import SendAccepted, SendMessage, encode
+from shared.metrics import UNCERTAIN_SENDS
+
+log = structlog.get_logger(__name__)
+
+_KINDS = {"accepted": "SendAccepted", "failed": "SendFailed", "uncertain": "SendUncertain"}
+
+
+class Records:
+    """The journal of one partition, under the epoch a lane holds it with; `lost` is called when the journal no longer knows it."""
+
+    def __init__(self, partition: int, epoch: int, desk: Desk, lost: Callable[[], Awaitable[None]]) -> None:
+        self._partition = partition
+        self._epoch = epoch
+        self._desk = desk
+        self._journal = desk.journal
+        self._lost = lost
+
+    async def claim(self, found: Stored, command: SendMessage, *, lined: bool) -> tuple[Claimed | Held | None, Stored]:
+        """Take a command for its call: the answer, None when it is not to be had any more, and the entry as it is now stored."""
+        now_ms = self._desk.now_ms()
+        new = entries.claimed(found.entry, self._epoch, now_ms)
+        value = encode_entry(new)
+        source, member = (LINED, _in_line(command)) if lined else (_queue(command), found.id)
+        answer = await self._journal.claim(
+            self._partition, self._epoch, found, value, source, member, _pair(command), now_ms
+        )
+        if isinstance(answer, Claimed):
+            return answer, Stored(found.id, value, new)
+        if isinstance(answer, Held):
+            return answer, found
+        if answer == "lost":
+            await self._lost()
+        return None, found
+
+    async def still_claimed(self, found: Stored) -> bool:
+        """Whether the claim stands: nobody has taken the partition over since."""
+        return await self._journal.write(self._partition, self._epoch, found.id, found.value, found.value) == "ok"
+
+    async def put(self, id: str, found: Stored | None, *places: Place) -> None:
+        """Move a command between sets; its entry stays as it is."""
+        value = b"" if found is None else found.value
+        if await self._journal.write(self._partition, self._epoch, id, value, value, places) == "lost":
+            await self._lost()
+
+    async def forget(self, found: Stored) -> None:
+        """Drop an entry that nothing refers to any more."""
+        places = [Place(EXPIRY, found.id, None), Place(UNREPORTED, found.id, None)]
+        await self._journal.write(self._partition, self._epoch, found.id, found.value, b"", places)
+
+    async def line_up(self, found: Stored, command: SendMessage) -> None:
+        """Let a command step out of the queue, into its user's line."""
+        await self.put(found.id, found, Place(_queue(command), found.id, None), Place(LINED, _in_line(command), 0))
+
+    async def wait_again(self, found: Stored) -> None:
+        """Put a command whose delay is over back into its queue."""
+        places = [Place(DELAYED, found.id, None)]
+        if found.entry.unsent:
+            places += _waiting(command_of(found.entry))
+        await self.put(found.id, found, *places)
+
+    async def postpone(self, found: Stored, command: SendMessage, until_ms: int) -> None:
+        """Set an unclaimed command aside until then."""
+        queued, lined = Place(_queue(command), found.id, None), Place(LINED, _in_line(command), None)
+        await self.put(found.id, found, queued, lined, Place(DELAYED, found.id, until_ms))
+
+    async def again(self, found: Stored, command: SendMessage, judgement: Again, claim: Claimed) -> None:
+        """Undo a claim whose message certainly did not go out."""
+        now_ms, interval_ms = self._desk.now_ms(), int(PAIR_LIMIT.interval)
+        places = [Place(UNREPORTED, found.id, None)]
+        if judgement.delay_ms and not judgement.pair:
+            places.append(Place(DELAYED, found.id, now_ms + judgement.delay_ms))
+        else:
+            places += _waiting(command)
+        if judgement.pair:
+            ahead_ms = interval_ms * (PAIR_LIMIT.burst - 1)
+            places.append(Place(PAIRS, _pair(command), now_ms + judgement.delay_ms + ahead_ms))
+        elif not judgement.called:
+            places.append(Place(PAIRS, _pair(command), claim.pair_due_ms - interval_ms))
+        value = encode_entry(entries.unclaimed(found.entry, called=judgement.called))
+        await self._journal.write(self._partition, self._epoch_now(), found.id, found.value, value, places)
+
+    async def end(self, found: Stored, end: End) -> None:
+        """Record an outcome and report it."""
+        await self.report(await self.record(found, end))
+
+    async def record(self, found: Stored, end: End) -> Stored:
+        """Write the outcome into the journal, before anybody is told."""
+        event = end.event
+        wamid = event.wamid if isinstance(event, SendAccepted) else None
+        new = entries.ended(found.entry, end.status, event.event_id, encode(event), wamid)
+        value = encode_entry(new)
+        places = [Place(UNREPORTED, found.id, self._desk.now_ms()), Place(unsent(found.entry.category), found.id, None)]
+        if found.entry.command is not None:
+            command = command_of(found.entry)
+            lined = Place(LINED, _in_line(command), None)
+            places += [Place(_queue(command), found.id, None), Place(DELAYED, found.id, None), lined]
+        if end.status == "uncertain":
+            UNCERTAIN_SENDS.inc()
+        written = await self._journal.write(self._partition, self._epoch_now(), found.id, found.value, value, places)
+        if written != "ok":  # a new owner, or a lost journal, has written something: what we know is true all the same
+            log.warning("outcome_not_journalled", command_id=found.id, verdict=written)
+        await self._desk.reached("recorded", found.id)
+        return Stored(found.id, value, new)
+
+    async def report(self, found: Stored) -> None:
+        """Put a recorded outcome on Kafka, then leave only a tombstone."""
+        entry = found.entry
+        await self._desk.outcomes.report(entry.key, entry.outcome_id, entry.outcome or b"", _KINDS[entry.status])
+        await self._desk.reached("reported", found.id)
+        places = [Place(UNREPORTED, found.id, None), Place(EXPIRY, found.id, entry.valid_until_ms + TOMBSTONE_MS)]
+        value = encode_entry(entries.tombstone(entry))
+        await self._journal.write(self._partition, self._epoch_now(), found.id, found.value, value, places)
+
+    def _epoch_now(self) -> int:
+        """The epoch we hold the partition with by now: a call may outlast the one it began under."""
+        return self._desk.ownership.owned.get(self._partition, self._epoch)
+
+
+def _queue(command: SendMessage) -> str:
+    return queue(command.phone_number_id, command.priority)
+
+
+def _pair(command: SendMessage) -> str:
+    return f"{command.phone_number_id}:{command.user}"
+
+
+def _in_line(command: SendMessage) -> str:
+    return line_member(command.phone_number_id, command.user, command.priority, command.at_ms, command.command_id)
+
+
+def _waiting(command: SendMessage) -> list[Place]:
+    """Where a waiting command stands: its queue, and the list of queues."""
+    return [
+        Place(_queue(command), command.command_id, command.at_ms),
+        Place(QUEUES, f"{command.phone_number_id}:{command.priority}", command.at_ms),
+    ]

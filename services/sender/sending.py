@@ -1,0 +1,105 @@
+"""One command on its way: claim, wait for the number's moment, the last checks, the call, the record."""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+import msgspec
+import structlog
+
+from services.sender import request
+from services.sender.answers import Answer, Refused
+from services.sender.desk import Desk
+from services.sender.entry import TOMBSTONE_MS
+from services.sender.journal import Claimed, Held, Stored
+from services.sender.judge import Again, End, expired, judge, uncertain
+from services.sender.learning import learn
+from services.sender.records import Records
+from services.sender.schedule import Candidate
+from shared.events import SendMessage
+from shared.metrics import GRAPH_CALLS, SEND_WAIT_SECONDS
+
+log = structlog.get_logger(__name__)
+
+CLAIM_FRESH_S = 3.0
+"""A claim older than this is asked for again before its call: a process that was stopped may have lost its partition meanwhile."""
+
+
+def too_late(desk: Desk, found: Stored) -> End:
+    """How a command ends that is unsent after its time. One so late that its tombstone would be gone may be a repetition."""
+    now_ms = desk.now_ms()
+    if now_ms > found.entry.valid_until_ms + TOMBSTONE_MS:
+        return uncertain(found.id, "late", now_ms)
+    GRAPH_CALLS.labels("expired").inc()
+    return expired(found.id, now_ms)
+
+
+async def prepare(
+    desk: Desk, records: Records, candidate: Candidate, serving: Callable[[], bool]
+) -> Claimed | Held | Stored | None:
+    """Everything before the call.
+
+    Returns:
+        `Claimed`: call now. `Held`: the pair must wait; nothing was claimed. `Stored`: the command ended here, to be reported. None: back to
+        waiting, or no longer ours.
+    """
+    if desk.now_ms() > candidate.found.entry.valid_until_ms:
+        return await records.record(candidate.found, too_late(desk, candidate.found))
+    if candidate.found.id in desk.called:
+        return await records.record(candidate.found, uncertain(candidate.found.id, "journal_lost", desk.now_ms()))
+    asked_s = monotonic()
+    claim, candidate.found = await records.claim(candidate.found, candidate.command, lined=candidate.lined)
+    if not isinstance(claim, Claimed):
+        return claim
+    found, command = candidate.found, candidate.command
+    await desk.reached("claimed", found.id)
+    fresh = await _moment(desk, command, serving) and (
+        monotonic() - asked_s < CLAIM_FRESH_S or await records.still_claimed(found)
+    )
+    if not fresh:
+        await records.again(found, command, Again(0, called=False), claim)
+        return None
+    if desk.now_ms() > found.entry.valid_until_ms:
+        return await records.record(found, too_late(desk, found))
+    return claim
+
+
+async def call(desk: Desk, records: Records, candidate: Candidate, claim: Claimed) -> Stored | None:
+    """The call and what follows from it; the recorded outcome, None when it is to be tried again."""
+    command, found = candidate.command, candidate.found
+    SEND_WAIT_SECONDS.labels(command.category).observe(max(0.0, (desk.now_ms() - command.at_ms) / 1000))
+    desk.remember_call(found.id)
+    await desk.reached("calling", found.id)
+    answer = await _answer(desk, command)
+    await desk.reached("answered", found.id)
+    judgement = judge(answer, command, found.entry.attempts, desk.table, desk.now_ms())
+    learn(desk, answer, judgement, command)
+    if isinstance(judgement, Again):
+        desk.called.pop(found.id, None)
+        await records.again(found, command, judgement, claim)
+        return None
+    return await records.record(found, judgement)
+
+
+async def _moment(desk: Desk, command: SendMessage, serving: Callable[[], bool]) -> bool:
+    """Wait for the number's next moment; False when nothing may be sent by then."""
+    number = command.phone_number_id
+    if not serving() or desk.parked(command.waba_id, number):
+        return False
+    now_s = monotonic()
+    at_s = desk.gate(number).enter(desk.throughput(number), now_s)
+    if at_s > now_s:
+        await asyncio.sleep(at_s - now_s)
+    return serving() and not desk.parked(command.waba_id, number)
+
+
+async def _answer(desk: Desk, command: SendMessage) -> Answer:
+    token = desk.tokens.get(desk.token_reference(command.phone_number_id))
+    if token is None:
+        log.error("no_access_token", phone_number_id=command.phone_number_id)
+        return Refused(401, 0, "no access token is configured for this number")
+    try:
+        body = request.body(command)
+    except msgspec.MsgspecError as error:
+        return Refused(400, 100, f"the message is no JSON object: {error}")
+    return await desk.graph.send(command.phone_number_id, token, body)

@@ -1,0 +1,106 @@
+"""`make bench`: runs every measurement, prints a table, writes reports/bench.json.
+
+A value stands beside a ceiling measured in the same round, the two in turn; the ratio quoted is the median over the rounds.
+The measured process has one core to itself (`--no-pin` to leave that to the machine), Kafka, Redis and the load the others.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import platform
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from deploy.local.stack import LocalStack
+from tests.bench import ingress, router
+
+REPORT = Path("reports/bench.json")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measurement over all rounds: values and ceilings per second, round by round."""
+
+    name: str
+    unit: str
+    pairs: list[tuple[float, float]]
+    goal: float
+
+    @property
+    def ratios(self) -> list[float]:
+        return [value / ceiling for value, ceiling in self.pairs]
+
+    def row(self) -> dict[str, object]:
+        """As in the report; `spread` is the ratio's smallest and greatest."""
+        return {
+            "name": self.name,
+            "value": round(statistics.median(value for value, _ in self.pairs)),
+            "unit": self.unit,
+            "ceiling": round(statistics.median(ceiling for _, ceiling in self.pairs)),
+            "ratio": round(statistics.median(self.ratios), 3),
+            "spread": [round(min(self.ratios), 3), round(max(self.ratios), 3)],
+            "goal": self.goal,
+        }
+
+
+async def main(rounds: int, only: str | None, *, pin: bool) -> list[Result]:
+    """Measure on one local stack."""
+    console = Console()
+    cpus = sorted(os.sched_getaffinity(0))
+    core = cpus[-1] if pin and len(cpus) > 1 else None
+    if core is not None:
+        os.sched_setaffinity(0, set(cpus) - {core})  # inherited by Kafka, Redis and the load
+    results = []
+    async with LocalStack(name="bench") as stack:
+        for name, unit, goal, measure in (
+            ("router: events folded", "events/s", 0.4, router.measure),
+            ("ingress: webhooks acknowledged", "requests/s", 0.4, ingress.measure),
+        ):
+            if only and not name.startswith(only):
+                continue
+            pairs = []
+            for nth in range(rounds):
+                value, ceiling = await measure(stack, core)
+                pairs.append((value, ceiling))
+                console.print(
+                    f"{name}: round {nth + 1} of {rounds}: {value:,.0f} of {ceiling:,.0f} {unit} = {value / ceiling:.2f}"
+                )
+            results.append(Result(name, unit, pairs, goal))
+    return results
+
+
+def report(results: list[Result], rounds: int) -> None:
+    """Print the table and write the report."""
+    table = Table("measured", "value", "ceiling", "ratio", "spread", "goal")
+    for row in (result.row() for result in results):
+        table.add_row(
+            str(row["name"]),
+            f"{row['value']:,} {row['unit']}",
+            f"{row['ceiling']:,}",
+            str(row["ratio"]),
+            "{} - {}".format(*row["spread"]),  # type: ignore[misc]
+            str(row["goal"]),
+        )
+    Console().print(table)
+    REPORT.parent.mkdir(exist_ok=True)
+    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    body = {"machine": machine, "rounds": rounds, "results": [result.row() for result in results]}
+    REPORT.write_text(json.dumps(body, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", help="router or ingress")
+    parser.add_argument("--no-pin", dest="pin", action="store_false", help="do not give the measured process a core")
+    chosen = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # new topics look for their leaders a moment
+    report(asyncio.run(main(chosen.rounds, chosen.only, pin=chosen.pin)), chosen.rounds)
+    sys.exit(0)

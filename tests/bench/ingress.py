@@ -1,0 +1,131 @@
+"""Webhooks per second that ingress acknowledges on one core, Kafka's acknowledgement included, beside a bare aiohttp handler."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import re
+import shutil
+import uuid
+from pathlib import Path
+
+import aiohttp
+
+from deploy.local.ports import free_ports
+from deploy.local.process import OwnedProcess
+from deploy.local.stack import LocalStack
+from shared import kafka
+from shared.settings import ServiceSettings
+from tests.bench import processes
+from tests.bench.load import WABA, number_id
+
+SECRET = "bench-secret"
+SECONDS = 6
+CONNECTIONS = 64
+PARTITIONS = 8
+
+WRK = """
+local bodies = {{ {bodies} }}
+local signatures = {{ {signatures} }}
+local i = 0
+request = function()
+  i = i % #bodies + 1
+  return wrk.format("POST", "/webhooks", {{
+    ["Content-Type"] = "application/json", ["X-Hub-Signature-256"] = signatures[i]
+  }}, bodies[i])
+end
+"""
+
+
+async def measure(stack: LocalStack, core: int | None) -> tuple[float, float]:
+    """(ingress, bare handler), requests per second."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is missing: install it (Debian: apt-get install wrk)")
+    name = f"b{uuid.uuid4().hex[:8]}"
+    settings = ServiceSettings(
+        kafka_bootstrap=stack.endpoints.kafka_bootstrap, topic_prefix=f"{name}.", partitions=PARTITIONS, replication=1
+    )
+    await kafka.create_topics(settings)
+    logs = stack.directory / "logs"
+    script = stack.directory / "webhooks.lua"
+    script.write_text(_script())
+    bare_port, port, probes = free_ports(3)
+    bare = processes.start(["tests.bench.bare_handler", str(bare_port)], {}, logs / "bare.log", core)
+    ceiling = await _rate(bare, bare_port, script)
+    env = {
+        "WA_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
+        "WA_REDIS_URL": stack.endpoints.redis_url,
+        "WA_TOPIC_PREFIX": settings.topic_prefix,
+        "WA_PARTITIONS": str(PARTITIONS),
+        "WA_REPLICATION": "1",
+        "WA_HTTP_PORT": str(port),
+        "WA_METRICS_PORT": str(probes),
+        "WA_APP_SECRET": SECRET,
+        "WA_VERIFY_TOKEN": "bench",
+        "WA_LOG_LEVEL": "warning",
+    }
+    ingress = processes.start(["services.ingress"], env, logs / "ingress.log", core)
+    return await _rate(ingress, port, script), ceiling
+
+
+def _script() -> str:
+    """A wrk script with 500 signed status webhooks."""
+    bodies = [json.dumps(_webhook(i), separators=(",", ":")) for i in range(500)]
+    signatures = [
+        "sha256=" + hmac.digest(SECRET.encode(), body.encode(), hashlib.sha256).hex() for body in bodies
+    ]
+    return WRK.format(
+        bodies=",".join(f"[==[{body}]==]" for body in bodies),
+        signatures=",".join(f'"{signature}"' for signature in signatures),
+    )
+
+
+def _webhook(index: int) -> dict[str, object]:
+    status = {
+        "id": f"wamid.bench{index}",
+        "status": "delivered",
+        "timestamp": "1760000000",
+        "recipient_id": f"49151{index:08}",
+        "biz_opaque_callback_data": f"{number_id(0)}:49151{index:08}|r{index}#1",
+        "pricing": {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"},
+    }
+    value = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "15550000000", "phone_number_id": number_id(0)},
+        "statuses": [status],
+    }
+    entry = {"id": WABA, "changes": [{"field": "messages", "value": value}]}
+    return {"object": "whatsapp_business_account", "entry": [entry]}
+
+
+async def _rate(server: OwnedProcess, port: int, script: Path) -> float:
+    try:
+        await _listening(server, port)
+        await _wrk(port, script, 1)
+        return await _wrk(port, script, SECONDS)
+    finally:
+        await server.stop(grace_s=10)
+
+
+async def _wrk(port: int, script: Path, seconds: int) -> float:
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{port}"]
+    wrk = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await wrk.communicate()
+    text = output.decode()
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    if rate is None or "Non-2xx" in text:
+        raise RuntimeError(f"wrk failed:\n{text}")
+    return float(rate.group(1))
+
+
+async def _listening(server: OwnedProcess, port: int) -> None:
+    async with aiohttp.ClientSession() as http:
+        for _ in range(300):
+            try:
+                async with http.post(f"http://127.0.0.1:{port}/webhooks", data=b"{}"):
+                    return
+            except aiohttp.ClientError:
+                if server.returncode is not None:
+                    raise RuntimeError(server.log_tail(30)) from None
+                await asyncio.sleep(0.1)
+    raise TimeoutError(f"nothing listens on {port}\n{server.log_tail(30)}")

@@ -1,0 +1,101 @@
+"""The router's throughput on one core, beside the raw aiokafka loop on the same records."""
+
+import asyncio
+import time
+import uuid
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from deploy.local.process import OwnedProcess
+from deploy.local.stack import LocalStack
+from shared import events, kafka
+from shared.settings import ServiceSettings
+from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS
+from tests.bench import load, processes
+from tests.reading import committed
+
+PARTITIONS = 8
+CONVERSATIONS = 6000
+RECORDS = CONVERSATIONS * load.EVENTS_PER_CONVERSATION
+START_MS = 1_760_000_000_000
+
+
+async def measure(stack: LocalStack, core: int | None) -> tuple[float, float]:
+    """(router, raw loop), events per second."""
+    name = f"b{uuid.uuid4().hex[:8]}"
+    settings = ServiceSettings(
+        kafka_bootstrap=stack.endpoints.kafka_bootstrap,
+        redis_url=stack.endpoints.redis_url,
+        topic_prefix=f"{name}.",
+        redis_namespace=name,
+        partitions=PARTITIONS,
+        replication=1,
+    )
+    env = {
+        "WA_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
+        "WA_REDIS_URL": settings.redis_url,
+        "WA_TOPIC_PREFIX": settings.topic_prefix,
+        "WA_REDIS_NAMESPACE": name,
+        "WA_PARTITIONS": str(PARTITIONS),
+        "WA_REPLICATION": "1",
+        "WA_METRICS_PORT": "0",
+        "WA_LOG_LEVEL": "warning",
+    }
+    await kafka.create_topics(settings)
+    await _feed(settings)
+    source = kafka.name_of(CONVERSATION_EVENTS, settings)
+    logs = stack.directory / "logs"
+    await _create(settings, f"{name}.raw")
+    raw = processes.start(
+        ["tests.bench.raw_loop", source, f"{name}.raw", f"{name}.raw-loop", str(RECORDS)], env, logs / "raw.log", core
+    )
+    ceiling = await _rate(settings, raw, "raw-loop")
+    router = processes.start(["services.router"], env, logs / "router.log", core)
+    value = await _rate(settings, router, "router")
+    return value, ceiling
+
+
+async def _feed(settings: ServiceSettings) -> None:
+    producer = kafka.producer(settings, linger_ms=5)
+    await producer.start()
+    try:
+        for fact in load.accounts(8, START_MS - 1000):
+            await producer.send(
+                kafka.name_of(ACCOUNT_EVENTS, settings), events.encode(fact), key=fact.waba_id.encode()
+            )
+        topic = kafka.name_of(CONVERSATION_EVENTS, settings)
+        for key, value in load.conversation_events(CONVERSATIONS, START_MS):
+            await producer.send(topic, value, key=key.encode())
+        await producer.flush()
+    finally:
+        await producer.stop()
+
+
+async def _create(settings: ServiceSettings, name: str) -> None:
+    """The raw loop's own output topic."""
+    admin = AIOKafkaAdminClient(**kafka.connection(settings))
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name=name, num_partitions=PARTITIONS, replication_factor=1)])
+    finally:
+        await admin.close()
+
+
+async def _rate(settings: ServiceSettings, process: OwnedProcess, group: str) -> float:
+    """Events per second between the first tenth and the end, by the group's committed offsets."""
+    began: tuple[float, int] | None = None
+    deadline = time.monotonic() + 120
+    try:
+        while time.monotonic() < deadline:
+            done = await committed(settings, group)
+            now = time.monotonic()
+            if began is None and done >= RECORDS // 10:
+                began = (now, done)
+            if done >= RECORDS and began is not None:
+                return (done - began[1]) / (now - began[0])
+            if process.returncode not in (None, 0):
+                raise RuntimeError(f"{group} ended with {process.returncode}:\n{process.log_tail(30)}")
+            await asyncio.sleep(0.02)
+        raise TimeoutError(f"{group}: {done} of {RECORDS} in 120 s\n{process.log_tail(30)}")
+    finally:
+        await process.stop(grace_s=10)

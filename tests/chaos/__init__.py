@@ -1,0 +1,1 @@
+"""Seeded faults against the whole system, and the proof that nothing came of them."""

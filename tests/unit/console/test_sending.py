@@ -1,0 +1,91 @@
+"""What `wam send` publishes, prints and waits for."""
+
+import pytest
+
+from services.console.steps import Step, is_last, is_refused, template_message, text_message
+from services.console.tables import event_line
+from services.console.tally import Totals, amounts, money
+from services.ingress.requests import SendRequest
+from shared.events import Decision, SendError, SendEvent
+
+
+def event(kind: str, outcome: str = "allow", *, final: bool = True) -> SendEvent:
+    decision = Decision(outcome=outcome, final=final, reason="ok", category=None, facts_version="1")  # type: ignore[arg-type]
+    return SendEvent(
+        event_id="e",
+        event=kind,  # type: ignore[arg-type]
+        seq=1,
+        at="2026-12-01T09:00:00.000Z",
+        request_id="r",
+        correlation_id=None,
+        tags={},
+        waba_id=None,
+        phone_number_id=None,
+        user=None,
+        decision=decision if kind == "decided" else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "until", "last", "refused"),
+    [
+        (event("decided"), "decided", True, False),
+        (event("decided"), "delivered", False, False),
+        (event("decided", "defer", final=False), "decided", False, False),
+        (event("decided", "reject"), "delivered", True, True),
+        (event("held"), "delivered", False, False),
+        (event("uncertain"), "delivered", False, False),
+        (event("accepted"), "delivered", False, False),
+        (event("delivered"), "delivered", True, False),
+        (event("read"), "delivered", True, False),
+        (event("priced"), "read", False, False),
+        (event("failed"), "read", True, True),
+        (event("cancelled"), "accepted", True, True),
+    ],
+)
+def test_it_waits_for_the_step_or_a_refusal(seen: SendEvent, until: Step, last: bool, refused: bool) -> None:
+    assert (is_last(seen, until), is_refused(seen)) == (last, refused)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        text_message("+4915112345678", "hi"),
+        template_message("+4915112345678", "promo", "de", []),
+        template_message("+4915112345678", "order_update", "de", ["4711", "Ada"]),
+    ],
+)
+def test_what_is_published_is_a_request_that_ingress_takes(message: dict[str, object]) -> None:
+    request = SendRequest.model_validate(
+        {"request_id": "wam-1", "from": "106540352242922", "message": message}
+    )
+    assert request.message.user() == "4915112345678"
+
+
+def test_an_event_of_foreign_origin_cannot_steer_the_terminal() -> None:
+    error = SendError(origin="meta", reason="\x1b[2J[red]gone", code=1)
+    seen = event("failed")
+    line = event_line(
+        SendEvent(**{name: getattr(seen, name) for name in seen.__struct_fields__} | {"error": error})
+    )
+    assert "\x1b" not in line.plain
+    assert "[red]gone" in line.plain
+
+
+@pytest.mark.parametrize(
+    ("micros", "written"),
+    [
+        (0, "0.00 USD"),
+        (55_000, "0.055 USD"),
+        (1_500_000, "1.50 USD"),
+        (-1, "-0.000001 USD"),
+        (10**12, "1,000,000.00 USD"),
+    ],
+)
+def test_money_is_written_exactly(micros: int, written: str) -> None:
+    assert money(micros, "USD") == written
+
+
+def test_amounts_of_several_currencies_stand_side_by_side() -> None:
+    assert amounts(Totals(0, 1, {"USD": 1_000_000, "EUR": 20_000})) == "0.02 EUR, 1.00 USD"
+    assert amounts(Totals(1, 0, {})) == "—"

@@ -1,0 +1,249 @@
+"""Send requests as businesses write them: taken, refused with what is wrong, or unreadable."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingress.requests import MAX_REQUEST_BYTES, UnreadableRequest, key_of, take
+from shared.events import RequestMalformed, SendRequested, TemplateRef, decode_conversation_event, encode
+
+NOW_MS = 1_790_000_000_000
+TEXT = {"messaging_product": "whatsapp", "to": "+4915112345678", "type": "text", "text": {"body": "Shipped"}}
+TEMPLATE = {
+    "messaging_product": "whatsapp",
+    "to": "+4915112345678",
+    "type": "template",
+    "template": {"name": "shipped", "language": {"code": "de"}, "components": []},
+}
+
+
+def given_request(**members: Any) -> bytes:
+    return json.dumps({"request_id": "4711-shipped", "message": TEXT} | members).encode()
+
+
+def taken(value: bytes, default_number: str | None = "106") -> SendRequested:
+    event = take(value, NOW_MS, default_number)
+    assert isinstance(event, SendRequested), event
+    return event
+
+
+def problems(value: bytes, default_number: str | None = "106") -> list[str]:
+    event = take(value, NOW_MS, default_number)
+    assert isinstance(event, RequestMalformed), event
+    return event.problems
+
+
+def test_the_smallest_request_leaves_from_the_default_number() -> None:
+    event = taken(given_request())
+    assert (event.phone_number_id, event.user, event.type, event.at_ms) == (
+        "106",
+        "4915112345678",
+        "text",
+        NOW_MS,
+    )
+    assert key_of(event) == "106:4915112345678"
+
+
+def test_every_member_arrives() -> None:
+    event = taken(
+        given_request(
+            **{"from": "107"},
+            message=TEMPLATE,
+            correlation_id="order-4711",
+            fallback_template={"name": "later", "language": {"code": "en_US"}, "components": [1]},
+            not_before_at="2026-12-01T10:00:00+01:00",
+            expires_at="2026-12-02T09:00:00Z",
+            after_request_id="4711-paid",
+            max_price={"amount_micros": 60000, "currency": "USD"},
+            dry_run=True,
+            tags={"cost_center": "logistics"},
+        )
+    )
+    assert event.phone_number_id == "107"
+    assert event.template == TemplateRef(name="shipped", language="de")
+    assert event.fallback_ref == TemplateRef(name="later", language="en_US")
+    assert event.fallback is not None
+    assert msgspec.json.decode(event.fallback)["components"] == [1]
+    assert (event.not_before_ms, event.expires_ms) == (1_796_115_600_000, 1_796_202_000_000)
+    assert (event.max_price_micros, event.max_price_currency) == (60000, "USD")
+    assert (event.correlation_id, event.after_request_id, event.dry_run) == ("order-4711", "4711-paid", True)
+    assert event.tags == {"cost_center": "logistics"}
+    assert encode(decode_conversation_event(encode(event))) == encode(event)
+
+
+def test_the_message_is_kept_to_the_byte() -> None:
+    message = b'{ "messaging_product":"whatsapp","to":"+49 151 1234 5678", "text":{"body":"\\u00e4", "preview_url" : true},"new":1.50}'
+    event = taken(b'{"message":%s,"request_id":"a"}' % message)
+    assert bytes(event.message) == message
+
+
+@pytest.mark.parametrize("to", ["+4915112345678", "4915112345678", "+49 151 123-45678", "+49 (151) 12345678"])
+def test_one_user_has_one_key_however_the_number_is_written(to: str) -> None:
+    assert key_of(taken(given_request(message={**TEXT, "to": to}))) == "106:4915112345678"
+
+
+def test_a_business_scoped_user_id_will_do_in_place_of_a_number() -> None:
+    message = {name: value for name, value in TEXT.items() if name != "to"} | {
+        "recipient": "US.13491208655302741918"
+    }
+    assert taken(given_request(message=message)).user == "US.13491208655302741918"
+
+
+@pytest.mark.parametrize("type", ["image", "interactive", "contacts", "reaction", "location"])
+def test_types_that_are_not_looked_into_go_along(type: str) -> None:
+    assert taken(given_request(message={**TEXT, "type": type, type: {"x": 1}})).type == type
+
+
+def test_unknown_members_are_ignored() -> None:
+    assert taken(given_request(future={"x": 1})).request_id == "4711-shipped"
+
+
+@pytest.mark.parametrize(
+    ("members", "field"),
+    [
+        ({"request_id": "with space"}, "request_id"),
+        ({"request_id": "a#1"}, "request_id"),
+        ({"request_id": "a|b"}, "request_id"),
+        ({"request_id": "x" * 201}, "request_id"),
+        ({"from": "+4915112345678"}, "from"),
+        ({"from": 106}, "from"),
+        ({"message": None}, "message"),
+        ({"message": []}, "message"),
+        ({"message": {}}, "message.messaging_product"),
+        ({"message": {**TEXT, "messaging_product": "sms"}}, "message.messaging_product"),
+        ({"message": {**TEXT, "to": "12"}}, "message"),
+        ({"message": {**TEXT, "to": None}}, "message"),
+        ({"message": {**TEXT, "to": 4915112345678}}, "message.to"),
+        ({"message": {**TEXT, "recipient_type": "group"}}, "message.recipient_type"),
+        ({"message": {**TEXT, "type": "image"}}, "message"),
+        ({"message": {**TEXT, "type": "Text"}}, "message.type"),
+        ({"message": {**TEXT, "text": {"body": ""}}}, "message.text.body"),
+        ({"message": {**TEXT, "text": {"body": "x" * 4097}}}, "message.text.body"),
+        ({"message": {**TEXT, "text": "hi"}}, "message.text"),
+        ({"message": {**TEMPLATE, "template": {"name": "x"}}}, "message.template.language"),
+        ({"fallback_template": {"name": "x"}}, "fallback_template.language"),
+        ({"expires_at": "tomorrow"}, "expires_at"),
+        ({"expires_at": "2026-12-02T09:00:00"}, "expires_at"),
+        ({"expires_at": 1796202000}, "expires_at"),
+        ({"max_price": {"amount_micros": 0.5, "currency": "USD"}}, "max_price.amount_micros"),
+        ({"max_price": {"amount_micros": -1, "currency": "USD"}}, "max_price.amount_micros"),
+        ({"max_price": {"amount_micros": 1, "currency": "usd"}}, "max_price.currency"),
+        ({"dry_run": "yes"}, "dry_run"),
+        ({"tags": {str(n): "" for n in range(21)}}, "tags"),
+        ({"tags": {"a": 1}}, "tags.a"),
+        ({"after_request_id": ""}, "after_request_id"),
+        ({"correlation_id": "x" * 201}, "correlation_id"),
+    ],
+)
+def test_each_problem_is_told_by_its_field(members: dict[str, Any], field: str) -> None:
+    assert any(problem.startswith(f"{field}: ") for problem in problems(given_request(**members)))
+
+
+def test_problems_do_not_repeat_what_was_written() -> None:
+    told = problems(
+        given_request(message={**TEXT, "to": "0151-secret", "text": {"body": 5}}, expires_at="my secret")
+    )
+    assert "secret" not in " ".join(told)
+
+
+def test_without_a_default_number_from_is_needed() -> None:
+    assert problems(given_request(), None) == ["from: is needed, since no number is marked as the default"]
+    assert taken(given_request(**{"from": "107"}), None).phone_number_id == "107"
+
+
+def test_a_malformed_request_keeps_what_the_business_knows_it_by() -> None:
+    event = take(given_request(message=1, correlation_id="order", tags={"a": "b", "c": 5}), NOW_MS, "106")
+    assert isinstance(event, RequestMalformed)
+    assert (event.request_id, event.correlation_id, event.tags) == ("4711-shipped", "order", {"a": "b"})
+    assert key_of(event) == "malformed:4711-shipped"
+
+
+def test_a_request_larger_than_any_message_is_malformed() -> None:
+    assert problems(given_request(padding="x" * MAX_REQUEST_BYTES)) == [
+        f"larger than {MAX_REQUEST_BYTES} bytes"
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"no json",
+        b"[]",
+        b"{}",
+        b'{"request_id":null}',
+        b'{"request_id":5}',
+        b'{"request_id":""}',
+        b'{"request_id":"a\\u0000b"}',
+        b'{"request_id":"\xff"}',
+        b'{"request_id":"a","message":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"request_id":"' + b"x" * 1001 + b'"}',
+    ],
+)
+def test_without_a_readable_id_nobody_can_be_answered(value: bytes) -> None:
+    with pytest.raises(UnreadableRequest):
+        take(value, NOW_MS, "106")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"message": {**TEXT, "to": "4915112345678"}},
+        {"message": dict(reversed(TEXT.items()))},
+        {"tags": {"a": "b"}},
+        {"correlation_id": "other"},
+        {"dry_run": False, "expires_at": None},
+    ],
+)
+def test_the_same_meaning_has_the_same_digest(members: dict[str, Any]) -> None:
+    assert taken(given_request(**members)).digest == taken(given_request()).digest
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"message": {**TEXT, "text": {"body": "Shipped!"}}},
+        {"message": {**TEXT, "to": "+4915112345679"}},
+        {"message": {**TEXT, "context": {"message_id": "wamid"}}},
+        {"message": TEMPLATE},
+        {"from": "107"},
+        {"dry_run": True},
+        {"expires_at": "2026-12-02T09:00:00Z"},
+        {"not_before_at": "2026-12-02T09:00:00Z"},
+        {"after_request_id": "x"},
+        {"max_price": {"amount_micros": 1, "currency": "USD"}},
+        {"fallback_template": {"name": "x", "language": {"code": "de"}}},
+    ],
+)
+def test_another_meaning_has_another_digest(members: dict[str, Any]) -> None:
+    assert taken(given_request(**members)).digest != taken(given_request()).digest
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = (
+    "request_id", "from", "correlation_id", "message", "fallback_template", "not_before_at", "expires_at",
+    "after_request_id", "max_price", "dry_run", "tags",
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), JSON), st.dictionaries(st.sampled_from(list(TEXT)), JSON))
+def test_any_request_is_taken_refused_or_unreadable(members: dict[str, Any], message: dict[str, Any]) -> None:
+    value = json.dumps({"request_id": "a", "message": TEXT | message} | members).encode()
+    try:
+        event = take(value, NOW_MS, "106")
+    except UnreadableRequest:
+        return
+    assert encode(event)
+    assert key_of(event).encode()

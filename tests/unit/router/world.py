@@ -1,0 +1,145 @@
+"""A conversation's world without Kafka and Redis: plays events through the router's fold as the processor does, claims and timers included."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from services.router.fold import RouterFold
+from services.router.meta_errors import MetaErrors
+from services.router.state import State
+from shared.accounts import AccountFacts
+from shared.events import AccountEvent, ConversationEvent, SendEvent, TimerFired, decode_send_event, encode
+from shared.pricing import PriceBook
+from shared.stream.fold import Claim, Grant, Grants, Outgoing, Recalled, Release
+from shared.topics import SEND_EVENTS
+
+CONFIG = Path(__file__).parents[3] / "config"
+
+
+@lru_cache(maxsize=1)
+def book() -> PriceBook:
+    return PriceBook.load(CONFIG)
+
+
+@lru_cache(maxsize=1)
+def errors() -> MetaErrors:
+    return MetaErrors.load(CONFIG)
+
+
+class Claims:
+    """The claims book, in memory: members of a scope, each with the ids that hold it and its expiry."""
+
+    def __init__(self) -> None:
+        self.scopes: dict[str, dict[str, tuple[set[str], int]]] = defaultdict(dict)
+
+    def ask(self, claim: Claim, now_ms: int, *, force: bool = False) -> Grant:
+        members = self.scopes[claim.scope]
+        for member in [member for member, (_, expires_ms) in members.items() if expires_ms <= now_ms]:
+            del members[member]
+        if claim.member in members:
+            ids, expires_ms = members[claim.member]
+            members[claim.member] = (ids | {claim.id}, max(expires_ms, claim.expires_ms))
+        elif force or len(members) < claim.limit:
+            members[claim.member] = ({claim.id}, claim.expires_ms)
+        else:
+            return Grant(False, len(members))
+        return Grant(True, len(members))
+
+    def release(self, release: Release) -> None:
+        members = self.scopes[release.scope]
+        if release.member in members:
+            ids, expires_ms = members[release.member]
+            ids = ids - {release.id}
+            if ids:
+                members[release.member] = (ids, expires_ms)
+            else:
+                del members[release.member]
+
+    def members(self, scope: str) -> set[str]:
+        return set(self.scopes[scope])
+
+
+@dataclass
+class Record:
+    """One record as it was folded, and what it brought forth."""
+
+    key: str
+    event: ConversationEvent
+    now_ms: int
+    out: tuple[Outgoing, ...]
+
+
+@dataclass
+class World:
+    """States by key, the shared claims, the timers, and all that was published."""
+
+    fold: RouterFold = field(default_factory=lambda: RouterFold(book(), errors()))
+    facts: AccountFacts = field(default_factory=AccountFacts)
+    claims: Claims = field(default_factory=Claims)
+    states: dict[str, bytes] = field(default_factory=dict)
+    timers: dict[str, int] = field(default_factory=dict)
+    out: list[Outgoing] = field(default_factory=list)
+    log: list[Record] = field(default_factory=list)
+
+    def know(self, *events: AccountEvent) -> None:
+        for event in events:
+            self.facts.apply(event, self.facts.revision + 1)
+
+    def play(self, key: str, event: ConversationEvent, now_ms: int) -> tuple[Outgoing, ...]:
+        """Fold one event; its bytes go through the codec, and the state too."""
+        self.fire(now_ms)
+        return self._fold(key, event, now_ms)
+
+    def fire(self, now_ms: int) -> None:
+        """Let every timer due by now fire, the earliest first."""
+        while due := [(due_ms, key) for key, due_ms in self.timers.items() if due_ms <= now_ms]:
+            due_ms, key = min(due)
+            del self.timers[key]
+            fired = TimerFired(event_id=f"{key}:{due_ms}", at_ms=due_ms, key=key, name="wake", due_ms=due_ms)
+            self._fold(key, fired, due_ms)
+
+    def _fold(self, key: str, event: ConversationEvent, now_ms: int) -> tuple[Outgoing, ...]:
+        out = self._step(key, event, now_ms, None)
+        self.log.append(Record(key, event, now_ms, out))
+        self.out += out
+        return out
+
+    def replay(self, records: Iterable[Record]) -> None:
+        """Fold records silently, each with the send events it had brought forth."""
+        for record in records:
+            events = tuple(out.value for out in record.out if out.topic is SEND_EVENTS)
+            self._step(record.key, record.event, record.now_ms, Recalled(events))
+
+    def _step(
+        self, key: str, event: ConversationEvent, now_ms: int, recalled: Recalled | None
+    ) -> tuple[Outgoing, ...]:
+        event = self.fold.decode(encode(event))
+        known = self.states.get(key)
+        state: State | None = None if known is None else self.fold.decode_state(known)
+        grants = Grants(recalled=recalled)
+        step = self.fold.fold(state, event, self.facts, grants)
+        for _ in range(3):
+            if not step.claims:
+                break
+            answers = {c.id: self.claims.ask(c, now_ms, force=recalled is not None) for c in step.claims}
+            grants = Grants({**grants.answers, **answers}, recalled)
+            step = self.fold.fold(state, event, self.facts, grants)
+        assert not step.claims, "a fold must not ask without end"
+        for release in step.releases:
+            self.claims.release(release)
+        if step.state is None:
+            self.states.pop(key, None)
+        elif step.state is not state:
+            self.states[key] = self.fold.encode_state(step.state)
+        for name, due_ms in step.timers.items():
+            assert name == "wake"
+            if due_ms is None:
+                self.timers.pop(key, None)
+            else:
+                self.timers[key] = due_ms
+        return step.out
+
+    def send_events(self) -> list[SendEvent]:
+        return [decode_send_event(out.value) for out in self.out if out.topic is SEND_EVENTS]
