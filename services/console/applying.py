@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from services.console.document import AccountsDocument
-from services.console.plan import Plan, difference
+from services.console.plan import Applied, Plan, difference
 from shared.accounts import AccountFacts
 from shared.clock import Clock
 from shared.events import AccountChanged
@@ -17,15 +16,6 @@ class AccountEvents(Protocol):
 
     async def read(self) -> AccountFacts: ...
     async def publish(self, events: Sequence[AccountChanged]) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What became of a file: the plan, and the revision after it; `published` is 0 when nothing was to do."""
-
-    plan: Plan
-    published: int
-    revision: int
 
 
 class Applier:

@@ -55,6 +55,15 @@ class Plan:
     events: tuple[AccountChanged, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a file: the plan, and the revision after it; `published` is 0 when nothing was to do."""
+
+    plan: Plan
+    published: int
+    revision: int
+
+
 def difference(document: AccountsDocument, facts: AccountFacts, now_ms: int, *, force: bool = False) -> Plan:
     """Compare the file with the facts and make the events that bring the facts to the file.
 

@@ -12,8 +12,9 @@ from aiokafka.errors import KafkaError
 
 from services.console import document, page, view
 from services.console.access import Tokens, holder
-from services.console.applying import Applied, Applier
+from services.console.applying import Applier
 from services.console.document import AccountsDocument, InvalidDocument
+from services.console.plan import Applied
 from services.console.style import STYLE
 from services.console.tally import Tally
 from shared.accounts import AccountFacts

@@ -1,11 +1,11 @@
 """What the CLI prints: facts, plans, tallies, topics and events in, rich tables and texts out. Pure."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
+from services.console.catalogue import Found
 from services.console.plan import FieldChange, Plan
 from services.console.steps import is_refused
 from services.console.tally import Tally, amounts, money
@@ -13,9 +13,6 @@ from services.console.view import shown
 from shared.accounts import UNLIMITED, Account, AccountFacts, FactKey, Number, Template
 from shared.events import SendEvent
 from shared.times import DAY_MS
-
-if TYPE_CHECKING:
-    from services.console.topics import Found
 
 
 def plan_table(plan: Plan) -> Table:
@@ -71,7 +68,7 @@ def tally_rows_table(tally: Tally) -> Table:
     return table
 
 
-def topics_table(topics: "Iterable[Found]") -> Table:
+def topics_table(topics: Iterable[Found]) -> Table:
     """The catalogue and what of it exists."""
     table = _table("Topic", "Partitions", "Replicas", "Kept", right=(1, 2))
     for found in topics:

@@ -5,8 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.console.applying import Applied
-from services.console.plan import FieldChange
+from services.console.plan import Applied, FieldChange
 from shared.accounts import AccountFacts, FactKey
 
 

@@ -10,6 +10,7 @@ from deploy.local.demo.accounts import Accounts, default_number
 from deploy.local.demo.business import Business, Missing, WITHIN_S
 from deploy.local.demo.caught_up import caught_up
 from deploy.local.demo.simulator import Simulator
+from services.console.sending import text_message
 from services.console.tallies import HttpTallies
 from shared.clock import FileClock
 from shared.events import Decision
@@ -70,7 +71,7 @@ class Stage:
         """The decision on a free-form message that is not to be sent; everything before it in that conversation is done then."""
         self._asked += 1
         request_id = f"demo-ask-{self._asked}"
-        body: dict[str, Any] = {"request_id": request_id, "message": text_to(user, "?"), "dry_run": True}
+        body: dict[str, Any] = {"request_id": request_id, "message": text_message(f"+{user}", "?"), "dry_run": True}
         if number is not None:
             body["from"] = number
         await self.business.request(body)
@@ -97,13 +98,3 @@ class Stage:
         await self.simulator.stop()
         await self.business.stop()
 
-
-def text_to(user: str, text: str) -> dict[str, Any]:
-    """A free-form message as the Cloud API has it. Pure."""
-    return {"messaging_product": "whatsapp", "to": f"+{user}", "type": "text", "text": {"body": text}}
-
-
-def template_to(user: str, name: str) -> dict[str, Any]:
-    """A template message in German. Pure."""
-    template = {"name": name, "language": {"code": "de"}}
-    return {"messaging_product": "whatsapp", "to": f"+{user}", "type": "template", "template": template}
