@@ -40,9 +40,9 @@ class AccountReader:
         await consumer.seek_to_beginning(self._partition)
         end = (await consumer.end_offsets([self._partition]))[self._partition]
         while await consumer.position(self._partition) < end:
-            await self._read()
+            await self._read(consumer)
         log.info("account_facts_read", revision=self.facts.revision)
-        self._following = self._service.spawn(self._follow(), "account-facts")
+        self._following = self._service.spawn(self._follow(consumer), "account-facts")
 
     async def stop(self) -> None:
         if self._following is not None:
@@ -56,13 +56,12 @@ class AccountReader:
             self._moved.clear()
             await self._moved.wait()
 
-    async def _follow(self) -> None:
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         while True:
-            await self._read()
+            await self._read(consumer)
 
-    async def _read(self) -> None:
-        assert self._consumer is not None
-        await _take(self._consumer, self._partition, self.facts)
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        await _take(consumer, self._partition, self.facts)
         ACCOUNT_REVISION.set(self.facts.revision)
         self._moved.set()
 

@@ -216,7 +216,9 @@ def _read(event: AccountEvent, numbers: Mapping[str, str]) -> tuple[AccountChang
     return () if reading is None else reading(event, value, numbers)
 
 
-def _by_meta(event: AccountWebhook, subject: Subject, id: str, fields: dict[str, Any]) -> tuple[AccountChanged, ...]:
+def _by_meta(
+    event: AccountWebhook, subject: Subject, id: str, fields: dict[str, Any]
+) -> tuple[AccountChanged, ...]:
     return (
         AccountChanged(
             event_id=event.event_id,
@@ -261,10 +263,19 @@ def _template_category(
     return _by_meta(event, "template", _template_id(value), {"category": str(value["new_category"]).lower()})
 
 
-_TIERS = {"TIER_50": 50, "TIER_250": 250, "TIER_1K": 1000, "TIER_2K": 2000, "TIER_10K": 10_000, "TIER_100K": 100_000}
+_TIERS = {
+    "TIER_50": 50,
+    "TIER_250": 250,
+    "TIER_1K": 1000,
+    "TIER_2K": 2000,
+    "TIER_10K": 10_000,
+    "TIER_100K": 100_000,
+}
 
 
-def _capability(event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]) -> tuple[AccountChanged, ...]:
+def _capability(
+    event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
+) -> tuple[AccountChanged, ...]:
     raw = value.get("max_daily_conversations_per_business", value.get("max_daily_conversation_per_phone"))
     limit = raw if isinstance(raw, int) else UNLIMITED if raw == "TIER_UNLIMITED" else _TIERS.get(str(raw))
     return () if limit is None else _by_meta(event, "account", event.waba_id, {"messaging_limit": limit})
@@ -282,7 +293,9 @@ def _name_update(
     return _by_meta(event, "number", number, fields)
 
 
-def _account_update(event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]) -> tuple[AccountChanged, ...]:
+def _account_update(
+    event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
+) -> tuple[AccountChanged, ...]:
     what = value.get("event")
     fields: dict[str, Any] = {}
     if what == "ACCOUNT_RESTRICTION":

@@ -14,7 +14,9 @@ from msgspec import Raw
 if TYPE_CHECKING:
     OptionalRaw = Raw | None
 else:
-    OptionalRaw = Raw  # msgspec decodes a union with Raw as if Raw were not in it: every object would be refused
+    OptionalRaw = (
+        Raw  # msgspec decodes a union with Raw as if Raw were not in it: every object would be refused
+    )
 
 Category = Literal["marketing", "utility", "authentication", "service"]
 Status = Literal["sent", "delivered", "read", "played", "failed"]

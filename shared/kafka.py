@@ -38,7 +38,9 @@ def connection(settings: ServiceSettings) -> dict[str, Any]:
     return arguments
 
 
-def producer(settings: ServiceSettings, *, linger_ms: int = 0, request_timeout_ms: int = 10_000) -> AIOKafkaProducer:
+def producer(
+    settings: ServiceSettings, *, linger_ms: int = 0, request_timeout_ms: int = 10_000
+) -> AIOKafkaProducer:
     """A producer that loses and doubles nothing on its own: `acks=all`, idempotent."""
     return AIOKafkaProducer(
         **connection(settings),
@@ -82,7 +84,9 @@ def reader(settings: ServiceSettings) -> AIOKafkaConsumer:
     )
 
 
-async def create_topics(settings: ServiceSettings, topics: Iterable[Topic] = (*TOPICS, *DEAD_LETTERS)) -> list[str]:
+async def create_topics(
+    settings: ServiceSettings, topics: Iterable[Topic] = (*TOPICS, *DEAD_LETTERS)
+) -> list[str]:
     """Create the topics that are missing and return their names; existing ones are left as they are."""
     admin = AIOKafkaAdminClient(**connection(settings))
     await admin.start()

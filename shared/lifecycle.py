@@ -98,12 +98,12 @@ class Service:
                 self._started = True
                 log.info("service_started", metrics_port=probes.port)
                 await self._stop.wait()
-        except Exception as failure:  # the outermost loop: whatever a part raised is the reason of the exit
+        except Exception as failure:  # noqa: BLE001 the outermost loop: whatever a part raised is the reason of the exit
             self.fail(failure)
         for part in reversed(started):
             try:
                 await asyncio.wait_for(part.stop(), self.settings.drain_s)
-            except Exception as failure:  # stopping goes on: the other parts have work to save
+            except Exception as failure:  # noqa: BLE001 stopping goes on: the other parts have work to save
                 self.fail(failure)
         for task in list(self._tasks):
             task.cancel()
@@ -142,7 +142,10 @@ class _Probes:
         return web.Response(status=503 if unready else 200, text=(", ".join(unready) or "ready") + "\n")
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(
+            body=generate_latest(REGISTRY),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
 
 
 def run(name: str, settings: ServiceSettings, build: Callable[[Service], None]) -> int:

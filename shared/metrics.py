@@ -46,47 +46,96 @@ def _children(metric: Counter | Gauge | Histogram, labels: dict[str, tuple[str, 
 
 # --- the stream processor (router, sender's intake, ledger)
 STREAM_RECORDS = _counter("wa_stream_records", "Records folded.", group=GROUPS)
-STREAM_SILENT = _counter("wa_stream_silent_records", "Records folded silently, to rebuild lost state.", group=GROUPS)
+STREAM_SILENT = _counter(
+    "wa_stream_silent_records", "Records folded silently, to rebuild lost state.", group=GROUPS
+)
 STREAM_PUBLISHED = _counter("wa_stream_published", "Events published.", group=GROUPS)
-STREAM_BATCH_SECONDS = _histogram("wa_stream_batch_seconds", "Time from a poll to its publication.", _FAST, group=GROUPS)
-STREAM_REFUSED = _counter("wa_stream_refused_commits", "Commits refused because another worker owns the partition or state was lost.", group=GROUPS)
+STREAM_BATCH_SECONDS = _histogram(
+    "wa_stream_batch_seconds", "Time from a poll to its publication.", _FAST, group=GROUPS
+)
+STREAM_REFUSED = _counter(
+    "wa_stream_refused_commits",
+    "Commits refused because another worker owns the partition or state was lost.",
+    group=GROUPS,
+)
 STREAM_TAKEOVERS = _counter("wa_stream_takeovers", "Partitions taken over.", group=GROUPS)
-STREAM_LAG = _gauge("wa_stream_lag_records", "Records waiting in the partitions this process owns.", group=GROUPS)
+STREAM_LAG = _gauge(
+    "wa_stream_lag_records", "Records waiting in the partitions this process owns.", group=GROUPS
+)
 STREAM_TIMERS = _counter("wa_stream_timers_fired", "Timers appended to their topic.", group=GROUPS)
-STREAM_CLAIMS = _counter("wa_stream_claims", "Claims on shared limits.", group=GROUPS, verdict=("granted", "refused"))
-DLQ_RECORDS = _counter("wa_dlq_records", "Records parked in a dead-letter topic.", topic=tuple(t.name for t in DEAD_LETTERS))
-DLQ_GUARD_OPEN = _gauge("wa_dlq_guard_open", "1 while too many records fail for it to be their fault.", group=GROUPS)
+STREAM_CLAIMS = _counter(
+    "wa_stream_claims", "Claims on shared limits.", group=GROUPS, verdict=("granted", "refused")
+)
+DLQ_RECORDS = _counter(
+    "wa_dlq_records", "Records parked in a dead-letter topic.", topic=tuple(t.name for t in DEAD_LETTERS)
+)
+DLQ_GUARD_OPEN = _gauge(
+    "wa_dlq_guard_open", "1 while too many records fail for it to be their fault.", group=GROUPS
+)
 
 # --- ingress
-WEBHOOK_UPDATES = _counter("wa_webhook_updates", "Updates in verified webhooks.", kind=("message", "status", "account", "other", "undecodable"))
+WEBHOOK_UPDATES = _counter(
+    "wa_webhook_updates",
+    "Updates in verified webhooks.",
+    kind=("message", "status", "account", "other", "undecodable"),
+)
 WEBHOOK_REQUESTS = _counter(
     "wa_webhook_requests",
     "Webhook POSTs by verdict.",
-    verdict=("ok", "bad_signature", "bad_body", "too_large", "encoded", "timeout", "unknown_object", "unavailable"),
+    verdict=(
+        "ok",
+        "bad_signature",
+        "bad_body",
+        "too_large",
+        "encoded",
+        "timeout",
+        "unknown_object",
+        "unavailable",
+    ),
 )
-WEBHOOK_SECONDS = _histogram("wa_webhook_seconds", "Time to answer a webhook, Kafka's acknowledgement included.", _FAST)
+WEBHOOK_SECONDS = _histogram(
+    "wa_webhook_seconds", "Time to answer a webhook, Kafka's acknowledgement included.", _FAST
+)
 WEBHOOK_LAST = _gauge("wa_webhook_last_timestamp_seconds", "When the last verified webhook came.")
-INTAKE_REQUESTS = _counter("wa_intake_requests", "Send requests taken in.", verdict=("ok", "malformed", "undecodable"))
+INTAKE_REQUESTS = _counter(
+    "wa_intake_requests", "Send requests taken in.", verdict=("ok", "malformed", "undecodable")
+)
 
 # --- router
 DECISIONS = _counter("wa_decisions", "Final decisions.", reason=tuple(REASONS))
 DECISION_SECONDS = _histogram("wa_decision_seconds", "From the intake of a request to its decision.", _FAST)
 RECEIVED = _counter("wa_messages_received", "Customers' messages, once each.")
-STATUS_STEPS = _counter("wa_message_steps", "Steps in message lives.", step=(*STATUSES, "accepted", "uncertain"))
+STATUS_STEPS = _counter(
+    "wa_message_steps", "Steps in message lives.", step=(*STATUSES, "accepted", "uncertain")
+)
 ACCOUNT_REVISION = _gauge("wa_account_facts_revision", "Account events known to this process.")
 
 # --- sender
-GRAPH_CALLS = _counter("wa_graph_calls", "Calls to the Graph API by outcome.", outcome=("accepted", "failed", "retried", "uncertain", "expired"))
+GRAPH_CALLS = _counter(
+    "wa_graph_calls",
+    "Calls to the Graph API by outcome.",
+    outcome=("accepted", "failed", "retried", "uncertain", "expired"),
+)
 GRAPH_SECONDS = _histogram("wa_graph_seconds", "Time of a Graph API call.", _FAST)
-SEND_ERRORS = Counter("wa_send_errors", "Graph API errors by label of the error table.", ("label",), registry=REGISTRY)
-SEND_WAIT_SECONDS = _histogram("wa_send_wait_seconds", "From the command to the call.", _SLOW, category=CATEGORIES)
-OLDEST_UNSENT_SECONDS = _gauge("wa_oldest_unsent_seconds", "Age of the oldest unsent message, held ones included.", category=CATEGORIES)
+SEND_ERRORS = Counter(
+    "wa_send_errors", "Graph API errors by label of the error table.", ("label",), registry=REGISTRY
+)
+SEND_WAIT_SECONDS = _histogram(
+    "wa_send_wait_seconds", "From the command to the call.", _SLOW, category=CATEGORIES
+)
+OLDEST_UNSENT_SECONDS = _gauge(
+    "wa_oldest_unsent_seconds", "Age of the oldest unsent message, held ones included.", category=CATEGORIES
+)
 QUEUED = _gauge("wa_queued_commands", "Commands waiting to be sent.", category=CATEGORIES)
 UNCERTAIN_SENDS = _counter("wa_uncertain_sends", "Sends whose outcome is not known.")
 
 # --- billing
-LEDGER_ENTRIES = _counter("wa_ledger_entries", "Lines of the ledger.", entry=("charge", "correction", "unattributed"))
-CHARGED_MICROS = _counter("wa_charged_micros", "Millionths of the account's currency charged.", category=CATEGORIES)
+LEDGER_ENTRIES = _counter(
+    "wa_ledger_entries", "Lines of the ledger.", entry=("charge", "correction", "unattributed")
+)
+CHARGED_MICROS = _counter(
+    "wa_charged_micros", "Millionths of the account's currency charged.", category=CATEGORIES
+)
 TALLIED = _counter("wa_tallied_entries", "Ledger entries tallied by the Faust app.")
 CORRECTED_MICROS = _counter(
     "wa_corrected_micros",

@@ -22,20 +22,37 @@ class ServiceSettings(BaseSettings):
     )
     kafka_username: str | None = Field(None, description="SASL user name.")
     kafka_password: SecretStr | None = Field(None, description="SASL password.")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis; `rediss://` for TLS, user and password in the URL.")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="Redis; `rediss://` for TLS, user and password in the URL."
+    )
     redis_namespace: str = Field("wa", description="First part of every Redis key.")
     topic_prefix: str = Field("wa.", description="First part of every topic name.")
-    partitions: int = Field(64, ge=1, le=1024, description="Partitions of each topic; fixed when the topics are created.")
+    partitions: int = Field(
+        64, ge=1, le=1024, description="Partitions of each topic; fixed when the topics are created."
+    )
     replication: int = Field(3, ge=1, description="Replicas of each topic; 1 in the local stack.")
-    instance: str = Field("0", description="Name of this replica, stable over restarts: static group membership.")
-    session_timeout_s: float = Field(15.0, gt=0, description="Kafka drops a consumer that was silent for so long.")
+    instance: str = Field(
+        "0", description="Name of this replica, stable over restarts: static group membership."
+    )
+    session_timeout_s: float = Field(
+        15.0, gt=0, description="Kafka drops a consumer that was silent for so long."
+    )
     metrics_host: str = Field("127.0.0.1", description="Address that /metrics, /live and /ready listen on.")
     metrics_port: int = Field(9100, ge=0, le=65535, description="Port of /metrics, /live and /ready.")
-    clock_file: Path | None = Field(None, description="A movable clock, local stacks only; leave unset in production.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
-    log_key: SecretStr = Field(
-        SecretStr("change-me"), description="Key of the hash that stands for phone numbers in logs and in the ledger."
+    clock_file: Path | None = Field(
+        None, description="A movable clock, local stacks only; leave unset in production."
     )
-    config_dir: Path = Field(Path("config"), description="Folder of regimes, rate cards, market map and error table.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe line logged."
+    )
+    log_key: SecretStr = Field(
+        SecretStr("change-me"),
+        description="Key of the hash that stands for phone numbers in logs and in the ledger.",
+    )
+    config_dir: Path = Field(
+        Path("config"), description="Folder of regimes, rate cards, market map and error table."
+    )
     drain_s: float = Field(20.0, gt=0, description="Longest time a stop waits for work in flight.")
-    watchdog_s: float = Field(60.0, gt=0, description="A consumer that lags and has not moved for so long ends itself.")
+    watchdog_s: float = Field(
+        60.0, gt=0, description="A consumer that lags and has not moved for so long ends itself."
+    )

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from services.console.document import AccountsDocument
-from services.console.plan import Applied, Plan, difference
+from services.console.plan import Applied as Applied
+from services.console.plan import Plan, difference
 from shared.accounts import AccountFacts
 from shared.clock import Clock
 from shared.events import AccountChanged

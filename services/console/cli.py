@@ -25,6 +25,7 @@ from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
 from services.console.document import AccountsDocument, InvalidDocument, parse
 from services.console.plan import Plan
+from services.console.receivers import publish_verified
 from services.console.settings import ConsoleSettings
 from services.console.steps import Step
 from services.console.tallies import HttpTallies, TalliesUnavailable
@@ -32,6 +33,7 @@ from shared import kafka
 from shared.account_reader import read_once
 from shared.clock import clock_from
 from shared.events import encode
+from shared.phone import canonical_user
 from shared.pricing import Regimes, RegimesFileError
 
 REFUSED = 1
@@ -47,9 +49,11 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="WhatsApp middleware."
 )
 topics_app = typer.Typer(no_args_is_help=True, help="The Kafka topics.")
+receivers_app = typer.Typer(no_args_is_help=True, help="Receivers of the free tier.")
 accounts_app = typer.Typer(no_args_is_help=True, help="What is known of accounts.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(accounts_app, name="accounts")
+app.add_typer(receivers_app, name="receivers")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -115,6 +119,21 @@ def show_accounts(as_json: AsJson = False) -> None:
     for table in tables.accounts_tables(facts):
         out.print(table)
     out.print(f"Facts revision {facts.revision}.")
+
+
+@receivers_app.command("verify")
+def verify_receiver(
+    sender: Annotated[str, typer.Option("--from", help="phone_number_id that may write to the receiver.")],
+    to: Annotated[str, typer.Option("--to", help="The receiver, international form.")],
+) -> None:
+    """Tell that a receiver has proved by a one-time password that the number is theirs."""
+    user = canonical_user(to)
+    if user is None:
+        raise typer.BadParameter("--to is no phone number with its country code")
+    settings = _settings()
+    at_ms = int(clock_from(settings.clock_file).time() * 1000)
+    _run(publish_verified(settings, sender, user, at_ms))
+    out.print(f"{user} may be written to from {sender}.", markup=False)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from services.ingress.http import Listener
 from services.ingress.intake import Intake
 from services.ingress.publisher import KafkaPublisher
-from services.ingress.routes import Limits, Webhooks
+from services.ingress.routes import PUBLISHED, Limits, Webhooks
 from services.ingress.settings import IngressSettings
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
@@ -20,7 +20,9 @@ def build(service: Service) -> None:
         accounts = service.add(AccountReader(service, settings))
         service.add(Intake(service, settings, lambda: accounts.facts.default_number(), clock))
     if settings.ingress_webhooks:
-        publisher = service.add(KafkaPublisher(settings, settings.webhook_kafka_timeout_s, service.fail))
+        publisher = service.add(
+            KafkaPublisher(settings, PUBLISHED, settings.webhook_kafka_timeout_s, service.fail)
+        )
         limits = Limits(
             settings.webhook_body_timeout_s, settings.webhook_max_in_flight, settings.webhook_max_held_bytes
         )

@@ -33,6 +33,7 @@ from shared.topics import CONVERSATION_EVENTS, SEND_REQUESTS
 log = structlog.get_logger(__name__)
 
 GROUP = "intake"
+_PUBLISHED = (CONVERSATION_EVENTS, SEND_REQUESTS.dead_letters)
 _POLL_MS = 200
 _POLL_RECORDS = 500
 _ACK_TIMEOUT_S = 30.0
@@ -99,7 +100,7 @@ class Intake:
     async def _consume(self) -> None:
         """Consume until the stop or the first failure, with clients of this one run."""
         # A broken producer needs no word here: what it refuses ends this run, and the next one has another.
-        publisher = KafkaPublisher(self._settings, _ACK_TIMEOUT_S, lambda _: None)
+        publisher = KafkaPublisher(self._settings, _PUBLISHED, _ACK_TIMEOUT_S, lambda _: None)
         consumer = kafka.group_consumer(self._settings, f"{self._settings.topic_prefix}{GROUP}")
         try:
             await publisher.start()

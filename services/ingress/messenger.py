@@ -5,7 +5,7 @@ what goes to another app that owns the thread (`standby`) are noted in the same 
 Source: Meta, Messenger Platform and Instagram Platform, webhook events.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -67,20 +67,23 @@ _NOTED = (
 )
 
 
-def entry(raw: Raw, place: str, received_ms: int, channel: Channel) -> Iterator[Part]:
-    """The updates of one entry (one page or account); raises what `updates.DAMAGE` names when the entry itself can't be read."""
+def entry(raw: Raw, place: str, received_ms: int, found: list[Part], *, channel: Channel) -> None:
+    """Append the updates of one entry (a page or account); raises what `updates.DAMAGE` names when the entry itself can't be read."""
     read = _entry(raw)
     page_id = text(read.id)
     if page_id is None:
         raise Unreadable("entry without an id")
-    if read.messaging is ABSENT and read.standby is ABSENT and read.changes is ABSENT:
-        raise Unreadable("entry without messaging, standby or changes")
     source = _Source(channel, page_id, millis(read.time, received_ms), received_ms)
-    yield from each(read.messaging, f"{place}/messaging", lambda item: _messaging(source, item))
-    yield from each(
-        read.standby, f"{place}/standby", lambda item: _noted(source, "standby", item, _object(item))
-    )
-    yield from each(read.changes, f"{place}/changes", lambda item: _changed(source, item))
+    lists = {"messaging": _messaging, "standby": _stood_by, "changes": _changed}
+    present = [name for name in lists if getattr(read, name) is not ABSENT]
+    if not present:
+        raise Unreadable("entry without messaging, standby or changes")
+    for name in present:
+        each(getattr(read, name), f"{place}/{name}", found, partial(lists[name], source))
+
+
+def _stood_by(source: _Source, raw: Raw) -> Update:
+    return _noted(source, "standby", raw, _object(raw))
 
 
 def _messaging(source: _Source, raw: Raw) -> Update:

@@ -18,10 +18,12 @@ from services.ingress.webhooks import NotJson, UnknownObject, updates
 from shared import metrics
 from shared.clock import Clock
 from shared.events import encode
-from shared.topics import MAX_RECORD_BYTES, WEBHOOKS
+from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, MAX_RECORD_BYTES, WEBHOOKS
 
 log = structlog.get_logger(__name__)
 
+PUBLISHED = (CONVERSATION_EVENTS, ACCOUNT_EVENTS, WEBHOOKS.dead_letters)
+"""The topics that webhooks go to."""
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Meta sends up to 3 MB (Meta, webhooks, delivery)."""
 _RECORD_ROOM = 4096

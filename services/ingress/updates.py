@@ -4,7 +4,7 @@ Meta's fields appear, disappear and drift between string and number, so leaves a
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -63,24 +63,23 @@ DAMAGE = (Unreadable, msgspec.MsgspecError, RecursionError)
 _list_of_raw = msgspec.json.Decoder(list[Raw] | None).decode
 
 
-def each(items: Raw, place: str, read: Callable[[Raw], Update | Iterable[Update]]) -> Iterator[Part]:
-    """Read every element of a JSON list; what can't be read comes out as `Undecodable`, the rest goes on."""
-    if items is ABSENT:
-        return
+def each(items: Raw, place: str, found: list[Part], read: Callable[[Raw], Update | list[Update]]) -> None:
+    """Append what `read` makes of every element of a JSON list; what can't be read becomes `Undecodable`, the rest goes on."""
     try:
         elements = _list_of_raw(items) or ()
     except DAMAGE as error:
-        yield Undecodable(place, str(error), bytes(items))
+        found.append(Undecodable(place, str(error), bytes(items)))
         return
     for index, element in enumerate(elements):
         try:
-            found = read(element)
-            if isinstance(found, Update):
-                yield found
-            else:
-                yield from found
+            update = read(element)
         except DAMAGE as error:
-            yield Undecodable(f"{place}/{index}", str(error), bytes(element))
+            found.append(Undecodable(f"{place}/{index}", str(error), bytes(element)))
+            continue
+        if isinstance(update, Update):
+            found.append(update)
+        else:
+            found.extend(update)
 
 
 def text(value: Any) -> str | None:

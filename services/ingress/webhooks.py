@@ -4,7 +4,8 @@ Source: Meta, webhooks, notification payload: up to 1,000 updates of many accoun
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -28,11 +29,11 @@ class _Envelope(msgspec.Struct):
     entry: Raw = ABSENT
 
 
-_EntryReader = Callable[[Raw, str, int], Iterator[Part]]
+_EntryReader = Callable[[Raw, str, int, list[Part]], None]
 _READERS: dict[str, _EntryReader] = {
     BUSINESS_ACCOUNT_OBJECT: whatsapp.entry,
-    "instagram": lambda raw, place, received_ms: messenger.entry(raw, place, received_ms, "instagram"),
-    "page": lambda raw, place, received_ms: messenger.entry(raw, place, received_ms, "messenger"),
+    "instagram": partial(messenger.entry, channel="instagram"),
+    "page": partial(messenger.entry, channel="messenger"),
 }
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _any_json = msgspec.json.Decoder(Raw).decode
@@ -68,7 +69,7 @@ def updates(body: bytes, received_ms: int) -> list[Part]:
     for index, raw in enumerate(entries):
         place = f"entry/{index}"
         try:
-            found.extend(reader(raw, place, received_ms))
+            reader(raw, place, received_ms, found)
         except DAMAGE as error:
             found.append(Undecodable(place, str(error), bytes(raw)))
     return found

@@ -6,7 +6,8 @@ Source: Meta, webhooks: field catalogue, messages, statuses, calls, history, bus
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -113,6 +114,7 @@ _status = msgspec.json.Decoder(_Status).decode
 _history = msgspec.json.Decoder(_HistoryChunk).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _any = msgspec.json.Decoder().decode
+_changes = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.encode
 
 _QUALITY = "message_template_quality_update"
@@ -128,7 +130,7 @@ _PARTIES: dict[str, tuple[tuple[str, ...], ...]] = {
     "user_id_update": (("wa_id",), ("user_id", "previous"), ("user_id",)),
 }
 """Where the items of each list name their user; where none does, the value's first contact is meant."""
-_OTHER_LISTS = ("message_echoes", "state_sync", "automatic_events", "groups", "user_id_update")
+_NO_VALUE = _Value()
 
 
 class _Source(NamedTuple):
@@ -141,8 +143,8 @@ class _Source(NamedTuple):
     received_ms: int
 
 
-def entry(raw: Raw, place: str, received_ms: int) -> Iterator[Part]:
-    """The updates of one entry (one account); raises what `updates.DAMAGE` names when the entry itself can't be read."""
+def entry(raw: Raw, place: str, received_ms: int, found: list[Part]) -> None:
+    """Append the updates of one entry (an account); raises what `updates.DAMAGE` names when the entry itself can't be read."""
     read = _entry(raw)
     waba_id = text(read.id)
     if waba_id is None:
@@ -151,65 +153,42 @@ def entry(raw: Raw, place: str, received_ms: int) -> Iterator[Part]:
         raise Unreadable("entry without changes")
     # `time` comes with account and template fields only (Meta, webhooks, envelope).
     at_ms = millis(read.time, received_ms)
-    changes = msgspec.json.decode(read.changes, type=list[Raw])
-    for index, change in enumerate(changes):
-        yield from _one_change(change, f"{place}/changes/{index}", waba_id, at_ms, received_ms)
+    for index, change in enumerate(_changes(read.changes)):
+        _one_change(change, f"{place}/changes/{index}", waba_id, at_ms, received_ms, found)
 
 
-def _one_change(raw: Raw, place: str, waba_id: str, at_ms: int, received_ms: int) -> Iterator[Part]:
+def _one_change(raw: Raw, place: str, waba_id: str, at_ms: int, received_ms: int, found: list[Part]) -> None:
     try:
         change = _change(raw)
         name = text(change.field) or ""
         if change.value is ABSENT:
             raise Unreadable("change without a value")
     except DAMAGE as error:
-        yield Undecodable(place, str(error), bytes(raw))
+        found.append(Undecodable(place, str(error), bytes(raw)))
         return
     try:
         value = _value(change.value)
     except msgspec.ValidationError:  # no object: not a number's webhook
-        value = _Value()
+        value = _NO_VALUE
     number = text(field(_loose(value.metadata), "phone_number_id"))
     if number is None:
         if name == "messages":
-            yield Undecodable(place, "no metadata.phone_number_id", bytes(raw))
+            found.append(Undecodable(place, "no metadata.phone_number_id", bytes(raw)))
         else:
-            yield of_account(waba_id, _corrected(name, change.value), change.value, at_ms, received_ms)
+            of = _corrected(name, change.value)
+            found.append(of_account(waba_id, of, change.value, at_ms, received_ms))
         return
+    before = len(found)
     source = _Source(waba_id, name, number, _loose(value.contacts), received_ms)
-    found = False
-    for part in _number_updates(source, value, place):
-        found = True
-        yield part
-    if not found:
-        yield of_account(waba_id, name, change.value, at_ms, received_ms)
-
-
-def _number_updates(source: _Source, value: _Value, place: str) -> Iterator[Part]:
-    """The updates of a value that names one of the account's numbers."""
-    ours = source.field == "messages"
-
-    def other(name: str) -> Iterator[Part]:
-        return each(getattr(value, name), f"{place}/{name}", lambda raw: _other(source, name, raw))
-
-    yield from (
-        each(value.messages, f"{place}/messages", lambda raw: _received(source, raw))
-        if ours
-        else other("messages")
-    )
-    yield from (
-        each(value.statuses, f"{place}/statuses", lambda raw: _reported(source, raw))
-        if ours
-        else other("statuses")
-    )
-    yield from each(value.calls, f"{place}/calls", lambda raw: _called(source, raw))
-    yield from each(value.user_preferences, f"{place}/user_preferences", lambda raw: _preferred(source, raw))
-    yield from each(value.history, f"{place}/history", lambda raw: _remembered(source, raw))
-    for name in _OTHER_LISTS:
-        yield from other(name)
+    readers = _READERS if name == "messages" else _OTHER_READERS
+    for items, read in readers.items():
+        if (present := getattr(value, items)) is not ABSENT:
+            each(present, f"{place}/{items}", found, partial(read, source))
     if value.errors is not ABSENT:
         errors = Raw(_encode({"metadata": value.metadata, "errors": value.errors}))
-        yield of_account(source.waba_id, source.field, errors, source.received_ms, source.received_ms)
+        found.append(of_account(waba_id, name, errors, received_ms, received_ms))
+    if len(found) == before:
+        found.append(of_account(waba_id, name, change.value, at_ms, received_ms))
 
 
 def _received(source: _Source, raw: Raw) -> Update:
@@ -281,18 +260,19 @@ def _reported(source: _Source, raw: Raw) -> Update:
         raise Unreadable("status without an id or a status")
     if text(item.type) == "payment":
         # Comes among the statuses and is none of a message's (Meta, payments, webhook).
-        return _other(source, "statuses", raw)
+        return _other("statuses", source, raw)
     participant = text(item.recipient_participant_id) or text(item.participant_recipient_id)
-    named = (text(item.recipient_id), participant, text(item.recipient_user_id))
-    user = next((user for user in map(_user, filter(None, named)) if user is not None), "")
-    key: str = conversation_key(source.phone_number_id, user)
-    command = None
     ours = from_opaque(text(item.biz_opaque_callback_data) or "")
     if ours is not None and ours[0].startswith(f"{source.phone_number_id}:"):
-        key, command = ours
+        key: str = ours[0]
+        command: str | None = ours[1]
         user = key.partition(":")[2]
-    elif not user:
-        raise Unreadable("status without a recipient")
+    else:
+        named = filter(None, (text(item.recipient_id), participant, text(item.recipient_user_id)))
+        user = next((user for user in map(_user, named) if user is not None), "")
+        if not user:
+            raise Unreadable("status without a recipient")
+        key, command = conversation_key(source.phone_number_id, user), None
     error = first(item.errors)
     code = text(field(error, "code"))
     return of_status(
@@ -383,26 +363,22 @@ def _preferred(source: _Source, raw: Raw) -> Update:
     )
 
 
-def _remembered(source: _Source, raw: Raw) -> Iterator[Update]:
+def _remembered(source: _Source, raw: Raw) -> list[Update]:
     """Old messages of a number that came over from the app: one update per thread, in the shape of Meta's chunk."""
     chunk = _history(raw)
-    threads = [] if chunk.threads is ABSENT else msgspec.json.decode(chunk.threads, type=list[Raw])
+    threads = [] if chunk.threads is ABSENT else _changes(chunk.threads)
     if not threads:
-        yield of_account(source.waba_id, source.field, raw, source.received_ms, source.received_ms)
+        return [of_account(source.waba_id, source.field, raw, source.received_ms, source.received_ms)]
+    updates = []
     for thread in threads:
         item = _object(thread)
         user, bsuid = _party(source, item, (("id",),))
-        yield _noted(
-            source,
-            "history",
-            Raw(_encode({"metadata": chunk.metadata, "threads": [thread]})),
-            item,
-            user,
-            bsuid,
-        )
+        alone = Raw(_encode({"metadata": chunk.metadata, "threads": [thread]}))
+        updates.append(_noted(source, "history", alone, item, user, bsuid))
+    return updates
 
 
-def _other(source: _Source, name: str, raw: Raw) -> Update:
+def _other(name: str, source: _Source, raw: Raw) -> Update:
     item = _object(raw)
     user, bsuid = _party(source, item, _PARTIES[name])
     return _noted(source, name, raw, item, user, bsuid)
@@ -455,3 +431,17 @@ def _loose(raw: Raw) -> Any:
         return _any(raw)
     except DAMAGE:
         return None
+
+
+_Reader = Callable[[_Source, Raw], Update | list[Update]]
+_READERS: dict[str, _Reader] = {
+    "messages": _received,
+    "statuses": _reported,
+    "calls": _called,
+    "user_preferences": _preferred,
+    "history": _remembered,
+    **{name: partial(_other, name) for name in _PARTIES if name not in ("messages", "statuses")},
+}
+"""How the items of each list are read under the field `messages`."""
+_OTHER_READERS = _READERS | {name: partial(_other, name) for name in ("messages", "statuses")}
+"""Under any other field (history, standby, calls) messages and statuses are not those of an ongoing conversation."""

@@ -9,6 +9,7 @@ from services.sender.graph import Graph
 from services.sender.intake import Intake
 from services.sender.journal import Journal
 from services.sender.outcomes import Outcomes
+from services.sender.sending import CLAIM_FRESH_S
 from services.sender.settings import SenderSettings
 from services.sender.tokens import Tokens
 from shared import logs
@@ -46,6 +47,7 @@ def build(service: Service, settings: SenderSettings) -> Desk:
     table = ErrorTable.load(settings.config_dir / "errors.yaml")
     for row in (*table.by_code.values(), *table.by_case.values()):
         SEND_ERRORS.labels(row.label)
+    SEND_ERRORS.labels("transport")
     journal = Journal(redis, settings.redis_namespace, GROUP)
     service.add(_JournalCheck(journal))
     reader = service.add(AccountReader(service, settings))
@@ -84,6 +86,7 @@ def build(service: Service, settings: SenderSettings) -> Desk:
         clock=clock,
         spawn=service.spawn,
         user_hash=logs.hasher(settings.log_key.get_secret_value()),
+        claim_grace_ms=int((settings.call_timeout_s + CLAIM_FRESH_S) * 1000),
         max_in_flight=settings.max_in_flight,
         max_in_flight_per_number=settings.max_in_flight_per_number,
     )

@@ -112,6 +112,8 @@ class Desk:
     spawn: Callable[[Any, str], Any]
     """Run a coroutine beside the rest; its failure ends the process."""
     user_hash: Callable[[str], str]
+    claim_grace_ms: int = 18_000
+    """How long another owner's claim may still lead to an outcome: its longest call and what precedes it."""
     max_in_flight: int = 500
     max_in_flight_per_number: int = 100
     reached: Callable[[Moment, str], Awaitable[None]] = _nothing

@@ -196,6 +196,8 @@ class Lane:
             elif found.entry.outcome is not None:
                 self._work(id, self._records.report(found))
             elif found.entry.status == "claimed":
+                if self._desk.now_ms() < found.entry.claimed_ms + self._desk.claim_grace_ms:
+                    continue  # its owner may be alive, and about to report what we can only guess
                 self._work(id, self._records.end(found, uncertain(id, "crash", self._desk.now_ms())))
             elif self._desk.now_ms() > found.entry.valid_until_ms + ROUTER_DEADLINE_MS:
                 await self._records.forget(found)

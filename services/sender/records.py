@@ -8,7 +8,17 @@ from services.sender import entry as entries
 from services.sender.desk import Desk
 from services.sender.entry import TOMBSTONE_MS, command_of, encode_entry
 from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, queue, unsent
-from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, Held, Place, Stored, line_member
+from services.sender.journal import (
+    DELAYED,
+    LINED,
+    PAIR_LIMIT,
+    PAIRS,
+    Claimed,
+    Held,
+    Place,
+    Stored,
+    line_member,
+)
 from services.sender.judge import Again, End
 from shared.events import SendAccepted, SendMessage, encode
 from shared.metrics import UNCERTAIN_SENDS

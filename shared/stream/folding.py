@@ -6,11 +6,22 @@ from typing import Any, Generic, TypeVar
 
 from shared.events import TimerFired
 from shared.stream.fold import Claim, Fold, Grant, Grants, Outgoing, Release, Step
-from shared.stream.store import TIMERS, Changes
 
 S = TypeVar("S")
 E = TypeVar("E")
 F = TypeVar("F")
+
+TIMERS = "timers"
+"""The sorted set of a partition's timers; members are the state key, a line feed and the timer's name."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """All that one batch changes in a partition's state."""
+
+    states: dict[str, bytes] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+    ranks: list[tuple[str, str, int, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +62,7 @@ class Folding(Generic[S, E, F]):
                 continue
             try:
                 step = self.fold.fold(self.states.get(item.key), item.event, self.facts, item.grants)
-            except Exception as error:  # the fold's own fault or the record's: it is parked, its state untouched
+            except Exception as error:  # noqa: BLE001 the fold's own fault or the record's: it is parked, its state untouched
                 self.poisoned[item.source.offset] = (item.source, f"{type(error).__name__}: {error}")
                 continue
             if step.claims:
@@ -77,9 +88,13 @@ class Folding(Generic[S, E, F]):
             self.fired.append(member)
             self.ranks.append((TIMERS, member, item.event.due_ms, "due"))
         for name, due_ms in step.timers.items():
-            self.ranks.append((TIMERS, f"{item.key}\n{name}", due_ms or 0, "remove" if due_ms is None else "set"))
+            self.ranks.append(
+                (TIMERS, f"{item.key}\n{name}", due_ms or 0, "remove" if due_ms is None else "set")
+            )
         for rank in step.ranks:
-            self.ranks.append((rank.set, rank.member, rank.score or 0, "remove" if rank.score is None else "set"))
+            self.ranks.append(
+                (rank.set, rank.member, rank.score or 0, "remove" if rank.score is None else "set")
+            )
         self.releases += step.releases
 
     def changes(self, known: Mapping[str, S | None]) -> Changes:
@@ -93,4 +108,3 @@ class Folding(Generic[S, E, F]):
             else:
                 changes.states[key] = self.fold.encode_state(state)
         return changes
-

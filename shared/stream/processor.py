@@ -37,7 +37,15 @@ from shared.settings import ServiceSettings
 from shared.stream.claims import Claims
 from shared.stream.fold import Claim, Fold, Grant, Grants, Outgoing, Recalled
 from shared.stream.folding import Folding, Item
-from shared.stream.publisher import KafkaPublisher, Outbox, Publisher, Record, decode_outbox, encode_outbox, place
+from shared.stream.publisher import (
+    KafkaPublisher,
+    Outbox,
+    Publisher,
+    Record,
+    decode_outbox,
+    encode_outbox,
+    place,
+)
 from shared.stream.recall import GROUP_HEADER, SOURCE_HEADER, Recall, source_header
 from shared.stream.store import Keys, Refused, Store
 from shared.topics import Topic
@@ -190,7 +198,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._loop_task = self._service.spawn(self._run(), f"{self.group}-loop")
         self._service.spawn(self._fire_timers(), f"{self.group}-timers")
         self._service.spawn(self._watch(), f"{self.group}-watchdog")
-        self._service.ready_when(f"{self.group} has partitions or none to take", lambda: self._changed.is_set())
+        self._service.ready_when(
+            f"{self.group} has partitions or none to take", lambda: self._changed.is_set()
+        )
 
     async def stop(self) -> None:
         self._stopping = True
@@ -212,7 +222,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         try:
             for tp in sorted(assigned):
                 await self._take(tp)
-        except Exception as failure:  # the consumer would log it and go on without the partition
+        except Exception as failure:  # noqa: BLE001 the consumer would log it and go on without the partition
             self._failure = failure
         self._moved = monotonic()
         self._changed.set()
@@ -312,7 +322,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             if owned is None:
                 continue
             if owned is not before.get(tp):
-                self._consumer.seek(tp, owned.position)  # taken over while polling: these may be from elsewhere
+                self._consumer.seek(
+                    tp, owned.position
+                )  # taken over while polling: these may be from elsewhere
                 continue
             await self._publish_pending(owned)
             silent = sum(1 for record in records if record.offset < owned.published)
@@ -398,7 +410,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             try:
                 event = self._fold.decode(record.value)
                 key = self._fold.key((record.key or b"").decode(), event)
-            except Exception as error:  # whatever a record does to its decoder, the next one must not suffer for it
+            except Exception as error:  # noqa: BLE001 whatever a record does to its decoder, the next one must not suffer for it
                 poisoned[record.offset] = (record, f"undecodable: {error}")
                 continue
             items.append(Item(record, key, event, none if recalled is None else Grants({}, recalled[index])))
@@ -416,7 +428,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._verdicts.extend([False] * (records - poisoned))
         if sum(self._verdicts) >= GUARD_POISONED:
             metrics.DLQ_GUARD_OPEN.labels(self.group).set(1)
-            raise DlqGuardOpen(f"{sum(self._verdicts)} of the last {len(self._verdicts)} records of {self._topic} failed")
+            raise DlqGuardOpen(
+                f"{sum(self._verdicts)} of the last {len(self._verdicts)} records of {self._topic} failed"
+            )
 
     async def _ask(self, keys: Keys, wanted: Sequence[Claim], *, force: bool) -> dict[str, Grant]:
         partitions = 1 if self._source.single else self._settings.partitions
@@ -433,13 +447,17 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         """All that a batch publishes, in the order of its source records."""
         for offset, (source, reason) in folding.poisoned.items():
             metrics.DLQ_RECORDS.labels(self._source.dead_letters.name).inc()
-            log.error("record_parked", group=self.group, partition=source.partition, offset=offset, reason=reason)
+            log.error(
+                "record_parked", group=self.group, partition=source.partition, offset=offset, reason=reason
+            )
         records = []
         for offset in sorted({*folding.out, *folding.poisoned}):
             if offset in folding.poisoned:
                 source, reason = folding.poisoned[offset]
                 records.append(self._parked(source, reason))
-                out = self._fold.malformed((source.key or b"").decode(errors="replace"), source.value or b"", reason)
+                out = self._fold.malformed(
+                    (source.key or b"").decode(errors="replace"), source.value or b"", reason
+                )
             else:
                 source, out = folding.out[offset]
             records += [self._outgoing(source, index, event) for index, event in enumerate(out)]
@@ -468,13 +486,14 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         """Repeat while Kafka can't; what is repeated is idempotent or identical to the byte."""
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, KafkaError)
-                and not isinstance(error, NOT_OURS)
+                lambda error: isinstance(error, KafkaError) and not isinstance(error, NOT_OURS)
             ),
             wait=tenacity.wait_exponential_jitter(0.1, 2.0),
             stop=tenacity.stop_after_delay(self._settings.watchdog_s),
             before_sleep=lambda state: log.warning(
-                "kafka_unavailable", group=self.group, error=repr(state.outcome.exception() if state.outcome else None)
+                "kafka_unavailable",
+                group=self.group,
+                error=repr(state.outcome.exception() if state.outcome else None),
             ),
             reraise=True,
         ):
@@ -488,7 +507,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         while not self._stopping:
             now_ms = int(self._clock.time() * 1000)
             held = [owned for owned in self._parts.values() if owned.live]
-            found = await self._store.due([(o.keys, o.epoch, TIMERS_PER_POLL + len(o.appended)) for o in held], now_ms)
+            found = await self._store.due(
+                [(o.keys, o.epoch, TIMERS_PER_POLL + len(o.appended)) for o in held], now_ms
+            )
             for owned, due in zip(held, found, strict=True):
                 if due is None:
                     async with self._busy:
@@ -530,7 +551,15 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         single = out.topic.single
         return Record(
             out.topic.name,
-            0 if single else place(out.topic.name, source.key if out.beside_source else key, source.key, source.partition, self._settings.partitions),
+            0
+            if single
+            else place(
+                out.topic.name,
+                source.key if out.beside_source else key,
+                source.key,
+                source.partition,
+                self._settings.partitions,
+            ),
             key,
             out.value,
             [

@@ -76,7 +76,9 @@ class KafkaPublisher:
         places: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
         for record in records:
             places[record.topic, record.partition].append(record)
-        await asyncio.gather(*(self._send(topic, partition, rows) for (topic, partition), rows in places.items()))
+        await asyncio.gather(
+            *(self._send(topic, partition, rows) for (topic, partition), rows in places.items())
+        )
 
     async def _send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
         name = self._name_of(topic)
@@ -88,7 +90,9 @@ class KafkaPublisher:
                 acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
                 batch = self._producer.create_batch()
                 if batch.append(**row) is None:
-                    raise ValueError(f"record of {len(record.value)} bytes for {name} exceeds the producer's batch")
+                    raise ValueError(
+                        f"record of {len(record.value)} bytes for {name} exceeds the producer's batch"
+                    )
         acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
         await asyncio.gather(*acknowledgements)
 

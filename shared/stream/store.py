@@ -5,7 +5,7 @@ still holds the partition's epoch and the stored offset is the one it started fr
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -14,6 +14,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 
 from shared.settings import ServiceSettings
+from shared.stream.folding import TIMERS, Changes
 
 _TAKE = """
 local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
@@ -67,8 +68,6 @@ return {
   redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', 0, ARGV[2]),
 }
 """
-
-TIMERS = "timers"
 
 
 class Refused(Exception):
@@ -129,15 +128,6 @@ class Taken:
     outbox: bytes
 
 
-@dataclass(slots=True)
-class Changes:
-    """All that one batch changes in a partition's state."""
-
-    states: dict[str, bytes] = field(default_factory=dict)
-    forgotten: list[str] = field(default_factory=list)
-    ranks: list[tuple[str, str, int, str]] = field(default_factory=list)
-
-
 class Store:
     """Redis as the home of partition states."""
 
@@ -195,7 +185,9 @@ class Store:
         """How many of the group's partitions are whole; a Redis that lost everything says 0."""
         return int(await self._redis.hlen(keys.whole))
 
-    async def due(self, held: Sequence[tuple[Keys, int, int]], now_ms: int) -> list[list[tuple[str, int]] | None]:
+    async def due(
+        self, held: Sequence[tuple[Keys, int, int]], now_ms: int
+    ) -> list[list[tuple[str, int]] | None]:
         """Timers due by `now_ms`, earliest first, of each (keys, epoch, most): (member, due_ms); None where the epoch is no longer ours.
 
         One round trip. Because it looks at the epoch too, an idle partition notices that Redis lost its state.

@@ -99,7 +99,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", help="router or ingress")
-    parser.add_argument("--no-pin", dest="pin", action="store_false", help="do not give the measured process a core")
+    parser.add_argument(
+        "--no-pin", dest="pin", action="store_false", help="do not give the measured process a core"
+    )
     chosen = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # new topics look for their leaders a moment
     report(asyncio.run(main(chosen.rounds, chosen.only, pin=chosen.pin)), chosen.rounds)

@@ -43,7 +43,10 @@ async def measure(stack: LocalStack, core: int | None) -> tuple[float, float]:
         raise SystemExit("wrk is missing: install it (Debian: apt-get install wrk)")
     name = f"b{uuid.uuid4().hex[:8]}"
     settings = ServiceSettings(
-        kafka_bootstrap=stack.endpoints.kafka_bootstrap, topic_prefix=f"{name}.", partitions=PARTITIONS, replication=1
+        kafka_bootstrap=stack.endpoints.kafka_bootstrap,
+        topic_prefix=f"{name}.",
+        partitions=PARTITIONS,
+        replication=1,
     )
     await kafka.create_topics(settings)
     logs = stack.directory / "logs"
@@ -108,7 +111,15 @@ async def _rate(server: OwnedProcess, port: int, script: Path) -> float:
 
 
 async def _wrk(port: int, script: Path, seconds: int) -> float:
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{port}"]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{seconds}s",
+        "-s",
+        str(script),
+        f"http://127.0.0.1:{port}",
+    ]
     wrk = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     output, _ = await wrk.communicate()
     text = output.decode()

@@ -39,7 +39,11 @@ def accounts(numbers: int, at_ms: int, *, regime: str = "guide", limit: int = -1
     for index in range(numbers):
         number = {"display_phone_number": f"+1 555 {index:07}", "default": index == 0, "throughput": 1000}
         made.append(_fact("number", number_id(index), number, at_ms))
-    for name, category in (("promo", "marketing"), ("order_update", "utility"), ("login_code", "authentication")):
+    for name, category in (
+        ("promo", "marketing"),
+        ("order_update", "utility"),
+        ("login_code", "authentication"),
+    ):
         made.append(_fact("template", f"{name}/en", {"category": category, "status": "APPROVED"}, at_ms))
     return made
 
@@ -57,7 +61,9 @@ def _fact(subject: str, id: str, fields: dict[str, object], at_ms: int) -> Accou
 def conversation_events(conversations: int, start_ms: int, numbers: int = 8) -> Iterator[tuple[str, bytes]]:
     """(key, value) of `EVENTS_PER_CONVERSATION` events of each conversation; neighbours are interleaved in groups of 100."""
     for first in range(0, conversations, 100):
-        group = [list(_conversation(i, start_ms, numbers)) for i in range(first, min(first + 100, conversations))]
+        group = [
+            list(_conversation(i, start_ms, numbers)) for i in range(first, min(first + 100, conversations))
+        ]
         for step in zip(*group, strict=True):
             for key, event in step:
                 yield key, events.encode(event)
@@ -73,8 +79,11 @@ def _conversation(index: int, start_ms: int, numbers: int) -> Iterator[tuple[str
         at += 1000
         yield key, _request(request, number, user, at, template)
         command, wamid = command_id(request, 1), f"wamid.{request}"
-        yield key, SendAccepted(
-            event_id=f"{command}:accepted", at_ms=at + 50, command_id=command, wamid=wamid, user=user
+        yield (
+            key,
+            SendAccepted(
+                event_id=f"{command}:accepted", at_ms=at + 50, command_id=command, wamid=wamid, user=user
+            ),
         )
         for status, after in (("sent", 100), ("delivered", 900), ("read", 5000)):
             yield key, _status(command, wamid, status, number, user, at + after, template is not None)
@@ -82,7 +91,13 @@ def _conversation(index: int, start_ms: int, numbers: int) -> Iterator[tuple[str
 
 def _inbound(index: int, number: str, user: str, at: int) -> MessageReceived:
     wamid = f"wamid.in{index}"
-    message = {"from": user, "id": wamid, "timestamp": str(at // 1000), "type": "text", "text": {"body": "Hello"}}
+    message = {
+        "from": user,
+        "id": wamid,
+        "timestamp": str(at // 1000),
+        "type": "text",
+        "text": {"body": "Hello"},
+    }
     return MessageReceived(
         event_id=f"{wamid}:received",
         at_ms=at,

@@ -18,7 +18,11 @@ async def main(source: str, target: str, group: str, count: int) -> None:
         bootstrap_servers=servers, acks="all", enable_idempotence=True, max_batch_size=256 * 1024
     )
     consumer = AIOKafkaConsumer(
-        source, bootstrap_servers=servers, group_id=group, enable_auto_commit=False, auto_offset_reset="earliest"
+        source,
+        bootstrap_servers=servers,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
     )
     await producer.start()
     await consumer.start()

@@ -47,7 +47,10 @@ async def measure(stack: LocalStack, core: int | None) -> tuple[float, float]:
     logs = stack.directory / "logs"
     await _create(settings, f"{name}.raw")
     raw = processes.start(
-        ["tests.bench.raw_loop", source, f"{name}.raw", f"{name}.raw-loop", str(RECORDS)], env, logs / "raw.log", core
+        ["tests.bench.raw_loop", source, f"{name}.raw", f"{name}.raw-loop", str(RECORDS)],
+        env,
+        logs / "raw.log",
+        core,
     )
     ceiling = await _rate(settings, raw, "raw-loop")
     router = processes.start(["services.router"], env, logs / "router.log", core)

@@ -16,9 +16,15 @@ REPORT = Path("reports/chaos.json")
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make chaos")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=0, help="repeat rounds of load and faults for so long; 0: one round")
-    parser.add_argument("--events", type=int, default=100_000, help="events through router and ledger in a round")
-    parser.add_argument("--kills", type=int, default=10, help="kill -9 of each of router and ledger in a round")
+    parser.add_argument(
+        "--minutes", type=float, default=0, help="repeat rounds of load and faults for so long; 0: one round"
+    )
+    parser.add_argument(
+        "--events", type=int, default=100_000, help="events through router and ledger in a round"
+    )
+    parser.add_argument(
+        "--kills", type=int, default=10, help="kill -9 of each of router and ledger in a round"
+    )
     chosen = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # new topics look for their leaders a moment
     console = Console(highlight=False)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiohttp
 import msgspec
@@ -42,7 +42,12 @@ EVENTS_PER_REQUEST = 5
 """Requested, accepted, sent, delivered, read."""
 SESSION_S = 6.0
 SERVICES = ("simulator", "ingress", "router", "sender", "billing", "billing.tallies")
-MIX = (("utility", "order_update"), ("utility", "order_update"), ("marketing", "promo"), ("authentication", "login_code"))
+MIX = (
+    ("utility", "order_update"),
+    ("utility", "order_update"),
+    ("marketing", "promo"),
+    ("authentication", "login_code"),
+)
 SETTLE_S = 20 * 60
 """Longer than the router waits for the outcome of an uncertain send."""
 
@@ -111,7 +116,9 @@ class _Trial:
         async with aiohttp.ClientSession(raise_for_status=True) as http:
             await http.put(f"{self.sim}/accounts", json={"wabas": [account]})
             options = {"read": True, "delay_s": 0.2, "batch": 50, "duplicate": 0.02, "shuffle": True}
-            await http.post(f"{self.sim}/options", json={**options, "pricing": "2025-07-01", "seed": self.plan.seed})
+            await http.post(
+                f"{self.sim}/options", json={**options, "pricing": "2025-07-01", "seed": self.plan.seed}
+            )
 
     async def round(self, nth: int) -> None:
         """Feed one round of load and strike while it is worked on."""
@@ -138,7 +145,9 @@ class _Trial:
             "type": "template",
             "template": {"name": template, "language": {"code": "en"}},
         }
-        return id, events.encode({"request_id": id, "from": load.number_id(index % NUMBERS), "message": message})
+        return id, events.encode(
+            {"request_id": id, "from": load.number_id(index % NUMBERS), "message": message}
+        )
 
     async def _customers_write(self, nth: int, count: int) -> None:
         async with aiohttp.ClientSession(raise_for_status=True) as http:
@@ -161,8 +170,12 @@ class _Trial:
         """(share of the load, what to do), in order."""
         plan = self.plan
         strikes = [(self.chance.uniform(0.03, 0.9), lambda: self._kill("router")) for _ in range(plan.kills)]
-        strikes += [(self.chance.uniform(0.03, 0.9), lambda: self._kill("billing")) for _ in range(plan.kills)]
-        strikes += [(self.chance.uniform(0.1, 0.8), lambda: self._kill("sender")) for _ in range(plan.kills // 5)]
+        strikes += [
+            (self.chance.uniform(0.03, 0.9), lambda: self._kill("billing")) for _ in range(plan.kills)
+        ]
+        strikes += [
+            (self.chance.uniform(0.1, 0.8), lambda: self._kill("sender")) for _ in range(plan.kills // 5)
+        ]
         if plan.zombie:
             strikes.append((0.3, self._freeze_a_router))
         if plan.empty_redis:
@@ -245,7 +258,10 @@ class _Trial:
 
     async def judge_sends(self) -> None:
         """The simulator's own ledger is the truth about what was sent."""
-        async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(f"{self.sim}/ledger?calls=0") as answer:
+        async with (
+            aiohttp.ClientSession(raise_for_status=True) as http,
+            http.get(f"{self.sim}/ledger?calls=0") as answer,
+        ):
             commands: dict[str, dict[str, int]] = (await answer.json())["commands"]
         by_request: defaultdict[str, int] = defaultdict(int)
         for command, counts in commands.items():
@@ -257,7 +273,9 @@ class _Trial:
     async def judge_tallies(self) -> None:
         """The Faust tallies agree with the ledger, month by month and category by category."""
         entries = _unique(await read_all(self.settings, BILLING_CHARGES))
-        wanted: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0, 0]))
+        wanted: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(
+            lambda: defaultdict(lambda: [0, 0, 0])
+        )
         for row in entries.values():
             entry = msgspec.json.decode(row.value, type=LedgerEntry)
             sums = wanted[entry.month][entry.category]
@@ -282,7 +300,9 @@ class _Trial:
         self.say("folding the same log again, undisturbed")
         calm = {**self.system.settings, "WA_TOPIC_PREFIX": "calm.", "WA_REDIS_NAMESPACE": "calm"}
         calm["WA_CLOCK_FILE"] = str(self.system.stack.directory / "calm-clock")
-        FileClock(self.system.stack.directory / "calm-clock", start=_LONG_AGO)  # its own timers never come due
+        FileClock(
+            self.system.stack.directory / "calm-clock", start=_LONG_AGO
+        )  # its own timers never come due
         settings = _settings(calm)
         await create_topics(calm)
         for topic in (ACCOUNT_EVENTS, CONVERSATION_EVENTS):
@@ -354,7 +374,8 @@ async def _states(settings: ServiceSettings) -> dict[bytes, bytes]:
     redis = Redis.from_url(settings.redis_url)
     found: dict[bytes, bytes] = {}
     for partition in range(settings.partitions):
-        found |= await redis.hgetall(Keys(settings.redis_namespace, "router", partition).state)
+        keys = Keys(settings.redis_namespace, "router", partition)
+        found |= cast(dict[bytes, bytes], await redis.hgetall(keys.state))
     await redis.aclose()
     return found
 

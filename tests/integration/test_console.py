@@ -22,9 +22,16 @@ from deploy.local.stack import LocalStack
 from services.console.document import parse
 from shared import kafka
 from shared.account_reader import read_once
-from shared.events import Decision, SendError, SendEvent, encode
+from shared.events import Decision, ReceiverVerified, SendError, SendEvent, decode_conversation_event, encode
 from shared.settings import ServiceSettings
-from shared.topics import ACCOUNT_EVENTS, DEAD_LETTERS, SEND_EVENTS, SEND_REQUESTS, TOPICS
+from shared.topics import (
+    ACCOUNT_EVENTS,
+    CONVERSATION_EVENTS,
+    DEAD_LETTERS,
+    SEND_EVENTS,
+    SEND_REQUESTS,
+    TOPICS,
+)
 from tests.conftest import Prefix
 
 EXAMPLE = REPOSITORY / "config" / "accounts.example.yaml"
@@ -248,6 +255,25 @@ async def test_a_tally_is_read_from_billing(operator: Operator) -> None:
         await runner.cleanup()
     assert (ran.code, "0.04 USD" in ran.out) == (0, True), ran
     assert (await operator.wam("tally", "1", "2026-11", WA_TALLIES_URL=url)).code == 3
+
+
+async def test_a_verified_receiver_is_told_to_the_conversation(ready_operator: Operator) -> None:
+    ran = await ready_operator.wam("receivers", "verify", "--from", "10", "--to", "+49 1511 2345678")
+    assert ran.code == 0, ran.err
+    consumer = kafka.reader(ready_operator.settings)
+    await consumer.start()
+    try:
+        topic = kafka.name_of(CONVERSATION_EVENTS, ready_operator.settings)
+        partitions = [TopicPartition(topic, number) for number in range(4)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        record = await asyncio.wait_for(consumer.getone(*partitions), 30)
+    finally:
+        await consumer.stop()
+    found = decode_conversation_event(record.value)
+    assert isinstance(found, ReceiverVerified)
+    assert (record.key, found.phone_number_id, found.user) == (b"10:4915112345678", "10", "4915112345678")
+    assert (await ready_operator.wam("receivers", "verify", "--from", "10", "--to", "nobody")).code == 2
 
 
 async def test_kafka_away_is_told_in_one_line_with_exit_code_3(operator: Operator) -> None:

@@ -9,8 +9,8 @@ from deploy.local.demo.business import Told
 from deploy.local.demo.played import Facts, Played, clock_time, decision_facts, decision_lines
 from deploy.local.demo.stage import PEOPLE, Stage
 from services.console.receivers import publish_verified
-from services.console.sending import template_message, text_message
-from services.console.tallies import money
+from services.console.steps import template_message, text_message
+from services.console.tally import money
 from shared.events import AccountChange, ReceivedMessage, SendEvent
 from shared.times import HOUR_MS, parse_rfc3339
 
@@ -64,9 +64,9 @@ class Send:
             return decided[len(before)] if len(decided) > len(before) else None
 
         told = await stage.business.until(answer, f"decision on {request_id}", _ON_THE_WAY["decided"])
-        event = told.event
-        assert isinstance(event, SendEvent)
-        assert event.decision is not None
+        event = _send_event(told)
+        if event.decision is None:
+            raise ValueError(f"a decision without one: {event.event_id}")
         played = Played([self._line(stage)], decision_lines(event), decision_facts(event.decision))
         played.came_back[0] += f"  ({_ms(told, asked_s)})"
         if before:
@@ -80,12 +80,11 @@ class Send:
     async def _live(self, stage: Stage, request_id: str, asked_s: float, played: Played) -> None:
         def came_so_far() -> Told | None:
             last = stage.business.of_request(request_id)[-1]
-            return last if isinstance(last.event, SendEvent) and last.event.event == self.until else None
+            return last if _send_event(last).event == self.until else None
 
         concerned = _ON_THE_WAY.get(self.until, ("sender", "simulator", "ingress", "router"))
         await stage.business.until(came_so_far, f"{self.until!r} of {request_id}", concerned)
-        life = [(told, told.event) for told in stage.business.of_request(request_id)[1:]]
-        steps = [(told, event) for told, event in life if isinstance(event, SendEvent)]
+        steps = [(told, _send_event(told)) for told in stage.business.of_request(request_id)[1:]]
         played.facts["life"] = " ".join(event.event for _, event in steps)
         played.came_back.append("then     " + ", ".join(f"{e.event} {_ms(t, asked_s)}" for t, e in steps))
         for _, event in steps:
@@ -98,11 +97,17 @@ class Send:
                 )
             if event.error is not None:
                 played.facts["error"] = event.error.code
-                played.came_back.append(f"error    {event.error.code} {event.error.reason} ({event.error.origin})")
+                played.came_back.append(
+                    f"error    {event.error.code} {event.error.reason} ({event.error.origin})"
+                )
 
     def _body(self, stage: Stage, request_id: str) -> dict[str, Any]:
         to = f"+{PEOPLE[self.to]}"
-        body: dict[str, Any] = {"request_id": request_id, "correlation_id": self.id, "tags": {"story": "demo"}}
+        body: dict[str, Any] = {
+            "request_id": request_id,
+            "correlation_id": self.id,
+            "tags": {"story": "demo"},
+        }
         if self.template is not None:
             body["message"] = template_message(to, self.template, LANGUAGE, [])
         else:
@@ -147,7 +152,9 @@ class Write:
         if earlier is not None:
             return await self._repeated(stage, earlier, went_in)
         told = await stage.business.until(
-            lambda: next(iter(stage.business.received(wamid)), None), "received message", ("ingress", "router")
+            lambda: next(iter(stage.business.received(wamid)), None),
+            "received message",
+            ("ingress", "router"),
         )
         message = _received(stage, wamid)[0]
         facts = _window(message) | {"received": len(stage.business.received(wamid))}
@@ -162,7 +169,9 @@ class Write:
         facts: Facts = {"received": received, "window": "unchanged" if same else decision.window_expires_at}
         until = clock_time(decision.window_expires_at) if decision.window_expires_at else "now"
         went_in[0] += ", the same webhook once more"
-        return Played(went_in, [f"nothing new; received {received} time; the window still ends {until}"], facts)
+        return Played(
+            went_in, [f"nothing new; received {received} time; the window still ends {until}"], facts
+        )
 
 
 @dataclass(frozen=True)
@@ -267,9 +276,15 @@ class Once:
 
     async def play(self, stage: Stage) -> Played:
         await stage.settled()
-        events = [told.event for told in stage.business.of_request(f"demo-{self.id}")]
-        life = " ".join(event.event for event in events if isinstance(event, SendEvent))
+        told = stage.business.of_request(f"demo-{self.id}")
+        life = " ".join(_send_event(step).event for step in told)
         return Played([], [], {"told in all": life})
+
+
+def _send_event(told: Told) -> SendEvent:
+    if not isinstance(told.event, SendEvent):
+        raise TypeError(f"not a send event: {told.event}")
+    return told.event
 
 
 def _received(stage: Stage, wamid: str) -> list[ReceivedMessage]:

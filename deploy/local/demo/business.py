@@ -11,9 +11,23 @@ import msgspec
 from aiokafka import TopicPartition
 
 from shared import kafka
-from shared.events import AccountChange, LedgerEntry, ReceivedMessage, SendEvent, decode_ledger_entry, decode_send_event
+from shared.events import (
+    AccountChange,
+    LedgerEntry,
+    ReceivedMessage,
+    SendEvent,
+    decode_ledger_entry,
+    decode_send_event,
+)
 from shared.settings import ServiceSettings
-from shared.topics import ACCOUNT_CHANGES, BILLING_CHARGES, MESSAGES_RECEIVED, SEND_EVENTS, SEND_REQUESTS, Topic
+from shared.topics import (
+    ACCOUNT_CHANGES,
+    BILLING_CHARGES,
+    MESSAGES_RECEIVED,
+    SEND_EVENTS,
+    SEND_REQUESTS,
+    Topic,
+)
 
 T = TypeVar("T")
 Event = SendEvent | ReceivedMessage | AccountChange | LedgerEntry

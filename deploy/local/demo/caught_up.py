@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.local.demo.business import WITHIN_S, Missing
@@ -39,7 +39,7 @@ async def caught_up(settings: ServiceSettings) -> None:
         places = [TopicPartition(t["topic"], p["partition"]) for t in found for p in t["partitions"]]
         begins = await reader.beginning_offsets(places)
         async with asyncio.timeout(WITHIN_S):
-            while behind := await _behind(admin, reader, settings, begins):
+            while behind := await _behind(admin, reader, settings, begins):  # noqa: ASYNC110 - others commit
                 await asyncio.sleep(_LOOK_EVERY_S)
     except TimeoutError:
         named = {topics[name] for name in behind}
@@ -53,12 +53,14 @@ async def caught_up(settings: ServiceSettings) -> None:
 
 async def _behind(
     admin: AIOKafkaAdminClient,
-    reader: kafka.AIOKafkaConsumer,
+    reader: AIOKafkaConsumer,
     settings: ServiceSettings,
     begins: dict[TopicPartition, int],
 ) -> set[str]:
     """The topics that some group has not read to the end, or that nobody has committed at all."""
-    groups = [name for name, *_ in await admin.list_consumer_groups() if name.startswith(settings.topic_prefix)]
+    groups = [
+        name for name, *_ in await admin.list_consumer_groups() if name.startswith(settings.topic_prefix)
+    ]
     # Ends after the groups' list: what comes meanwhile counts as behind.
     committed: dict[TopicPartition, list[int]] = {}
     for group in groups:

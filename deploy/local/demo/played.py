@@ -1,11 +1,24 @@
 """What playing an action or a step gives: what went in, what came back, and the facts to compare. Pure."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from services.console.tallies import money
+from services.console.tally import money
 from shared.events import Decision, SendEvent
 
 Facts = dict[str, object]
+
+
+class Counted(NamedTuple):
+    """One line of the closing table."""
+
+    account: str
+    month: str
+    category: str
+    free: int
+    paid: int
+    amount: str
+    at_meta: str
 
 
 @dataclass(slots=True)
@@ -46,11 +59,17 @@ def decision_lines(event: SendEvent) -> list[str]:
         parts.append(decision.category)
     if decision.conversation is not None and decision.conversation.action != "none":
         verb = "opens a" if decision.conversation.action == "open" else "reuses the"
-        until = f" until {clock_time(decision.conversation.expires_at)}" if decision.conversation.expires_at else ""
+        until = (
+            f" until {clock_time(decision.conversation.expires_at)}"
+            if decision.conversation.expires_at
+            else ""
+        )
         parts.append(f"{verb} {decision.conversation.category} conversation{until}")
     if decision.price is not None and decision.outcome == "allow":
         price = decision.price
-        parts.append(f"{money(price.amount_micros, price.currency)} ({price.type}, {price.market}, {price.rate_card})")
+        parts.append(
+            f"{money(price.amount_micros, price.currency)} ({price.type}, {price.market}, {price.rate_card})"
+        )
     if decision.tier is not None and decision.tier.limit is not None:
         parts.append(f"user {decision.tier.used} of {decision.tier.limit} a day")
     lines = ["decided  " + " · ".join(parts)]
@@ -61,5 +80,5 @@ def decision_lines(event: SendEvent) -> list[str]:
 
 def clock_time(rfc3339: str) -> str:
     """`2026-12-02T09:00:00.000Z` as `02 Dec 09:00`."""
-    months = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+    months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     return f"{rfc3339[8:10]} {months[int(rfc3339[5:7]) - 1]} {rfc3339[11:16]}"

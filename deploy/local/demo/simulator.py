@@ -61,7 +61,7 @@ class Simulator:
         """
         try:
             async with asyncio.timeout(WITHIN_S):
-                while not (await self.call("GET", "/sim/quiet"))["quiet"]:
+                while not (await self.call("GET", "/sim/quiet"))["quiet"]:  # noqa: ASYNC110 - another process
                     await asyncio.sleep(_LOOK_EVERY_S)
         except TimeoutError:
             raise Missing("quiet simulator: a webhook is not taken", ("ingress", "simulator")) from None

@@ -6,11 +6,12 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
-from deploy.local.demo.accounts import Accounts, default_number
-from deploy.local.demo.business import Business, Missing, WITHIN_S
+from deploy.local.demo.accounts import Accounts, default_number, for_meta
+from deploy.local.demo.business import WITHIN_S, Business, Missing
 from deploy.local.demo.caught_up import caught_up
+from deploy.local.demo.played import Counted
 from deploy.local.demo.simulator import Simulator
-from services.console.sending import text_message
+from services.console.steps import text_message
 from services.console.tallies import HttpTallies
 from shared.clock import FileClock
 from shared.events import Decision
@@ -31,9 +32,7 @@ PEOPLE: Final[Mapping[str, str]] = {
 class Stage:
     """A running system, seen from outside."""
 
-    def __init__(
-        self, settings: ServiceSettings, urls: Mapping[str, str], clock: FileClock
-    ) -> None:
+    def __init__(self, settings: ServiceSettings, urls: Mapping[str, str], clock: FileClock) -> None:
         """Keeps the settings; `urls` as of `deploy.local.services.urls`."""
         self.settings = settings
         self.clock = clock
@@ -43,7 +42,15 @@ class Stage:
         self.accounts = Accounts(settings, clock)
         self.wamids: dict[str, str] = {}
         """The ids of customers' messages, by the name the story gives them."""
+        self.counted: list[Counted] = []
+        """The closing table, once the story has come so far."""
         self._asked = 0
+
+    async def set_up(self) -> None:
+        """Tells the fake Meta of the accounts and lets every delivered message be read."""
+        both = [self.accounts.shop, self.accounts.cafe]
+        await self.simulator.call("PUT", "/sim/accounts", for_meta(both))
+        await self.simulator.call("POST", "/sim/options", {"delay_s": 0.2, "read": True})
 
     def number(self, who: str) -> str:
         """The default number of `shop` or `cafe`."""
@@ -71,7 +78,11 @@ class Stage:
         """The decision on a free-form message that is not to be sent; everything before it in that conversation is done then."""
         self._asked += 1
         request_id = f"demo-ask-{self._asked}"
-        body: dict[str, Any] = {"request_id": request_id, "message": text_message(f"+{user}", "?"), "dry_run": True}
+        body: dict[str, Any] = {
+            "request_id": request_id,
+            "message": text_message(f"+{user}", "?"),
+            "dry_run": True,
+        }
         if number is not None:
             body["from"] = number
         await self.business.request(body)
@@ -97,4 +108,3 @@ class Stage:
     ) -> None:
         await self.simulator.stop()
         await self.business.stop()
-

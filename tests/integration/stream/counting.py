@@ -1,5 +1,7 @@
 """A small fold that uses everything the processor offers: state, claims, timers, commands, and decisions that must not be taken twice."""
 
+from typing import cast
+
 import msgspec
 
 from shared.events import TimerFired
@@ -48,7 +50,8 @@ class Totalled(msgspec.Struct, frozen=True):
     decided_by: str
 
 
-_decode = msgspec.json.Decoder(Add | Burst | Timer).decode
+Event = Add | Burst | Timer
+_decode = msgspec.json.Decoder(Event).decode
 _encode = msgspec.json.Encoder().encode
 _state = msgspec.json.Decoder(Total).decode
 _published = msgspec.json.Decoder(Totalled).decode
@@ -57,10 +60,10 @@ _published = msgspec.json.Decoder(Totalled).decode
 class Counting:
     """The fold."""
 
-    def decode(self, value: bytes) -> Add | Burst | Timer:
-        return _decode(value)
+    def decode(self, value: bytes) -> Event:
+        return cast(Event, _decode(value))
 
-    def key(self, record_key: str, event: Add | Burst | Timer) -> str:
+    def key(self, record_key: str, event: Event) -> str:
         return record_key
 
     def malformed(self, record_key: str, value: bytes, reason: str) -> tuple[Outgoing, ...]:
@@ -72,7 +75,9 @@ class Counting:
     def decode_state(self, value: bytes) -> Total:
         return _state(value)
 
-    def fold(self, state: Total | None, event: Add | Burst | Timer, facts: str, grants: Grants) -> Step[Total]:
+    def fold(
+        self, state: Total | None, event: Event, facts: str, grants: Grants
+    ) -> Step[Total]:
         state = state or Total()
         if isinstance(event, Burst):
             raise RuntimeError("burst")
@@ -81,7 +86,8 @@ class Counting:
                 return Step(state)
             rang = Totalled(f"{event.key}:rang:{event.due_ms}", state.sum, None, facts)
             return Step(
-                msgspec.structs.replace(state, rung=state.rung + 1, ring_at_ms=None), out=(_out(event.key, rang),)
+                msgspec.structs.replace(state, rung=state.rung + 1, ring_at_ms=None),
+                out=(_out(event.key, rang),),
             )
         granted = None
         by = facts
@@ -97,7 +103,9 @@ class Counting:
         )
         key = event.id.partition("/")[0]
         totalled = _out(key, Totalled(event.id, new.sum, granted, by))
-        command = Outgoing(SEND_COMMANDS, f"line-{event.n % 3}", f"{event.id}:command", "Command", _encode(event))
+        command = Outgoing(
+            SEND_COMMANDS, f"line-{event.n % 3}", f"{event.id}:command", "Command", _encode(event)
+        )
         return Step(
             new,
             out=(totalled, command) if event.n % 5 == 0 else (totalled,),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from time import monotonic
+from typing import cast
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -97,7 +98,7 @@ class Bench:
         found: dict[str, Total] = {}
         for partition in range(PARTITIONS):
             keys = Keys(self.settings.redis_namespace, "router", partition)
-            rows = await self.redis.hgetall(keys.state)
+            rows = cast(dict[bytes, bytes], await self.redis.hgetall(keys.state))
             found |= {key.decode(): msgspec.json.decode(value, type=Total) for key, value in rows.items()}
         return found
 
@@ -157,7 +158,9 @@ def expected(load: Iterable[tuple[str, Add]]) -> tuple[dict[str, tuple[int, int]
     return dict(totals), ids, commands
 
 
-async def assert_exactly_once(bench: Bench, load: list[tuple[str, Add]], places: int | None) -> dict[str, int]:
+async def assert_exactly_once(
+    bench: Bench, load: list[tuple[str, Add]], places: int | None
+) -> dict[str, int]:
     """Every effect came exactly once, whatever was repeated; returns how much was."""
     totals, ids, commands = expected(load)
     states = await bench.states()
@@ -169,9 +172,7 @@ async def assert_exactly_once(bench: Bench, load: list[tuple[str, Add]], places:
     assert_repeats_are_identical(sent)
     assert {h["ce_id"].decode() for _, _, _, h in sent} == commands
     assert_one_memory_per_partition_suffices(published, ids)
-    granted = {
-        e.id for e in (msgspec.json.decode(v, type=Totalled) for _, _, v, _ in published) if e.granted
-    }
+    granted = {e.id for e in (msgspec.json.decode(v, type=Totalled) for _, _, v, _ in published) if e.granted}
     if places is not None:
         assert len(granted) == places
     assert sum(s.granted for s in states.values()) == len(granted)
@@ -186,9 +187,7 @@ def assert_repeats_are_identical(rows: Iterable[Row]) -> None:
         assert seen.setdefault(headers["ce_id"], row) == row
 
 
-def assert_one_memory_per_partition_suffices(
-    rows: Iterable[Row], ids: set[str]
-) -> None:
+def assert_one_memory_per_partition_suffices(rows: Iterable[Row], ids: set[str]) -> None:
     """A consumer that remembers the greatest (offset, index) per source partition sees everything exactly once."""
     last: dict[bytes, tuple[int, int]] = {}
     taken = []

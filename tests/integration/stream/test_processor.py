@@ -4,6 +4,7 @@ import asyncio
 import random
 import shutil
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -96,7 +97,9 @@ def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-async def test_an_emptied_redis_is_rebuilt_without_publishing_or_deciding_anything_again(bench: Bench) -> None:
+async def test_an_emptied_redis_is_rebuilt_without_publishing_or_deciding_anything_again(
+    bench: Bench,
+) -> None:
     load = adds(8000)
     await bench.feed(encoded(load[:5000]))
     bench.worker()
@@ -127,13 +130,13 @@ async def test_redis_emptied_in_the_middle_of_the_load_changes_nothing(bench: Be
 
 async def _empty(bench: Bench) -> None:
     """Delete all that this test keeps in Redis, at once."""
-    keys = [key async for key in bench.redis.scan_iter(match=f"*{bench.settings.redis_namespace}:*", count=1000)]
+    keys = [
+        key async for key in bench.redis.scan_iter(match=f"*{bench.settings.redis_namespace}:*", count=1000)
+    ]
     await bench.redis.delete(*keys)
 
 
-async def test_redis_that_loses_its_last_second_is_caught_up_silently(
-    prefix: Prefix, tmp_path: Path
-) -> None:
+async def test_redis_that_loses_its_last_second_is_caught_up_silently(prefix: Prefix, tmp_path: Path) -> None:
     async with LocalStack(name="lossy") as stack:
         bench = Bench(stack, prefix, tmp_path)
         await bench.start()
@@ -168,7 +171,11 @@ async def test_two_workers_share_the_places_of_a_limit_exactly(bench: Bench) -> 
 
 async def test_poison_is_parked_with_its_coordinates_and_its_neighbours_go_on(bench: Bench) -> None:
     good = Add("k/1", 3)
-    rows = [("k", msgspec.json.encode(good)), ("k", b"\xff not json"), ("k", msgspec.json.encode(Burst("k/2")))]
+    rows = [
+        ("k", msgspec.json.encode(good)),
+        ("k", b"\xff not json"),
+        ("k", msgspec.json.encode(Burst("k/2"))),
+    ]
     await bench.feed([*rows, ("k", msgspec.json.encode(Add("k/3", 4)))])
     bench.worker()
     await all_published(bench, 4)
@@ -194,9 +201,11 @@ async def test_a_bad_deploy_stops_the_worker_instead_of_parking_all_traffic(benc
 
 
 async def test_a_timer_rings_once_on_a_silent_key_when_the_clock_passes_it(bench: Bench) -> None:
-    clock = FileClock(bench.settings.clock_file)
+    clock = FileClock(bench.logs / "clock")
     ring_at_ms = int(clock.time() * 1000) + 24 * 3_600_000
-    await bench.feed([(f"k{i}", msgspec.json.encode(Add(f"k{i}/1", 1, ring_at_ms=ring_at_ms))) for i in range(200)])
+    await bench.feed(
+        [(f"k{i}", msgspec.json.encode(Add(f"k{i}/1", 1, ring_at_ms=ring_at_ms))) for i in range(200)]
+    )
     worker = bench.worker()
     await all_published(bench, 200)
     assert not [s for s in (await bench.states()).values() if s.rung]
@@ -213,7 +222,7 @@ async def test_a_timer_rings_once_on_a_silent_key_when_the_clock_passes_it(bench
     assert len(set(rings)) == 200
     for partition in range(PARTITIONS):
         keys = Keys(bench.settings.redis_namespace, "router", partition)
-        await until(lambda keys=keys: _no_timers(bench, keys), "fired timers are gone")
+        await until(partial(_no_timers, bench, keys), "fired timers are gone")
 
 
 async def _no_timers(bench: Bench, keys: Keys) -> bool:
@@ -248,4 +257,3 @@ async def test_records_lost_below_the_next_offset_stop_the_worker_with_an_alarm(
 
     await until(ended, "the worker ends")
     assert "OffsetLost" in worker.log_tail(60)
-

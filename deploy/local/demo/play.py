@@ -1,0 +1,101 @@
+"""Plays the story on a running system: steps in, judged steps and `demo.json` out."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import aiohttp
+from aiokafka.errors import KafkaError
+
+from deploy.local.demo.business import Missing
+from deploy.local.demo.played import Facts, Played
+from deploy.local.demo.screen import Screen
+from deploy.local.demo.stage import Stage
+from deploy.local.demo.story import Step
+from deploy.local.errors import StackError
+from services.console.tallies import TalliesUnavailable
+
+_LOG_LINES = 8
+_LogTail = Callable[[str, int], str]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A step as `demo.json` has it."""
+
+    name: str
+    ok: bool
+    expected: Facts
+    actual: Facts
+
+
+async def play(
+    steps: Sequence[Step],
+    stage: Stage,
+    screen: Screen,
+    *,
+    require_running: Callable[[], None],
+    log_tail: _LogTail,
+) -> list[Judged]:
+    """Plays the steps in order and judges each. What never came ends the story: the steps that follow build on it.
+
+    Args:
+        steps: the story.
+        stage: the running system.
+        screen: where each step is shown.
+        require_running: raises StackError when a service has ended.
+        log_tail: the last lines of a service's log.
+    """
+    judged: list[Judged] = []
+    for number, step in enumerate(steps):
+        screen.doing(step.name)
+        played, began_s = Played(), time.monotonic()
+        failure: Exception | None = None
+        concerned: tuple[str, ...] = ("router",)
+        try:
+            require_running()
+            for action in step.does:
+                played.add(await action.play(stage))
+        except Missing as missing:
+            failure, concerned = missing, missing.concerned
+        except (StackError, KafkaError, aiohttp.ClientError, TimeoutError, TalliesUnavailable) as error:
+            failure, concerned = error, ()
+        wrong = {
+            fact: (expected, played.facts.get(fact))
+            for fact, expected in step.expect.items()
+            if fact not in played.facts or played.facts[fact] != expected
+        }
+        if failure is not None:
+            wrong = {"story": ("goes on", str(failure) or type(failure).__name__)}
+        screen.step(step.name, step.guide, played, wrong, time.monotonic() - began_s)
+        judged.append(Judged(step.name, not wrong, dict(step.expect), _actual(step, played, failure)))
+        if wrong:
+            for service in concerned:
+                screen.log(service, log_tail(service, _LOG_LINES))
+        if failure is not None:
+            left = steps[number + 1 :]
+            judged += [Judged(s.name, False, dict(s.expect), {"story": "ended before"}) for s in left]
+            screen.say(f"The story ends here: {len(left)} steps are not played.", "red")
+            break
+    return judged
+
+
+def write_report(path: Path, judged: Sequence[Judged], seconds: float) -> None:
+    """Writes `demo.json`."""
+    passed = sum(step.ok for step in judged)
+    report = {
+        "steps": [asdict(step) for step in judged],
+        "passed": passed,
+        "failed": len(judged) - passed,
+        "seconds": round(seconds, 1),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n", "utf-8")
+
+
+def _actual(step: Step, played: Played, failure: Exception | None) -> Facts:
+    """What was compared, and what went wrong."""
+    actual = {fact: played.facts[fact] for fact in step.expect if fact in played.facts}
+    return actual if failure is None else actual | {"story": str(failure) or type(failure).__name__}

@@ -1,0 +1,301 @@
+"""One partition's dispatch, its outside world in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_asyncio
+
+from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
+from services.sender.entry import claimed, decode_entry, encode_entry
+from services.sender.intake import EXPIRY, UNREPORTED, queue
+from services.sender.journal import DELAYED, LINED, PAIRS
+from services.sender.lane import Lane
+from shared.events import AccountChanged, SendFailed, SendUncertain
+from tests.unit.sender.fakes import NOW_MS, Office, ScriptedGraph, command
+
+
+@pytest_asyncio.fixture
+async def office() -> AsyncIterator[Office]:
+    office = Office()
+    yield office
+    await office.close()
+
+
+def serve(office: Office, epoch: int = 1) -> Lane:
+    lane = Lane(0, epoch, office.desk)
+    office.spawn(lane.run(), "lane")
+    return lane
+
+
+def answers(office: Office, **by_id: Answer) -> None:
+    async def answer(command_id: str, body: dict[str, Any]) -> Answer:
+        return by_id.get(command_id.partition("#")[0], Accepted(f"wamid.{command_id}", None, None))
+
+    office.graph = ScriptedGraph(answer)
+    office.desk.graph = office.graph
+
+
+async def test_a_command_is_called_once_reported_and_leaves_a_tombstone(office: Office) -> None:
+    one = command("r1")
+    office.journal.take_in(one, one)
+    serve(office)
+    await office.until(lambda: decode_entry(office.journal.state["r1#1"]).finished)
+    assert office.graph.calls == ["r1#1"]
+    assert office.heard.kinds() == {"r1#1": ["SendAccepted"]}
+    assert office.heard.keys == [one.conversation_key]
+    assert not office.journal.sets[UNREPORTED]
+    assert office.journal.sets[EXPIRY]["r1#1"] == one.valid_until_ms + 3_600_000
+
+
+async def test_a_tombstone_is_dropped_when_its_time_has_come(office: Office) -> None:
+    office.journal.take_in(command("r1"))
+    serve(office)
+    await office.until(lambda: decode_entry(office.journal.state["r1#1"]).finished)
+    office.clock.advance(600 + 3600 + 1)
+    await office.until(lambda: not office.journal.state)
+    assert not office.journal.sets[EXPIRY]
+
+
+async def test_one_time_passwords_go_first_and_marketing_last(office: Office) -> None:
+    office.journal.take_in(
+        command("m", category="marketing"),
+        command("u", category="utility"),
+        command("s", category="service"),
+        command("o", category="authentication"),
+    )
+    serve(office)
+    await office.until(lambda: len(office.graph.calls) == 4)
+    assert office.graph.calls == ["o#1", "s#1", "u#1", "m#1"]
+
+
+async def test_a_user_never_has_two_messages_in_flight_and_gets_them_in_order(office: Office) -> None:
+    office.journal.take_in(*(command(f"r{i}", user="4915100000001", at_ms=NOW_MS + i) for i in range(12)))
+    serve(office)
+    await office.until(lambda: len(office.heard.events) == 12)
+    assert office.graph.doubled == []
+    assert office.graph.calls == [f"r{i}#1" for i in range(12)]
+    assert not office.journal.sets[LINED]
+
+
+async def test_the_forty_sixth_message_to_a_user_waits_and_nobody_else_does(office: Office) -> None:
+    office.journal.take_in(
+        *(command(f"a{i:02}", user="4915100000001", at_ms=NOW_MS + i) for i in range(47)),
+        command("other", at_ms=NOW_MS + 100),
+    )
+    lane = serve(office)
+    await office.until(lambda: len(office.heard.events) == 46)
+    assert office.graph.calls.count("other#1") == 1
+    assert "a45#1" not in office.graph.calls
+    office.clock.advance(6.1)
+    lane.wake.set()
+    await office.until(lambda: "a45#1" in office.graph.calls)
+    assert "a46#1" not in office.graph.calls
+
+
+async def test_a_one_time_password_overtakes_its_user_s_own_line(office: Office) -> None:
+    office.journal.take_in(*(command(f"a{i:02}", user="4915100000001", at_ms=NOW_MS + i) for i in range(50)))
+    lane = serve(office)
+    await office.until(lambda: len(office.heard.events) == 45)
+    office.journal.take_in(command("otp", user="4915100000001", category="authentication", at_ms=NOW_MS + 99))
+    lane.wake.set()
+    office.clock.advance(6.1)
+    await office.until(lambda: len(office.graph.calls) == 46)
+    assert office.graph.calls[-1] == "otp#1"
+
+
+async def test_a_refusal_that_may_pass_is_tried_again_after_its_delay(office: Office) -> None:
+    answers(office, r1=Refused(500, 131000, "something"))
+    office.journal.take_in(command("r1"))
+    lane = serve(office)
+    await office.until(lambda: bool(office.journal.sets[DELAYED]))
+    assert office.heard.events == []
+    answers(office)
+    office.clock.advance(2.1)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 1)
+    assert office.heard.kinds() == {"r1#1": ["SendAccepted"]}
+
+
+async def test_tries_run_out_as_the_table_says(office: Office) -> None:
+    answers(office, r1=Refused(500, 131000, "something"))
+    office.journal.take_in(command("r1"))
+    lane = serve(office)
+    for tries in range(1, 4):
+        await office.until(lambda tries=tries: len(office.graph.calls) == tries and office.journal.sets[DELAYED])  # type: ignore[misc]
+        office.clock.advance(130)
+        lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 1)
+    (failed,) = office.heard.events
+    assert isinstance(failed, SendFailed)
+    assert (failed.code, failed.event_id) == (131000, "r1#1:failed")
+    assert len(office.graph.calls) == 4
+
+
+async def test_no_answer_is_uncertain_and_never_called_again(office: Office) -> None:
+    answers(office, r1=NoAnswer("TimeoutError"))
+    office.journal.take_in(command("r1"), command("r2"))
+    serve(office)
+    await office.until(lambda: len(office.heard.events) == 2)
+    assert office.heard.kinds() == {"r1#1": ["SendUncertain"], "r2#1": ["SendAccepted"]}
+    assert sorted(office.graph.calls) == ["r1#1", "r2#1"]
+
+
+async def test_an_unreachable_meta_stops_all_calls_and_costs_no_try(office: Office) -> None:
+    answers(office, r1=NotSent("ClientConnectorError"))
+    office.journal.take_in(command("r1"))
+    lane = serve(office)
+    await office.until(lambda: len(office.graph.calls) == 1 and not office.journal.sets[UNREPORTED])
+    entry = decode_entry(office.journal.state["r1#1"])
+    assert (entry.status, entry.attempts) == ("queued", 0)
+    assert office.journal.sets[PAIRS][f"1001:{command('r1').user}"] == NOW_MS
+    answers(office)
+    office.clock.advance(1)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 1)
+
+
+async def test_a_payment_problem_parks_the_account_until_its_facts_change(office: Office) -> None:
+    _set(office, "account", "10", payment_method="valid")
+    _set(office, "number", "1001")
+    _set(office, "number", "1002", waba="20")
+    answers(office, r1=Refused(400, 131042, "payment"))
+    office.journal.take_in(command("r1"))
+    lane = serve(office)
+    await office.until(lambda: len(office.graph.calls) == 1 and not office.journal.sets[UNREPORTED])
+    answers(office)
+    office.journal.take_in(command("r2"))
+    lane.wake.set()
+    await office.until(lambda: bool(office.heard.accounts))
+    assert office.heard.accounts[0].fields == {"payment_method": "failing"}
+    assert office.graph.calls == []
+    _set(office, "account", "10", payment_method="valid", name="paid")
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 2)
+
+
+async def test_an_expired_command_is_reported_and_not_called(office: Office) -> None:
+    office.journal.take_in(command("r1", valid_for_ms=-1))
+    serve(office)
+    await office.until(lambda: len(office.heard.events) == 1)
+    (failed,) = office.heard.events
+    assert isinstance(failed, SendFailed)
+    assert failed.reason == "expired"
+    assert office.graph.calls == []
+    await office.until(lambda: not office.journal.sets[queue("1001", 2)])
+
+
+async def test_a_command_so_late_that_it_may_be_a_repetition_is_uncertain(office: Office) -> None:
+    office.journal.take_in(command("r1", valid_for_ms=-3_600_001))
+    serve(office)
+    await office.until(lambda: len(office.heard.events) == 1)
+    assert office.heard.kinds() == {"r1#1": ["SendUncertain"]}
+
+
+async def test_what_an_earlier_owner_had_claimed_is_uncertain_after_its_grace(office: Office) -> None:
+    office.journal.take_in(command("r1"))
+    before = decode_entry(office.journal.state["r1#1"])
+    office.journal.state["r1#1"] = encode_entry(claimed(before, 1, NOW_MS))
+    office.journal.sets[queue("1001", 2)].clear()
+    office.journal.sets[UNREPORTED]["r1#1"] = NOW_MS
+    office.journal.epoch = office.owner.owned[0] = 2
+    lane = serve(office, epoch=2)
+    await office.until(lambda: lane.survey is not None)
+    assert office.heard.events == []
+    office.clock.advance(1.1)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 1)
+    (event,) = office.heard.events
+    assert isinstance(event, SendUncertain)
+    assert event.cause == "crash"
+    assert office.graph.calls == []
+
+
+async def test_commands_of_a_lost_journal_are_reported_uncertain_unless_the_router_has_given_up(office: Office) -> None:
+    office.journal.take_in(command("fresh"), command("old", valid_for_ms=-900_001), recalled=True)
+    serve(office)
+    await office.until(lambda: "old#1" not in office.journal.state and len(office.heard.events) == 1)
+    assert office.heard.kinds() == {"fresh#1": ["SendUncertain"]}
+    assert office.graph.calls == []
+
+
+async def test_a_journal_that_forgot_a_call_does_not_repeat_it(office: Office) -> None:
+    office.journal.take_in(command("r1"))
+    before = office.journal.state["r1#1"]
+    lane = serve(office)
+    await office.until(lambda: decode_entry(office.journal.state["r1#1"]).finished)
+    office.journal.rewind("r1#1", before, queue("1001", 2), NOW_MS)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 2)
+    assert office.graph.calls == ["r1#1"]
+    assert office.heard.kinds() == {"r1#1": ["SendAccepted", "SendUncertain"]}
+
+
+async def test_nothing_is_sent_that_kafka_would_deliver_once_more(office: Office) -> None:
+    office.owner.known_to_kafka = 0
+    office.journal.take_in(command("r1"))
+    lane = serve(office)
+    await office.until(lambda: lane.survey is not None)
+    await asyncio.sleep(0.02)
+    assert office.graph.calls == []
+    office.owner.known_to_kafka = 1
+    await office.until(lambda: office.graph.calls == ["r1#1"])
+
+
+async def test_a_lane_whose_epoch_is_gone_claims_nothing_and_says_so(office: Office) -> None:
+    office.journal.take_in(command("r1"))
+    office.journal.epoch = 7
+    lane = serve(office)
+    await office.until(lambda: lane.over)
+    assert office.owner.doubts == [1]
+    assert office.graph.calls == []
+
+
+async def test_a_paused_template_waits_and_other_templates_go(office: Office) -> None:
+    def template(name: str) -> dict[str, Any]:
+        return {"type": "template", "template": {"name": name, "language": {"code": "de"}}}
+
+    answers(office, a1=Refused(400, 132015, "paused"))
+    office.journal.take_in(command("a1", message=template("a")))
+    lane = serve(office)
+    await office.until(lambda: len(office.graph.calls) == 1)
+    calls = office.graph.calls
+    office.journal.take_in(command("a2", message=template("a")), command("b1", message=template("b")))
+    lane.wake.set()
+    await office.until(lambda: "b1#1" in calls and set(office.journal.sets[DELAYED]) == {"a1#1", "a2#1"})
+    assert "a2#1" not in calls
+
+
+async def test_a_hundred_thousand_waiting_commands_cost_a_window_of_memory(office: Office) -> None:
+    _set(office, "number", "1001", throughput=1)
+    office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(20_000)))
+    lane = serve(office)
+    await office.until(lambda: lane.survey is not None and len(office.graph.calls) >= 1)
+    schedule = lane._numbers["1001"].schedule
+    assert len(schedule.window(2)) <= 256
+
+
+async def test_calls_in_flight_never_exceed_the_number_s_share(office: Office) -> None:
+    never = asyncio.Event()
+
+    async def hang(command_id: str, body: dict[str, Any]) -> Answer:
+        await never.wait()
+        return NoAnswer("hang")
+
+    _set(office, "number", "1001", throughput=1000)
+    office.graph = office.desk.graph = ScriptedGraph(hang)
+    office.desk.max_in_flight_per_number = 5
+    office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(20)))
+    office.journal.take_in(command("elsewhere", number="1002"))
+    serve(office)
+    await office.until(lambda: len(office.graph.calls) == 6)
+    assert "elsewhere#1" in office.graph.calls
+    never.set()
+    await office.until(lambda: len(office.heard.events) == 21)
+
+
+def _set(office: Office, subject: Any, id: str, waba: str = "10", **fields: Any) -> None:
+    event = AccountChanged(
+        event_id=id, at_ms=NOW_MS, waba_id=waba, subject=subject, id=id, fields=fields
+    )
+    office.facts.apply(event, office.facts.revision + 1)

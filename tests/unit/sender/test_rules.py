@@ -1,0 +1,201 @@
+"""The sender's pure rules: pace, parks, judgements, answers, the request's body."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.sender import request
+from services.sender.answers import Accepted, NoAnswer, NotSent, Refused, read
+from services.sender.judge import Again, End, expired, judge
+from services.sender.pace import RECOVERY_S, SHARE, Pace
+from services.sender.parks import PROBE_MS, Parks
+from shared.events import SendAccepted, SendFailed, SendUncertain
+from tests.unit.sender.fakes import NOW_MS, TABLE, command
+
+# --- pace
+
+
+def test_a_number_starts_at_its_share_of_the_throughput() -> None:
+    assert Pace().rate(80, 5) == 80 * SHARE
+
+
+def test_a_throttle_halves_the_rate_at_once_and_it_recovers_by_itself() -> None:
+    cut = Pace().throttled(80, 100)
+    assert cut.rate(80, 100) == 38
+    assert cut.rate(80, 100 + RECOVERY_S / 4) == 57
+    assert cut.rate(80, 100 + RECOVERY_S) == 76
+
+
+def test_refusals_of_calls_that_flew_together_are_one_signal() -> None:
+    cut = Pace().throttled(80, 100)
+    assert cut.throttled(80, 100.9) is cut
+    assert cut.throttled(80, 101.1).rate(80, 101.1) < cut.rate(80, 101.1)
+
+
+@given(st.lists(st.floats(0, 60), max_size=50), st.integers(1, 1000))
+def test_no_series_of_throttles_stops_a_number_or_speeds_it_up(gaps: list[float], throughput: int) -> None:
+    pace, now = Pace(), 1000.0
+    for gap in gaps:
+        now += gap
+        pace = pace.throttled(throughput, now)
+        assert 1 <= pace.rate(throughput, now) <= max(1, throughput)
+
+
+# --- parks
+
+
+def test_a_park_with_an_end_ends_then_whatever_changes() -> None:
+    parks = Parks()
+    parks.park("phone_number", "1", 0, 1000, "old")
+    assert parks.until("phone_number", "1", 999, "new") == 1000
+    assert parks.until("phone_number", "1", 1000, "old") is None
+
+
+def test_a_park_without_an_end_ends_when_what_it_is_about_changes_or_for_a_probe() -> None:
+    parks = Parks()
+    parks.park("waba", "10", 0, None, "old")
+    assert parks.until("waba", "10", 10, "old") == PROBE_MS
+    assert parks.until("waba", "10", 10, "new") is None
+    parks.park("waba", "10", 0, None, "old")
+    assert parks.until("waba", "10", PROBE_MS, "old") is None
+
+
+def test_an_outage_waits_longer_each_time_and_an_answer_forgets_it() -> None:
+    parks = Parks()
+    waits, now = [], 0
+    for _ in range(8):
+        parks.unreachable(now)
+        until = parks.until("platform", "", now)
+        assert until is not None
+        waits.append(until - now)
+        now = until
+    assert waits == [500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]
+    parks.reachable()
+    parks.unreachable(now)
+    assert parks.until("platform", "", now) == now + 500
+
+
+# --- answers
+
+
+def test_an_acceptance_is_read_with_meta_s_own_id_of_the_user() -> None:
+    body = b'{"messages":[{"id":"wamid.1","message_status":"accepted"}],"contacts":[{"input":"+55119","wa_id":"5511"}]}'
+    assert read(200, body, {}) == Accepted("wamid.1", "5511", "accepted")
+
+
+def test_an_error_is_read_by_code_with_its_details() -> None:
+    body = b'{"error":{"code":130429,"message":"(#130429)","error_data":{"details":"slow down"}}}'
+    assert read(400, body, {}) == Refused(400, 130429, "slow down")
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 429, 500, 502])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"messages":[]}', b'{"error":"text"}'])
+def test_a_body_that_is_not_meta_s_has_no_code(status: int, body: bytes) -> None:
+    assert read(status, body, {}) == Refused(status, None, None)
+
+
+def test_the_usage_header_says_when_access_is_regained() -> None:
+    header = '{"10":[{"type":"messages","call_count":100,"estimated_time_to_regain_access":7}]}'
+    answer = read(400, b'{"error":{"code":80007}}', {"X-Business-Use-Case-Usage": header})
+    assert answer == Refused(400, 80007, None, 420)
+    again = judge(answer, command("r1"), 1, TABLE, NOW_MS)
+    assert isinstance(again, Again)
+    assert again.park == ("waba", 420_000)
+
+
+# --- judgements
+
+
+def test_an_acceptance_ends_with_the_wamid() -> None:
+    end = judge(Accepted("wamid.1", None, None), command("r1", user="491"), 1, TABLE, NOW_MS)
+    assert isinstance(end, End)
+    assert isinstance(end.event, SendAccepted)
+    assert (end.event.event_id, end.event.wamid, end.event.user) == ("r1#1:accepted", "wamid.1", "491")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (NoAnswer("TimeoutError"), "uncertain"),
+        (Refused(500, None, None), "uncertain"),
+        (Refused(200, None, None), "uncertain"),
+        (Refused(302, None, None), "uncertain"),
+        (Refused(408, None, None), "uncertain"),
+        (Refused(404, None, None), "failed"),
+        (Refused(400, 131026, "x"), "failed"),
+        (Refused(500, 131026, "x"), "failed"),
+    ],
+)
+def test_an_end_is_certain_only_when_meta_surely_refused(answer: NoAnswer | Refused, expected: str) -> None:
+    end = judge(answer, command("r1"), 1, TABLE, NOW_MS)
+    assert isinstance(end, End)
+    assert end.status == expected
+    assert isinstance(end.event, SendUncertain if expected == "uncertain" else SendFailed)
+
+
+def test_no_connection_is_tried_again_and_counts_for_nothing() -> None:
+    again = judge(NotSent("ClientConnectorError"), command("r1"), 1, TABLE, NOW_MS)
+    assert again == Again(0, called=False, unreachable=True, label="transport")
+
+
+def test_a_throttled_number_slows_down_and_a_throttled_pair_waits() -> None:
+    number = judge(Refused(400, 130429, None), command("r1"), 1, TABLE, NOW_MS)
+    assert number == Again(1000, throttled=True, label="rate_number")
+    pair = judge(Refused(400, 131056, None), command("r1"), 2, TABLE, NOW_MS)
+    assert pair == Again(16_000, pair=True, label="rate_pair")
+
+
+def test_what_the_table_defers_fails_as_worth_another_decision() -> None:
+    end = judge(Refused(400, 131049, None), command("r1"), 1, TABLE, NOW_MS)
+    assert isinstance(end, End)
+    assert isinstance(end.event, SendFailed)
+    assert end.event.retryable
+
+
+@given(st.integers(0, 3_000_000), st.sampled_from([200, 302, 400, 401, 408, 429, 500, 503]), st.integers(1, 12))
+def test_every_refusal_has_a_judgement(code: int, status: int, attempt: int) -> None:
+    judgement = judge(Refused(status, code, None), command("r1"), attempt, TABLE, NOW_MS)
+    assert isinstance(judgement, (Again, End))
+    if isinstance(judgement, Again):
+        assert judgement.delay_ms > 0 or judgement.park is not None
+
+
+def test_an_expiry_is_final() -> None:
+    event = expired("r1#1", NOW_MS).event
+    assert isinstance(event, SendFailed)
+    assert (event.reason, event.retryable, event.event_id) == ("expired", False, "r1#1:expired")
+
+
+# --- the request's body
+
+
+def test_the_body_is_the_message_with_plus_and_command_id() -> None:
+    one = command("r1", user="4915112345678", message={"to": "01511", "type": "text", "text": {"body": "hi"}})
+    assert msgspec.json.decode(request.body(one)) == {
+        "messaging_product": "whatsapp",
+        "to": "+4915112345678",
+        "type": "text",
+        "text": {"body": "hi"},
+        "biz_opaque_callback_data": "1001:4915112345678|r1#1",
+    }
+
+
+@pytest.mark.parametrize(
+    "message", [{"recipient": "DE.1a2b3c", "type": "text"}, {"recipient_type": "group", "to": "g1", "type": "text"}]
+)
+def test_recipients_that_are_no_phone_numbers_stay_as_they_are(message: dict[str, str]) -> None:
+    body = msgspec.json.decode(request.body(command("r1", user="4915112345678", message=dict(message))))
+    assert {name: body.get(name) for name in message} == message
+
+
+def test_a_message_that_is_no_object_is_an_error() -> None:
+    one = msgspec.structs.replace(command("r1"), message=msgspec.Raw(b"[]"))
+    with pytest.raises(msgspec.MsgspecError):
+        request.body(one)
+
+
+def test_the_template_is_found_by_account_name_and_language() -> None:
+    message = {"type": "template", "template": {"name": "shipped", "language": {"code": "de"}}}
+    assert request.template_of(command("r1", message=message)) == "10/shipped/de"
+    assert request.template_of(command("r1")) is None
