@@ -54,17 +54,19 @@ images: $(STAMP) ## Builds the container images and tries them
 	$(RUN) -m deploy.images
 
 k8s-check: $(STAMP) ## Verifies the Kubernetes manifests
-	$(RUN) -m deploy.k8s_check
+	@$(RUN) -m deploy.checks kustomize
+	$(BIN)/pytest tests/contract/test_deploy_k8s.py
 
 dashboards-check: $(STAMP) ## Verifies dashboards and alert rules
-	$(RUN) -m deploy.dashboards_check
+	@$(RUN) -m deploy.checks promtool
+	$(BIN)/pytest tests/contract/test_deploy_prometheus.py tests/contract/test_deploy_dashboard.py
 
 format: $(STAMP) ## Formats the code and applies safe lint fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 docs: $(STAMP) ## Generates the generated documentation
-	$(RUN) -m shared.docs
+	$(RUN) -m docs.generate
 
 lock: .local/uv/bin/uv ## Writes the lock files anew (UPGRADE=-U takes new versions)
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock

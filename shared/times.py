@@ -18,6 +18,7 @@ def from_ms(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
+@lru_cache(maxsize=16_384)
 def rfc3339(ms: int) -> str:
     """`2026-12-02T09:00:00.000Z`, as all public JSON writes times."""
     seconds, rest = divmod(ms, 1000)

@@ -24,8 +24,8 @@ async def publish_verified(settings: ServiceSettings, phone_number_id: str, user
         event_id=f"{key}:verified", at_ms=at_ms, phone_number_id=phone_number_id, user=user
     )
     producer = kafka.producer(settings)
-    await producer.start()
     try:
+        await producer.start()
         topic = kafka.name_of(CONVERSATION_EVENTS, settings)
         await producer.send_and_wait(topic, encode(event), key.encode())
     finally:

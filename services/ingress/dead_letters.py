@@ -1,6 +1,6 @@
 """What can't be read in, records for a dead-letter topic out: whole, with reason and coordinates, in chunks when large. Pure."""
 
-from services.ingress.publisher import Record
+from services.ingress.record import Record
 from shared.topics import Topic
 
 CHUNK_BYTES = 1024 * 1024

@@ -20,7 +20,8 @@ from aiokafka.errors import (
 from aiokafka.structs import ConsumerRecord
 
 from services.ingress.dead_letters import dead_letters
-from services.ingress.publisher import KafkaPublisher, Record, Unavailable
+from services.ingress.publisher import KafkaPublisher, Unavailable
+from services.ingress.record import Record
 from services.ingress.requests import UnreadableRequest, key_of, take
 from shared import kafka, metrics
 from shared.clock import Clock
@@ -178,8 +179,10 @@ async def _begin(consumer: AIOKafkaConsumer, places: Iterable[TopicPartition]) -
             continue
         oldest_ms = int(time.time() * 1000) - _OLDEST_MS
         first = (await consumer.beginning_offsets([place]))[place]
+        # The end is asked first: a request that comes in between is then after it, and not skipped.
+        end = (await consumer.end_offsets([place]))[place]
         recent = (await consumer.offsets_for_times({place: oldest_ms}))[place]
-        start = recent.offset if recent is not None else (await consumer.end_offsets([place]))[place]
+        start = recent.offset if recent is not None else end
         if start > first:
             log.error("intake_skips_old_requests", partition=place.partition, first=first, start=start)
         consumer.seek(place, start)

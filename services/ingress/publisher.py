@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -15,6 +15,7 @@ from aiokafka.errors import (
     UnknownProducerId,
 )
 
+from services.ingress.record import Record
 from shared import kafka
 from shared.settings import ServiceSettings
 from shared.stream.publisher import partition_of
@@ -28,15 +29,6 @@ _PROBE_S = 5.0
 """Without traffic the cluster is asked this often, so that readiness is true to it."""
 _BROKEN = (OutOfOrderSequenceNumber, ProducerFenced, UnknownProducerId, InvalidProducerEpoch)
 """A producer that Kafka answers so can publish nothing any more: the process must start anew."""
-
-
-class Record(NamedTuple):
-    """One record to publish, encoded."""
-
-    topic: Topic
-    key: bytes
-    value: bytes
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class Unavailable(Exception):
@@ -171,7 +163,7 @@ class KafkaPublisher:
                 lane.busy = True
                 task = loop.create_task(self._drain(lane))
                 self._under_way.add(task)
-                task.add_done_callback(self._under_way.discard)
+                task.add_done_callback(self._drained)
         timer = loop.call_later(self._timeout_s, self._late, publication)
         try:
             await publication.done
@@ -191,14 +183,20 @@ class KafkaPublisher:
         finally:
             lane.busy = False
 
+    def _drained(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("publishing_failed", error=repr(error), exc_info=error)
+            self._broken(error)
+
     async def _publish_some(self, lane: _Lane) -> None:
         batch = self._producer.create_batch()
         taken: list[_Publication] = []
         while lane.waiting:
             record, publication = lane.waiting[0]
             if not publication.done.done():  # else its caller was told already and will come again
-                row = {"key": record.key, "value": record.value, "timestamp": None, "headers": record.headers}
-                if batch.append(**row) is None:
+                headers = list(record.headers)
+                if batch.append(key=record.key, value=record.value, timestamp=None, headers=headers) is None:
                     break
                 taken.append(publication)
             lane.waiting.popleft()

@@ -206,7 +206,9 @@ def policy_error(reason: str, message: str | None = None) -> SendError:
 
 def user_ref(user: str, bsuid: str | None) -> UserRef:
     """Who it is, by number, by business-scoped id, or both."""
-    return UserRef(user_id=None, bsuid=user) if is_bsuid(user) else UserRef(user_id=user, bsuid=bsuid)
+    if user.isdecimal():
+        return UserRef(user_id=user, bsuid=bsuid)
+    return UserRef(user_id=None, bsuid=user)
 
 
 def _send_event(

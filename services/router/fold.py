@@ -61,6 +61,7 @@ _Conversational = (
     | SendFailed
     | SendUncertain
 )
+_OUTCOMES = (SendAccepted, SendFailed, SendUncertain)
 Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim, ...]]
 
 
@@ -97,7 +98,7 @@ class RouterFold:
             return Step(state, (_malformed(event),))
         if isinstance(event, ConversationWebhook):
             return Step(state)  # nothing in it concerns what may be sent
-        if isinstance(event, SendAccepted | SendFailed | SendUncertain):
+        if isinstance(event, _OUTCOMES):
             if state is None:
                 return Step(None)
             known = state

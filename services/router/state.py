@@ -166,12 +166,15 @@ def decode_state(value: bytes) -> State:
 
 def next_wake(state: State) -> int:
     """When the conversation must be looked at next without an event: a deadline, else housekeeping on the full hour; 0 for never."""
-    exact = [life.until_ms for life in state.lives if life.until_ms]
-    exact += [deferred.due_ms for deferred in state.deferred]
     tidy = _tidy_at(state)
-    if tidy:
-        exact.append((tidy // HOUR_MS + 1) * HOUR_MS)
-    return min(exact, default=0)
+    wake = (tidy // HOUR_MS + 1) * HOUR_MS if tidy else 0
+    for life in state.lives:
+        if life.until_ms and (not wake or life.until_ms < wake):
+            wake = life.until_ms
+    for deferred in state.deferred:
+        if not wake or deferred.due_ms < wake:
+            wake = deferred.due_ms
+    return wake
 
 
 def _tidy_at(state: State) -> int:
@@ -184,7 +187,11 @@ def _tidy_at(state: State) -> int:
 
 def forget_at(state: State) -> int:
     """When nothing of the state matters any more."""
-    until = max(state.window_ms, state.clicked_ms + WINDOW_MS)
+    until = state.window_ms
+    if state.clicked_ms:
+        until = max(until, state.clicked_ms + WINDOW_MS)
+    if state.preference_ms:
+        until = max(until, state.preference_ms + REMEMBER_MS)
     if state.entry is not None:
         until = max(until, state.entry.expires_ms)
     for conversation in state.conversations:

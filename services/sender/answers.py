@@ -98,7 +98,9 @@ def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Ref
         if not taken.messages:
             return Refused(status, None, None)
         contact = taken.contacts[0] if taken.contacts else _Contact()
-        return Accepted(taken.messages[0].id, contact.wa_id or contact.user_id, taken.messages[0].message_status)
+        return Accepted(
+            taken.messages[0].id, contact.wa_id or contact.user_id, taken.messages[0].message_status
+        )
     try:
         error = _failed(body).error
     except msgspec.MsgspecError:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from services.sender.answers import Answer
+from services.sender.entry import Stored
 from services.sender.errors import ErrorTable, Scope
-from services.sender.journal import Claimed, Held, Place, Stored, Survey, Verdict
+from services.sender.journal import Claimed, Held, Place, Survey, Verdict
 from services.sender.pace import DEFAULT_THROUGHPUT, Pace
 from services.sender.parks import Parks, ParkScope
 from shared.accounts import AccountFacts
@@ -25,10 +26,24 @@ class JournalPort(Protocol):
     """The journal (services/sender/journal.py)."""
 
     async def claim(
-        self, partition: int, epoch: int, found: Stored, new: bytes, source: str, member: str, pair: str, now_ms: int
+        self,
+        partition: int,
+        epoch: int,
+        found: Stored,
+        new: bytes,
+        source: str,
+        member: str,
+        pair: str,
+        now_ms: int,
     ) -> Claimed | Held | Literal["changed", "lost"]: ...
     async def write(
-        self, partition: int, epoch: int, command_id: str, expected: bytes, new: bytes, places: Iterable[Place] = ()
+        self,
+        partition: int,
+        epoch: int,
+        command_id: str,
+        expected: bytes,
+        new: bytes,
+        places: Iterable[Place] = (),
     ) -> Verdict: ...
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None: ...
     async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[str], int]: ...

@@ -1,5 +1,6 @@
 """The journal's entry of one command: what has happened to it, in a form both intake and dispatch read and write. Pure."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -48,6 +49,15 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.key == ""
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An entry and the very bytes it was read from, which later writes compare with."""
+
+    id: str
+    value: bytes
+    entry: Entry
+
+
 encode_entry = msgspec.msgpack.Encoder().encode
 decode_entry = msgspec.msgpack.Decoder(Entry).decode
 
@@ -87,7 +97,11 @@ def unclaimed(entry: Entry, *, called: bool) -> Entry:
 
 
 def ended(
-    entry: Entry, status: Literal["accepted", "failed", "uncertain"], outcome_id: str, outcome: bytes, wamid: str | None = None
+    entry: Entry,
+    status: Literal["accepted", "failed", "uncertain"],
+    outcome_id: str,
+    outcome: bytes,
+    wamid: str | None = None,
 ) -> Entry:
     """The entry once its outcome is known, with the event that reports it."""
     return msgspec.structs.replace(

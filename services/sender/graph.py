@@ -20,7 +20,9 @@ class Graph:
     Nothing is ever repeated here: Meta has no idempotency key. A failure before the request's head was written is certain, any later one is not.
     """
 
-    def __init__(self, url: str, version: str, *, timeout_s: float, connect_timeout_s: float, connections: int) -> None:
+    def __init__(
+        self, url: str, version: str, *, timeout_s: float, connect_timeout_s: float, connections: int
+    ) -> None:
         self._root = f"{url.rstrip('/')}/{version}"
         self._timeout = ClientTimeout(total=timeout_s, connect=connect_timeout_s)
         self._connections = connections
@@ -71,5 +73,7 @@ class _Trip:
         self.left = False
 
 
-async def _left(session: ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestHeadersSentParams) -> None:
+async def _left(
+    session: ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestHeadersSentParams
+) -> None:
     context.trace_request_ctx.left = True

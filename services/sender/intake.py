@@ -38,14 +38,19 @@ class Intake:
     def key(self, record_key: str, event: SendMessage) -> str:
         return event.command_id
 
-    def fold(self, state: Entry | None, event: SendMessage, facts: AccountFacts, grants: Grants) -> Step[Entry]:
+    def fold(
+        self, state: Entry | None, event: SendMessage, facts: AccountFacts, grants: Grants
+    ) -> Step[Entry]:
         """Queue a new command; see a known one and do nothing."""
         if state is not None:
             return Step(state)
         if grants.recalled is not None:
             return Step(
                 maybe_sent(event),
-                ranks=(Rank(UNREPORTED, event.command_id, event.at_ms), Rank(EXPIRY, event.command_id, event.valid_until_ms)),
+                ranks=(
+                    Rank(UNREPORTED, event.command_id, event.at_ms),
+                    Rank(EXPIRY, event.command_id, event.valid_until_ms),
+                ),
             )
         return Step(
             queued(event),

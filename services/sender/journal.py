@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from redis.asyncio import Redis
 
-from services.sender.entry import Entry, decode_entry
+from services.sender.entry import Stored, decode_entry
 from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, queue, unsent
 from shared.limiter import Limit
 from shared.metrics import CATEGORIES
@@ -123,15 +123,6 @@ class Survey:
     unreported: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An entry and the very bytes it was read from, which later writes compare with."""
-
-    id: str
-    value: bytes
-    entry: Entry
-
-
 def line_member(number: str, user: str, priority: int, at_ms: int, command_id: str) -> str:
     """A command's place in its user's line: the order of the text is the order of the line."""
     return f"{number}:{user}|{priority}|{at_ms:015d}|{command_id}"
@@ -153,7 +144,15 @@ class Journal:
         return Keys(self._namespace, self._group, partition)
 
     async def claim(
-        self, partition: int, epoch: int, found: Stored, new: bytes, source: str, member: str, pair: str, now_ms: int
+        self,
+        partition: int,
+        epoch: int,
+        found: Stored,
+        new: bytes,
+        source: str,
+        member: str,
+        pair: str,
+        now_ms: int,
     ) -> Claimed | Held | Literal["changed", "lost"]:
         """Take a command for the call: its entry becomes `new`, it leaves `source`, its pair's limiter counts it."""
         keys = self._keys(partition)
@@ -174,7 +173,13 @@ class Journal:
                 return "changed"
 
     async def write(
-        self, partition: int, epoch: int, command_id: str, expected: bytes, new: bytes, places: Iterable[Place] = ()
+        self,
+        partition: int,
+        epoch: int,
+        command_id: str,
+        expected: bytes,
+        new: bytes,
+        places: Iterable[Place] = (),
     ) -> Verdict:
         """Replace an entry (empty `new`: forget it) and move it between sets, all or nothing."""
         keys = self._keys(partition)
@@ -203,7 +208,13 @@ class Journal:
         for name, waiting in zip(names[::2], names[1::2], strict=True):
             number, _, priority = name.decode().rpartition(":")
             queues.append((number, int(priority), int(waiting)))
-        oldest = dict(zip(CATEGORIES, zip(map(int, counts[::2]), map(int, map(float, counts[1::2])), strict=True), strict=True))
+        oldest = dict(
+            zip(
+                CATEGORIES,
+                zip(map(int, counts[::2]), map(int, map(float, counts[1::2])), strict=True),
+                strict=True,
+            )
+        )
         delayed, expiring, unreported = (tuple(i.decode() for i in some) for some in ids)
         return Survey(tuple(sorted(queues, key=lambda q: q[1])), oldest, delayed, expiring, unreported)
 
@@ -226,7 +237,9 @@ class Journal:
     async def first_in_line(self, partition: int, number: str, user: str) -> str | None:
         """The id of the command at the head of a user's line."""
         start = f"[{number}:{user}|"
-        found: list[Any] = await self._redis.zrangebylex(self._keys(partition).set(LINED), start, start + "\x7f", 0, 1)
+        found: list[Any] = await self._redis.zrangebylex(
+            self._keys(partition).set(LINED), start, start + "\x7f", 0, 1
+        )
         return found[0].decode().split("|", 3)[3] if found else None
 
     async def lines(self, partition: int) -> dict[tuple[str, str], int]:

@@ -78,7 +78,9 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
                 label=verdict.label,
             )
         case "park":
-            return Again(0, park=(verdict.scope, None if wait_s is None else round(wait_s * 1000)), label=verdict.label)
+            return Again(
+                0, park=(verdict.scope, None if wait_s is None else round(wait_s * 1000)), label=verdict.label
+            )
         case "final" | "defer":
             return End(
                 "failed",
@@ -99,7 +101,9 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
 
 def uncertain(command_id: str, cause: str, now_ms: int, label: str = "uncertain") -> End:
     """The end of a command of which nobody knows whether it went out."""
-    event = SendUncertain(event_id=f"{command_id}:uncertain", at_ms=now_ms, command_id=command_id, cause=cause)
+    event = SendUncertain(
+        event_id=f"{command_id}:uncertain", at_ms=now_ms, command_id=command_id, cause=cause
+    )
     return End("uncertain", event, label)
 
 

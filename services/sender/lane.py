@@ -14,9 +14,9 @@ import structlog
 
 from services.sender import request, sending
 from services.sender.desk import Desk
-from services.sender.entry import ROUTER_DEADLINE_MS, command_of
+from services.sender.entry import ROUTER_DEADLINE_MS, Stored, command_of
 from services.sender.intake import EXPIRY, UNREPORTED, queue
-from services.sender.journal import Claimed, Held, Place, Stored, Survey
+from services.sender.journal import Claimed, Held, Place, Survey
 from services.sender.judge import uncertain
 from services.sender.records import Records
 from services.sender.schedule import Candidate, Schedule
@@ -90,7 +90,9 @@ class Lane:
             self.over = True
 
     async def _rest(self) -> None:
-        dues = [due for number in self._numbers.values() if (due := number.schedule.next_due_ms()) is not None]
+        dues = [
+            due for number in self._numbers.values() if (due := number.schedule.next_due_ms()) is not None
+        ]
         rest_s = TICK_S if not dues else min(TICK_S, max(0.001, (min(dues) - self._desk.now_ms()) / 1000))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.wake.wait(), rest_s)

@@ -36,9 +36,13 @@ class Outcomes:
 
     async def report_account(self, event: AccountChanged) -> None:
         """Append what a refusal says about an account; tries until Kafka takes it."""
-        await self._publish(ACCOUNT_EVENTS, 0, event.waba_id.encode(), event.event_id, "AccountChanged", encode(event))
+        await self._publish(
+            ACCOUNT_EVENTS, 0, event.waba_id.encode(), event.event_id, "AccountChanged", encode(event)
+        )
 
-    async def _publish(self, topic: Topic, partition: int, key: bytes, event_id: str, type: str, value: bytes) -> None:
+    async def _publish(
+        self, topic: Topic, partition: int, key: bytes, event_id: str, type: str, value: bytes
+    ) -> None:
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(KafkaError),
             wait=tenacity.wait_exponential_jitter(0.1, 5.0),

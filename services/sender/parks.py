@@ -1,4 +1,4 @@
-"""Which numbers, accounts, templates wait because Meta refused them, and until when. Pure, in memory.
+"""Which numbers, accounts, templates wait because Meta refused them, and until when. Pure.
 
 A park without an end of its own ends when what it was about changes (the account's facts, the number's, the token), and is probed with one call
 from time to time. A new owner learns of a trouble by its first call.

@@ -6,19 +6,9 @@ import structlog
 
 from services.sender import entry as entries
 from services.sender.desk import Desk
-from services.sender.entry import TOMBSTONE_MS, command_of, encode_entry
+from services.sender.entry import TOMBSTONE_MS, Stored, command_of, encode_entry
 from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, queue, unsent
-from services.sender.journal import (
-    DELAYED,
-    LINED,
-    PAIR_LIMIT,
-    PAIRS,
-    Claimed,
-    Held,
-    Place,
-    Stored,
-    line_member,
-)
+from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, Held, Place, line_member
 from services.sender.judge import Again, End
 from shared.events import SendAccepted, SendMessage, encode
 from shared.metrics import UNCERTAIN_SENDS
@@ -38,7 +28,9 @@ class Records:
         self._journal = desk.journal
         self._lost = lost
 
-    async def claim(self, found: Stored, command: SendMessage, *, lined: bool) -> tuple[Claimed | Held | None, Stored]:
+    async def claim(
+        self, found: Stored, command: SendMessage, *, lined: bool
+    ) -> tuple[Claimed | Held | None, Stored]:
         """Take a command for its call: the answer, None when it is not to be had any more, and the entry as it is now stored."""
         now_ms = self._desk.now_ms()
         new = entries.claimed(found.entry, self._epoch, now_ms)
@@ -57,7 +49,10 @@ class Records:
 
     async def still_claimed(self, found: Stored) -> bool:
         """Whether the claim stands: nobody has taken the partition over since."""
-        return await self._journal.write(self._partition, self._epoch, found.id, found.value, found.value) == "ok"
+        return (
+            await self._journal.write(self._partition, self._epoch, found.id, found.value, found.value)
+            == "ok"
+        )
 
     async def put(self, id: str, found: Stored | None, *places: Place) -> None:
         """Move a command between sets; its entry stays as it is."""
@@ -72,7 +67,9 @@ class Records:
 
     async def line_up(self, found: Stored, command: SendMessage) -> None:
         """Let a command step out of the queue, into its user's line."""
-        await self.put(found.id, found, Place(_queue(command), found.id, None), Place(LINED, _in_line(command), 0))
+        await self.put(
+            found.id, found, Place(_queue(command), found.id, None), Place(LINED, _in_line(command), 0)
+        )
 
     async def wait_again(self, found: Stored) -> None:
         """Put a command whose delay is over back into its queue."""
@@ -112,15 +109,22 @@ class Records:
         wamid = event.wamid if isinstance(event, SendAccepted) else None
         new = entries.ended(found.entry, end.status, event.event_id, encode(event), wamid)
         value = encode_entry(new)
-        places = [Place(UNREPORTED, found.id, self._desk.now_ms()), Place(unsent(found.entry.category), found.id, None)]
+        places = [
+            Place(UNREPORTED, found.id, self._desk.now_ms()),
+            Place(unsent(found.entry.category), found.id, None),
+        ]
         if found.entry.command is not None:
             command = command_of(found.entry)
             lined = Place(LINED, _in_line(command), None)
             places += [Place(_queue(command), found.id, None), Place(DELAYED, found.id, None), lined]
         if end.status == "uncertain":
             UNCERTAIN_SENDS.inc()
-        written = await self._journal.write(self._partition, self._epoch_now(), found.id, found.value, value, places)
-        if written != "ok":  # a new owner, or a lost journal, has written something: what we know is true all the same
+        written = await self._journal.write(
+            self._partition, self._epoch_now(), found.id, found.value, value, places
+        )
+        if (
+            written != "ok"
+        ):  # a new owner, or a lost journal, has written something: what we know is true all the same
             log.warning("outcome_not_journalled", command_id=found.id, verdict=written)
         await self._desk.reached("recorded", found.id)
         return Stored(found.id, value, new)
@@ -128,9 +132,14 @@ class Records:
     async def report(self, found: Stored) -> None:
         """Put a recorded outcome on Kafka, then leave only a tombstone."""
         entry = found.entry
-        await self._desk.outcomes.report(entry.key, entry.outcome_id, entry.outcome or b"", _KINDS[entry.status])
+        await self._desk.outcomes.report(
+            entry.key, entry.outcome_id, entry.outcome or b"", _KINDS[entry.status]
+        )
         await self._desk.reached("reported", found.id)
-        places = [Place(UNREPORTED, found.id, None), Place(EXPIRY, found.id, entry.valid_until_ms + TOMBSTONE_MS)]
+        places = [
+            Place(UNREPORTED, found.id, None),
+            Place(EXPIRY, found.id, entry.valid_until_ms + TOMBSTONE_MS),
+        ]
         value = encode_entry(entries.tombstone(entry))
         await self._journal.write(self._partition, self._epoch_now(), found.id, found.value, value, places)
 
@@ -148,7 +157,9 @@ def _pair(command: SendMessage) -> str:
 
 
 def _in_line(command: SendMessage) -> str:
-    return line_member(command.phone_number_id, command.user, command.priority, command.at_ms, command.command_id)
+    return line_member(
+        command.phone_number_id, command.user, command.priority, command.at_ms, command.command_id
+    )
 
 
 def _waiting(command: SendMessage) -> list[Place]:

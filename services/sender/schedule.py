@@ -1,4 +1,4 @@
-"""Who goes next on one number: by priority, then by age, one command per user at a time. Pure, in memory.
+"""Who goes next on one number: by priority, then by age, one command per user at a time. Pure.
 
 Of each user at most one command is in hand here, ready or in flight; the others wait in the user's line, in the journal. So a user who may not be
 written to now holds up nobody, and a queue of any length costs a window's worth of memory.
@@ -7,7 +7,7 @@ written to now holds up nobody, and a queue of any length costs a window's worth
 import heapq
 from dataclasses import dataclass, field
 
-from services.sender.journal import Stored
+from services.sender.entry import Stored
 from shared.events import SendMessage
 
 
@@ -35,7 +35,8 @@ class Schedule:
 
     lines: dict[str, int] = field(default_factory=dict)
     _ready: dict[str, Candidate] = field(default_factory=dict)
-    _heap: list[tuple[tuple[int, int, str], Candidate]] = field(default_factory=list)
+    _heap: list[tuple[tuple[int, int, str], int, Candidate]] = field(default_factory=list)
+    _added: int = 0
     _flying: dict[str, Candidate] = field(default_factory=dict)
     _held: dict[str, int] = field(default_factory=dict)
     _queued: dict[int, set[str]] = field(default_factory=dict)
@@ -75,7 +76,7 @@ class Schedule:
     def best(self) -> Candidate | None:
         """The command that goes next; it stays until `fly`."""
         while self._heap:
-            candidate = self._heap[0][1]
+            candidate = self._heap[0][2]
             if self._ready.get(candidate.user) is candidate:
                 return candidate
             heapq.heappop(self._heap)
@@ -96,7 +97,9 @@ class Schedule:
         """Users whose line may be looked at now: not held any more, nothing in hand."""
         for user in [user for user, until in self._held.items() if until <= now_ms]:
             del self._held[user]
-        return [u for u in self.lines if u not in self._held and u not in self._ready and u not in self._flying]
+        return [
+            u for u in self.lines if u not in self._held and u not in self._ready and u not in self._flying
+        ]
 
     def next_due_ms(self) -> int | None:
         """When the next held user comes free."""
@@ -123,7 +126,8 @@ class Schedule:
 
     def _add(self, candidate: Candidate) -> None:
         self._ready[candidate.user] = candidate
-        heapq.heappush(self._heap, (candidate.rank, candidate))
+        self._added += 1
+        heapq.heappush(self._heap, (candidate.rank, self._added, candidate))
         if not candidate.lined:
             self._queued.setdefault(candidate.command.priority, set()).add(candidate.found.id)
 

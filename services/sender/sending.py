@@ -10,8 +10,8 @@ import structlog
 from services.sender import request
 from services.sender.answers import Answer, Refused
 from services.sender.desk import Desk
-from services.sender.entry import TOMBSTONE_MS
-from services.sender.journal import Claimed, Held, Stored
+from services.sender.entry import TOMBSTONE_MS, Stored
+from services.sender.journal import Claimed, Held
 from services.sender.judge import Again, End, expired, judge, uncertain
 from services.sender.learning import learn
 from services.sender.records import Records
@@ -46,7 +46,9 @@ async def prepare(
     if desk.now_ms() > candidate.found.entry.valid_until_ms:
         return await records.record(candidate.found, too_late(desk, candidate.found))
     if candidate.found.id in desk.called:
-        return await records.record(candidate.found, uncertain(candidate.found.id, "journal_lost", desk.now_ms()))
+        return await records.record(
+            candidate.found, uncertain(candidate.found.id, "journal_lost", desk.now_ms())
+        )
     asked_s = monotonic()
     claim, candidate.found = await records.claim(candidate.found, candidate.command, lined=candidate.lined)
     if not isinstance(claim, Claimed):

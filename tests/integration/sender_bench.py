@@ -65,7 +65,9 @@ async def accept(call: Call) -> web.StreamResponse:
 
 def refuse(code: int, status: int = 400) -> web.Response:
     """Meta's error with this code."""
-    return web.json_response({"error": {"code": code, "message": f"(#{code})", "type": "OAuthException"}}, status=status)
+    return web.json_response(
+        {"error": {"code": code, "message": f"(#{code})", "type": "OAuthException"}}, status=status
+    )
 
 
 class ScriptedGraph:
@@ -150,6 +152,7 @@ class SenderBench(Bench):
         request: str,
         *,
         number: str = "1001",
+        waba: str = "10",
         user: str | None = None,
         category: Category = "utility",
         valid_for_s: float = 600,
@@ -159,15 +162,24 @@ class SenderBench(Bench):
         self._fed += 1
         user = user or f"49151{abs(hash(request)) % 10**8:08d}"
         now_ms = int(time() * 1000)
-        message: dict[str, Any] = {"messaging_product": "whatsapp", "to": user, "type": "text", "text": {"body": request}}
+        message: dict[str, Any] = {
+            "messaging_product": "whatsapp",
+            "to": user,
+            "type": "text",
+            "text": {"body": request},
+        }
         if template is not None:
-            message = {**message, "type": "template", "template": {"name": template, "language": {"code": "de"}}}
+            message = {
+                **message,
+                "type": "template",
+                "template": {"name": template, "language": {"code": "de"}},
+            }
         return SendMessage(
             event_id=f"{request}#1",
             at_ms=now_ms - 10_000 + self._fed,
             command_id=f"{request}#1",
             conversation_key=conversation_key(number, user),
-            waba_id="10",
+            waba_id=waba,
             phone_number_id=number,
             user=user,
             category=category,
@@ -183,7 +195,12 @@ class SenderBench(Bench):
     async def set_number(self, number: str, **fields: Any) -> None:
         """State facts of a number."""
         event = AccountChanged(
-            event_id=f"set-{number}", at_ms=int(time() * 1000), waba_id="10", subject="number", id=number, fields=fields
+            event_id=f"set-{number}",
+            at_ms=int(time() * 1000),
+            waba_id="10",
+            subject="number",
+            id=number,
+            fields=fields,
         )
         await self.feed([("10", encode(event))], ACCOUNT_EVENTS)
 

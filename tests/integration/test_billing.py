@@ -6,23 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
 import aiohttp
-import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from redis.asyncio import Redis
 
 from deploy.local.paths import REPOSITORY
 from deploy.local.stack import LocalStack
 from services.billing.settings import TalliesSettings
-from services.billing.tallies.faust_app import app_id
-from services.billing.tally import Tally, hash_key, month_tally
+from services.billing.tally import Tally, month_tally
 from shared import kafka
 from shared.events import LedgerEntry, encode
 from shared.stream.publisher import partition_of
@@ -214,14 +211,11 @@ def total(tallies: list[Tally]) -> int:
 async def until_counted(
     redis: Redis, settings: TalliesSettings, reached: Callable[[int], bool], within_s: float
 ) -> int:
-    count = 0
-    try:
-        async with asyncio.timeout(within_s):
-            while not reached(count := total(await tallied(redis, settings))):
-                await asyncio.sleep(0.02)
-            return count
-    except TimeoutError:
-        raise AssertionError(f"after {within_s} s {count} are counted") from None
+    deadline = time.monotonic() + within_s
+    while not reached(count := total(await tallied(redis, settings))):
+        assert time.monotonic() < deadline, f"after {within_s} s {count} are counted"
+        await asyncio.sleep(0.02)
+    return count
 
 
 @pytest.fixture

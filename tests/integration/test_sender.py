@@ -135,7 +135,9 @@ async def test_a_kill_at_any_moment_never_repeats_a_call(
     assert bench.graph.counts()["victim#1"] == calls
 
 
-async def test_a_kill_in_the_middle_of_a_load_repeats_no_call_and_loses_no_command(bench: SenderBench) -> None:
+async def test_a_kill_in_the_middle_of_a_load_repeats_no_call_and_loses_no_command(
+    bench: SenderBench,
+) -> None:
     first = bench.sender()
     commands = [bench.command(f"r{i}", number=f"100{i % 3}") for i in range(600)]
     await bench.order(*commands)
@@ -225,7 +227,7 @@ async def test_a_command_that_expires_behind_a_park_is_reported(bench: SenderBen
     await bench.order(
         bench.command("parked", valid_for_s=4),
         bench.command("behind", valid_for_s=5),
-        bench.command("elsewhere", number="1002"),
+        bench.command("elsewhere", number="2001", waba="20"),
     )
     told = await bench.until_told(3)
     assert {"parked#1": {"SendFailed"}, "behind#1": {"SendFailed"}} == {

@@ -1,5 +1,6 @@
 """`python -m deploy.local.demo`: starts a whole system of its own, plays the guide on it, reports, stops everything."""
 
+import argparse
 import asyncio
 import logging
 import os
@@ -111,19 +112,26 @@ def _where_next(screen: Screen, system: LocalSystem, report: Path, *, keep: bool
     screen.places("Where to look next", places)
 
 
-async def _until_ended(keep: bool) -> int:
+async def _until_ended(report: Path, *, keep: bool) -> int:
     """Lets SIGTERM end the demo as Ctrl-C does: everything it started is stopped."""
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await demo(REPORT, keep=keep)
+    return await demo(report, keep=keep)
 
 
 def main() -> int:
-    """Runs the demo; the exit code."""
+    """Reads the command line, runs the demo; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.demo", description=__doc__)
+    parser.add_argument("--report", type=Path, default=REPORT, help="where to write demo.json")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep all running until Ctrl-C (KEEP=1 does, too)"
+    )
+    arguments = parser.parse_args()
+    keep = arguments.keep or os.environ.get("KEEP", "") not in ("", "0")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
-        return asyncio.run(_until_ended(os.environ.get("KEEP", "") not in ("", "0")))
+        return asyncio.run(_until_ended(arguments.report, keep=keep))
     except StackError as error:
         print(error, file=sys.stderr)
         return 1

@@ -45,8 +45,8 @@ _DECODERS: Final[dict[Topic, Callable[[bytes], Event]]] = {
 class Missing(Exception):
     """What should have come has not; `concerned` names the services on its way."""
 
-    def __init__(self, what: str, concerned: tuple[str, ...]) -> None:
-        super().__init__(f"no {what} within {WITHIN_S:.0f} s")
+    def __init__(self, what: str, concerned: tuple[str, ...], within_s: float = WITHIN_S) -> None:
+        super().__init__(f"no {what} within {within_s:.0f} s")
         self.concerned = concerned
 
 
@@ -113,7 +113,8 @@ class Business:
         return [
             told
             for told in self._told
-            if isinstance(told.event, ReceivedMessage) and json.loads(told.event.message)["id"] == wamid
+            if isinstance(told.event, ReceivedMessage)
+            and json.loads(bytes(told.event.message))["id"] == wamid
         ]
 
     def changes(self, subject_id: str) -> list[AccountChange]:
@@ -132,21 +133,28 @@ class Business:
         """Every send event so far."""
         return [told.event for told in self._told if isinstance(told.event, SendEvent)]
 
-    async def until(self, look: Callable[[], T | None], what: str, concerned: tuple[str, ...]) -> T:
+    async def until(
+        self,
+        look: Callable[[], T | None],
+        what: str,
+        concerned: tuple[str, ...],
+        *,
+        within_s: float = WITHIN_S,
+    ) -> T:
         """Returns what `look` finds, asked again whenever something was told.
 
         Raises:
-            Missing: nothing found within `WITHIN_S`.
+            Missing: nothing found within `within_s` seconds.
         """
         try:
-            async with asyncio.timeout(WITHIN_S), self._came:
+            async with asyncio.timeout(within_s), self._came:
                 while (found := look()) is None:
                     if self._reading is not None and self._reading.done():
                         self._reading.result()
                     await self._came.wait()
                 return found
         except TimeoutError:
-            raise Missing(what, concerned) from None
+            raise Missing(what, concerned, within_s) from None
 
     async def _read(self) -> None:
         try:

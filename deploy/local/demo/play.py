@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import aiohttp
 from aiokafka.errors import KafkaError
@@ -18,6 +19,20 @@ from deploy.local.errors import StackError
 from services.console.tallies import TalliesUnavailable
 
 _LOG_LINES = 8
+_OF_FACT: Final = {
+    "calls at Meta": "sender",
+    "life": "sender",
+    "received": "ingress",
+    "window": "ingress",
+    "published": "console",
+    "shop": "billing",
+    "cafe": "billing",
+    "shop at Meta": "billing.tallies",
+    "cafe at Meta": "billing.tallies",
+    "amount": "billing",
+    "calls": "sender",
+}
+"""Whose log to show first when a fact is wrong; the router's for all others."""
 _LogTail = Callable[[str, int], str]
 
 
@@ -53,7 +68,7 @@ async def play(
         screen.doing(step.name)
         played, began_s = Played(), time.monotonic()
         failure: Exception | None = None
-        concerned: tuple[str, ...] = ("router",)
+        concerned: Iterable[str] = ()
         try:
             require_running()
             for action in step.does:
@@ -72,6 +87,7 @@ async def play(
         screen.step(step.name, step.guide, played, wrong, time.monotonic() - began_s)
         judged.append(Judged(step.name, not wrong, dict(step.expect), _actual(step, played, failure)))
         if wrong:
+            concerned = concerned or sorted({_OF_FACT.get(fact, "router") for fact in wrong})
             for service in concerned:
                 screen.log(service, log_tail(service, _LOG_LINES))
         if failure is not None:

@@ -1,12 +1,13 @@
 """What playing an action or a step gives: what went in, what came back, and the facts to compare. Pure."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.console.tally import money
-from shared.events import Decision, SendEvent
+from shared.events import ConversationUse, Decision, Price, SendEvent
 
 Facts = dict[str, object]
+FREE_ENTRY_POINT: Final = "free entry point"
 
 
 class Counted(NamedTuple):
@@ -58,13 +59,7 @@ def decision_lines(event: SendEvent) -> list[str]:
     if decision.category is not None and decision.outcome == "allow":
         parts.append(decision.category)
     if decision.conversation is not None and decision.conversation.action != "none":
-        verb = "opens a" if decision.conversation.action == "open" else "reuses the"
-        until = (
-            f" until {clock_time(decision.conversation.expires_at)}"
-            if decision.conversation.expires_at
-            else ""
-        )
-        parts.append(f"{verb} {decision.conversation.category} conversation{until}")
+        parts.append(_conversation(decision.conversation, decision.price))
     if decision.price is not None and decision.outcome == "allow":
         price = decision.price
         parts.append(
@@ -76,6 +71,13 @@ def decision_lines(event: SendEvent) -> list[str]:
     if event.error is not None and event.error.fix:
         lines.append(f"         fix: {event.error.fix}")
     return lines
+
+
+def _conversation(use: ConversationUse, price: Price | None) -> str:
+    free_entry = price is not None and price.type == "free_entry_point"
+    name = FREE_ENTRY_POINT if free_entry else f"{use.category} conversation"
+    until = f" until {clock_time(use.expires_at)}" if use.expires_at else ""
+    return f"{'opens' if use.action == 'open' else 'reuses'} the {name}{until}"
 
 
 def clock_time(rfc3339: str) -> str:

@@ -17,6 +17,8 @@ from shared.clock import FileClock
 from shared.events import Decision
 from shared.settings import ServiceSettings
 
+DRY_RUN: Final = "demo-ask-"
+"""How the ids of requests begin that are only asked about."""
 PEOPLE: Final[Mapping[str, str]] = {
     "Anna": "4915112345671",
     "Ben": "4915112345672",
@@ -77,7 +79,7 @@ class Stage:
     async def dry_run(self, number: str | None, user: str) -> Decision:
         """The decision on a free-form message that is not to be sent; everything before it in that conversation is done then."""
         self._asked += 1
-        request_id = f"demo-ask-{self._asked}"
+        request_id = f"{DRY_RUN}{self._asked}"
         body: dict[str, Any] = {
             "request_id": request_id,
             "message": text_message(f"+{user}", "?"),

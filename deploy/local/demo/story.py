@@ -20,7 +20,7 @@ from deploy.local.demo.actions import (
     Verify,
     Write,
 )
-from deploy.local.demo.counting import Tally
+from deploy.local.demo.counting import ONE_EACH, PROMISED, Tally
 
 WHOLE: Final = "accepted sent delivered read"
 
@@ -226,13 +226,13 @@ STORY: Final = (
         "the month's tally agrees with what Meta itself counted",
         (Tally(),),
         {
-            "shop": "authentication 0 free 1 paid, marketing 0 free 4 paid, referral_conversion 1 free 0 paid,"
+            "shop": "authentication 0 free 1 paid, free entry point 1 free 0 paid, marketing 0 free 4 paid,"
             " service 1 free 0 paid, utility 0 free 2 paid",
             "shop at Meta": "the same",
             "cafe": "marketing 0 free 1 paid, service 1 free 0 paid",
             "cafe at Meta": "the same",
-            "amount": "the sum of the promised prices",
-            "calls": "one for each message that was allowed",
+            "amount": PROMISED,
+            "calls": ONE_EACH,
             "told twice": 0,
         },
     ),

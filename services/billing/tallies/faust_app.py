@@ -10,7 +10,7 @@ from typing import Any
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TableT
+from faust.types import TP, TableT
 from yarl import URL
 
 from services.billing.settings import TalliesSettings
@@ -28,7 +28,34 @@ class _Producer(driver.Producer):
         return {"acks": "all", "enable_idempotence": True}
 
 
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's own goes on from wherever it stands when a partition has no commit yet, past events it has just thrown away."""
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Stand at what the group committed; at the beginning where that is nothing. What is committed, by partition."""
+        found: Mapping[TP, int] = await self.call_thread(self._seek_source)
+        return found
+
+    async def _seek_source(self) -> Mapping[TP, int | None]:
+        consumer = self._ensure_consumer()
+        committed = {place: await consumer.committed(place) for place in consumer.assignment()}
+        changelogs = self.app.tables.changelog_topics
+        for place, offset in committed.items():
+            if place.topic not in changelogs:
+                consumer.seek(place, offset or 0)
+        return committed
+
+
+class _Consumer(driver.Consumer):
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Never commit what did not come: the ledger has no gaps, and Faust sees some where it has thrown events away."""
+
+
 class _Transport(driver.Transport):
+    Consumer = _Consumer
     Producer = _Producer
 
 

@@ -19,6 +19,7 @@ from services.billing.settings import TalliesSettings
 from services.billing.tallies.adding import add, from_table_key, line_of, to_table_key
 from services.billing.tallies.changelog import create_changelog
 from services.billing.tallies.faust_app import changelog_name, create_app
+from services.billing.tallies.offsets import GroupOffsets
 from services.billing.tallies.rows import RedisRows
 from services.billing.tally import Line, decode_row, encode_row
 from shared import kafka
@@ -39,6 +40,10 @@ class Overtaken(Exception):
     """Redis holds a newer row of a partition that this process tallies: another one has taken it over."""
 
 
+class EntriesSkipped(Exception):
+    """Faust went past entries without handing them over; the next start begins where the last commit was."""
+
+
 class FaustEnded(Exception):
     """The Faust app stopped by itself."""
 
@@ -49,12 +54,15 @@ class Tallying:
     `partitions` is None until this process knows which partitions of the ledger it tallies and has their rows back.
     """
 
-    def __init__(self, service: Service, settings: TalliesSettings, redis: Redis) -> None:
+    def __init__(
+        self, service: Service, settings: TalliesSettings, redis: Redis, offsets: GroupOffsets
+    ) -> None:
         self.partitions: frozenset[int] | None = None
         self.partition_count = 0
         self._service = service
         self._settings = settings
         self._rows = RedisRows(redis, settings.redis_namespace, settings.tallies_generation)
+        self._offsets = offsets
         self._topic = kafka.name_of(BILLING_CHARGES, settings)
         self._dead_letters: AIOKafkaProducer | None = None
         self._app: faust.App
@@ -63,6 +71,7 @@ class Tallying:
         self._events: list[_Event] = []
         self._touched: dict[bytes, tuple[int, bytes]] = {}
         self._parked: list[tuple[_Event, str]] = []
+        self._next: dict[int, int] = {}
         self._work = asyncio.Event()
         self._flushing = asyncio.Lock()
 
@@ -113,6 +122,10 @@ class Tallying:
 
     def _take(self, event: _Event) -> None:
         message = event.message
+        expected = self._next.get(message.partition, 0)
+        if message.offset > expected:
+            raise EntriesSkipped(f"{message.tp}: {message.offset} came, {expected} is next")
+        self._next[message.partition] = max(expected, message.offset + 1)
         self._events.append(event)
         self._work.set()
         try:
@@ -204,6 +217,8 @@ class Tallying:
                     rows[line] = (decode_row(value).offset, value)
                 else:
                     self._table.data.pop(key, None)
+            committed = await self._offsets.committed(mine)
+            self._next = {n: max(self._next.get(n, 0), committed[n]) for n in mine}
             newer = await self._rows.put(rows)
             for line, value in newer.items():
                 self._table.data[to_table_key(line)] = value

@@ -5,10 +5,9 @@ from collections.abc import Callable, Collection, Mapping
 from time import monotonic
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from shared import kafka
+from services.billing.tallies.offsets import GroupOffsets
 from shared.lifecycle import Service
 from shared.metrics import STREAM_LAG
 from shared.settings import ServiceSettings
@@ -40,12 +39,10 @@ class Progress:
 
 
 class Watchdog:
-    """A part with eyes of its own: it compares what the group committed with the topic's end, by a client that Faust does not know.
+    """A part that compares what the group committed with the ledger's end.
 
     Args:
-        group: the consumer group.
-        topic: the full name of what it reads.
-        partitions: how many the topic has.
+        partitions: how many the ledger has.
         watched: the partitions this process answers for; all of them until it has been given some.
     """
 
@@ -53,58 +50,40 @@ class Watchdog:
         self,
         service: Service,
         settings: ServiceSettings,
+        offsets: GroupOffsets,
         *,
-        group: str,
-        topic: str,
         partitions: Callable[[], int],
         watched: Callable[[], Collection[int] | None],
     ) -> None:
         self._service = service
-        self._settings = settings
-        self._group = group
-        self._topic = topic
+        self._limit_s = settings.watchdog_s
+        self._offsets = offsets
         self._partitions = partitions
         self._watched = watched
         self._progress = Progress()
-        self._consumer: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
         """Begin to watch."""
-        self._consumer = AIOKafkaConsumer(
-            **kafka.connection(self._settings), group_id=self._group, enable_auto_commit=False
-        )
-        await self._consumer.start()
         self._service.spawn(self._watch(), "watchdog")
 
     async def stop(self) -> None:
-        """Close the client."""
-        if self._consumer is not None:
-            await self._consumer.stop()
+        """Nothing: the task ends with the service."""
 
     async def _watch(self) -> None:
-        every_s = min(10.0, self._settings.watchdog_s / 6)
         while True:
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(min(10.0, self._limit_s / 6))
             try:
-                standing_s = await asyncio.wait_for(self._look(), self._settings.watchdog_s)
+                standing_s = await asyncio.wait_for(self._look(), self._limit_s)
             except (KafkaError, TimeoutError) as error:
                 log.warning("watchdog_blind", error=repr(error))
                 continue
-            if standing_s >= self._settings.watchdog_s:
-                raise Stalled(f"{self._group}: records wait, no progress for {standing_s:.0f} s")
+            if standing_s >= self._limit_s:
+                raise Stalled(f"entries wait, no progress for {standing_s:.0f} s")
 
     async def _look(self) -> float:
-        consumer = self._consumer
-        if consumer is None:
-            return 0.0
         watched = self._watched()
         numbers = range(self._partitions()) if watched is None else watched
-        places = {number: TopicPartition(self._topic, number) for number in numbers}
-        ends = await consumer.end_offsets(list(places.values())) if places else {}
-        positions = {number: await consumer.committed(place) or 0 for number, place in places.items()}
-        STREAM_LAG.labels("tallies").set(
-            sum(max(0, ends[place] - positions[n]) for n, place in places.items())
-        )
-        return self._progress.standing_s(
-            monotonic(), positions, {number: ends[place] for number, place in places.items()}
-        )
+        ends = await self._offsets.ends(numbers)
+        committed = await self._offsets.committed(numbers)
+        STREAM_LAG.labels("tallies").set(sum(max(0, ends[n] - committed[n]) for n in numbers))
+        return self._progress.standing_s(monotonic(), committed, ends)

@@ -15,7 +15,8 @@ import pytest
 import pytest_asyncio
 
 from services.ingress.http import Listener
-from services.ingress.publisher import Record, Unavailable
+from services.ingress.publisher import Unavailable
+from services.ingress.record import Record
 from services.ingress.routes import MAX_BODY_BYTES, Limits, Webhooks
 from shared.clock import ManualClock
 from shared.events import decode_conversation_event

@@ -28,24 +28,28 @@ from tests.unit.router.naive import DAY, HOUR, MINUTE, Naive, Picture
 from tests.unit.router.world import World
 
 START = 1_793_620_800_000  # 2026-11-02T12:00Z
-USERS = ["491511000001", "491511000002", "491511000003"]
+USERS = ["491511000001", "491511000002"]
 TEMPLATES = {"promo": "marketing", "order_update": "utility", "login_code": "authentication"}
-PAUSES = [1000, 10 * MINUTE, 15 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR, DAY - 1000, DAY, 3 * DAY]
+PAUSES = [1000, 1000, MINUTE, 10 * MINUTE, 15 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR, DAY - 1000, DAY, 3 * DAY]
 HEARD = ["accepted", "sent", "delivered", "read", "failed", "refused", "uncertain"]
 
 moves = st.one_of(
     st.tuples(st.just("pause"), st.sampled_from(PAUSES)),
-    st.tuples(st.just("receive"), st.sampled_from(USERS), st.integers(0, 9), st.booleans()),
+    st.tuples(
+        st.just("receive"), st.sampled_from(USERS), st.integers(0, 9), st.sampled_from([False] * 6 + [True])
+    ),
     st.tuples(
         st.just("send"),
         st.sampled_from(USERS),
-        st.integers(0, 11),
+        st.integers(0, 19),
         st.sampled_from([None, None, *TEMPLATES]),
         st.booleans(),
     ),
     st.tuples(st.just("hear"), st.integers(0, 30), st.sampled_from(HEARD)),
     st.tuples(st.just("hear"), st.integers(0, 30), st.sampled_from(["delivered", "read"])),
 )
+
+scripts = st.lists(moves, min_size=8, max_size=50)
 
 
 def known_facts(tier: int) -> list[AccountChanged]:
@@ -187,7 +191,7 @@ def _kind(event: SendEvent) -> str:
 
 
 @settings(max_examples=250, deadline=None)
-@given(st.lists(moves, max_size=40), st.sampled_from([1, 2, 1000]), st.booleans())
+@given(scripts, st.sampled_from([1, 1000, 1000]), st.booleans())
 def test_the_fold_agrees_with_the_naive_model(script: list[tuple[Any, ...]], tier: int, room: bool) -> None:
     game = Game(tier, room)
     for move in script:
@@ -196,9 +200,9 @@ def test_the_fold_agrees_with_the_naive_model(script: list[tuple[Any, ...]], tie
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(moves, max_size=40), st.integers(0, 40))
+@given(scripts)
 def test_a_silent_replay_under_other_facts_comes_to_the_same_state(
-    script: list[tuple[Any, ...]], split: int
+    script: list[tuple[Any, ...]],
 ) -> None:
     game = Game(2, True)
     for move in script:
@@ -216,13 +220,15 @@ def test_a_silent_replay_under_other_facts_comes_to_the_same_state(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(moves, max_size=40), st.randoms(use_true_random=False))
+@given(scripts, st.randoms(use_true_random=False))
 def test_records_read_twice_say_nothing_new(script: list[tuple[Any, ...]], random: Any) -> None:
     game = Game(1000, True)
     for move in script:
         game.move(move)
         if game.world.log and random.random() < 0.5:
             record = random.choice(game.world.log[-5:])
+            if record.now_ms + DAY <= game.now:
+                continue  # a day later an answer is repeated in short: see test_requests.py
             before = {o.id: o.value for o in game.world.out}
             out = game.play(record.key.partition(":")[2], record.event)
             for o in out:

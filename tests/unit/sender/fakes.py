@@ -11,21 +11,10 @@ import msgspec
 
 from services.sender.answers import Accepted, Answer
 from services.sender.desk import Desk
-from services.sender.entry import decode_entry, encode_entry
+from services.sender.entry import Stored, decode_entry, encode_entry
 from services.sender.errors import ErrorTable
 from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, Intake, queue, unsent
-from services.sender.journal import (
-    DELAYED,
-    LINED,
-    PAIR_LIMIT,
-    PAIRS,
-    Claimed,
-    Held,
-    Place,
-    Stored,
-    Survey,
-    Verdict,
-)
+from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, Held, Place, Survey, Verdict
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.events import AccountChanged, Category, ConversationEvent, SendMessage, decode_conversation_event
@@ -98,7 +87,15 @@ class JournalInMemory:
             self.sets[name][member] = score
 
     async def claim(
-        self, partition: int, epoch: int, found: Stored, new: bytes, source: str, member: str, pair: str, now_ms: int
+        self,
+        partition: int,
+        epoch: int,
+        found: Stored,
+        new: bytes,
+        source: str,
+        member: str,
+        pair: str,
+        now_ms: int,
     ) -> Claimed | Held | Literal["changed", "lost"]:
         await asyncio.sleep(0)
         if epoch != self.epoch:
@@ -116,7 +113,13 @@ class JournalInMemory:
         return Claimed(self.sets[PAIRS][pair])
 
     async def write(
-        self, partition: int, epoch: int, command_id: str, expected: bytes, new: bytes, places: Iterable[Place] = ()
+        self,
+        partition: int,
+        epoch: int,
+        command_id: str,
+        expected: bytes,
+        new: bytes,
+        places: Iterable[Place] = (),
     ) -> Verdict:
         await asyncio.sleep(0)
         if epoch != self.epoch:
@@ -279,7 +282,7 @@ class Office:
         )
 
     def spawn(self, work: Any, name: str) -> asyncio.Task[Any]:
-        task = asyncio.ensure_future(work)
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)
         self.tasks.append(task)
         return task
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest_asyncio
@@ -122,7 +123,7 @@ async def test_tries_run_out_as_the_table_says(office: Office) -> None:
     office.journal.take_in(command("r1"))
     lane = serve(office)
     for tries in range(1, 4):
-        await office.until(lambda tries=tries: len(office.graph.calls) == tries and office.journal.sets[DELAYED])  # type: ignore[misc]
+        await office.until(partial(_waits_again, office, tries))
         office.clock.advance(130)
         lane.wake.set()
     await office.until(lambda: len(office.heard.events) == 1)
@@ -211,7 +212,9 @@ async def test_what_an_earlier_owner_had_claimed_is_uncertain_after_its_grace(of
     assert office.graph.calls == []
 
 
-async def test_commands_of_a_lost_journal_are_reported_uncertain_unless_the_router_has_given_up(office: Office) -> None:
+async def test_commands_of_a_lost_journal_are_reported_uncertain_unless_the_router_has_given_up(
+    office: Office,
+) -> None:
     office.journal.take_in(command("fresh"), command("old", valid_for_ms=-900_001), recalled=True)
     serve(office)
     await office.until(lambda: "old#1" not in office.journal.state and len(office.heard.events) == 1)
@@ -294,8 +297,10 @@ async def test_calls_in_flight_never_exceed_the_number_s_share(office: Office) -
     await office.until(lambda: len(office.heard.events) == 21)
 
 
+def _waits_again(office: Office, tries: int) -> bool:
+    return len(office.graph.calls) == tries and bool(office.journal.sets[DELAYED])
+
+
 def _set(office: Office, subject: Any, id: str, waba: str = "10", **fields: Any) -> None:
-    event = AccountChanged(
-        event_id=id, at_ms=NOW_MS, waba_id=waba, subject=subject, id=id, fields=fields
-    )
+    event = AccountChanged(event_id=id, at_ms=NOW_MS, waba_id=waba, subject=subject, id=id, fields=fields)
     office.facts.apply(event, office.facts.revision + 1)

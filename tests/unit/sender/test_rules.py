@@ -22,9 +22,9 @@ def test_a_number_starts_at_its_share_of_the_throughput() -> None:
 
 def test_a_throttle_halves_the_rate_at_once_and_it_recovers_by_itself() -> None:
     cut = Pace().throttled(80, 100)
-    assert cut.rate(80, 100) == 38
-    assert cut.rate(80, 100 + RECOVERY_S / 4) == 57
-    assert cut.rate(80, 100 + RECOVERY_S) == 76
+    assert cut.rate(80, 100) == 36
+    assert cut.rate(80, 100 + RECOVERY_S / 4) == 54
+    assert cut.rate(80, 100 + RECOVERY_S) == 72
 
 
 def test_refusals_of_calls_that_flew_together_are_one_signal() -> None:
@@ -153,7 +153,9 @@ def test_what_the_table_defers_fails_as_worth_another_decision() -> None:
     assert end.event.retryable
 
 
-@given(st.integers(0, 3_000_000), st.sampled_from([200, 302, 400, 401, 408, 429, 500, 503]), st.integers(1, 12))
+@given(
+    st.integers(0, 3_000_000), st.sampled_from([200, 302, 400, 401, 408, 429, 500, 503]), st.integers(1, 12)
+)
 def test_every_refusal_has_a_judgement(code: int, status: int, attempt: int) -> None:
     judgement = judge(Refused(status, code, None), command("r1"), attempt, TABLE, NOW_MS)
     assert isinstance(judgement, (Again, End))
@@ -182,7 +184,8 @@ def test_the_body_is_the_message_with_plus_and_command_id() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [{"recipient": "DE.1a2b3c", "type": "text"}, {"recipient_type": "group", "to": "g1", "type": "text"}]
+    "message",
+    [{"recipient": "DE.1a2b3c", "type": "text"}, {"recipient_type": "group", "to": "g1", "type": "text"}],
 )
 def test_recipients_that_are_no_phone_numbers_stay_as_they_are(message: dict[str, str]) -> None:
     body = msgspec.json.decode(request.body(command("r1", user="4915112345678", message=dict(message))))

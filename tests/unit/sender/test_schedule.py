@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sender.entry import encode_entry, queued
-from services.sender.journal import Stored
+from services.sender.entry import Stored, encode_entry, queued
 from services.sender.schedule import Candidate, Schedule
 from shared.events import Category
 from tests.unit.sender.fakes import NOW_MS, command
@@ -51,6 +50,16 @@ def test_a_held_user_comes_free_when_the_time_has_come() -> None:
     assert schedule.due(499) == []
     assert schedule.next_due_ms() == 500
     assert schedule.due(500) == ["1"]
+
+
+def test_a_command_may_come_back() -> None:
+    schedule = Schedule()
+    schedule.offer(candidate("b", "2", at=-1))
+    for _ in range(3):
+        again = candidate("a", "1")
+        assert schedule.offer(again) is None
+        schedule.fly(again)
+        schedule.land(again)
 
 
 def test_a_withdrawn_command_is_not_the_best() -> None:

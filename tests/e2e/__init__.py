@@ -1,0 +1,1 @@
+"""Tests through all services, from the public surface only."""

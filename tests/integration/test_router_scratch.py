@@ -1,0 +1,162 @@
+"""The router between a real Kafka and a real Redis: decisions, lives, received messages, account changes; Redis lost in between."""
+
+import sys
+from collections.abc import AsyncIterator
+from os import environ
+from pathlib import Path
+from time import time
+from typing import Any
+
+import msgspec
+import pytest_asyncio
+
+from deploy.local.process import OwnedProcess
+from deploy.local.stack import LocalStack
+from shared.events import (
+    AccountChanged,
+    MessageReceived,
+    SendEvent,
+    SendRequested,
+    StatusReceived,
+    TemplateRef,
+    decode_command,
+    decode_send_event,
+    encode,
+)
+from shared.ids import conversation_key
+from shared.topics import (
+    ACCOUNT_CHANGES,
+    ACCOUNT_EVENTS,
+    MESSAGES_RECEIVED,
+    SEND_COMMANDS,
+    SEND_EVENTS,
+    Topic,
+)
+from tests.conftest import Prefix
+from tests.integration.stream.harness import REPOSITORY, Bench, until
+
+USERS = [f"49151100000{n}" for n in range(10, 30)]
+
+
+class RouterBench(Bench):
+    """One test's topics and the router as a process."""
+
+    def router(self) -> OwnedProcess:
+        process = OwnedProcess(
+            [sys.executable, "-m", "services.router"],
+            log_path=self.logs / f"router-{len(self._workers)}.log",
+            env={**environ, **self.env},
+            cwd=REPOSITORY,
+        )
+        process.spawn()
+        self._workers.append(process)
+        return process
+
+    async def know(self) -> None:
+        """Set up one account with a number, a template and place for ten users a day."""
+        wanted: list[tuple[Any, str, dict[str, Any]]] = [
+            ("account", "W1", {"regime": "guide", "payment_method": "valid", "messaging_limit": 10}),
+            ("number", "N1", {"default": True}),
+            ("template", "promo/en", {"category": "marketing", "status": "APPROVED"}),
+        ]
+        events = [
+            AccountChanged(
+                event_id=f"set-{id_}", at_ms=1, waba_id="W1", subject=subject, id=id_, fields=fields
+            )
+            for subject, id_, fields in wanted
+        ]
+        await self.feed([("W1", encode(event)) for event in events], ACCOUNT_EVENTS)
+
+    async def values(self, topic: Topic) -> list[bytes]:
+        return [value for _, _, value, _ in await self.read(topic)]
+
+    async def told(self, event: str) -> list[SendEvent]:
+        """The send events of a kind, each once."""
+        found = {e.event_id: e for e in map(decode_send_event, await self.values(SEND_EVENTS))}
+        return [e for e in found.values() if e.event == event]
+
+
+@pytest_asyncio.fixture
+async def bench(stack: LocalStack, prefix: Prefix, tmp_path: Path) -> AsyncIterator[RouterBench]:
+    bench = RouterBench(stack, prefix, tmp_path)
+    await bench.start()
+    yield bench
+    await bench.stop()
+
+
+def wish(user: str, at_ms: int, template: str | None) -> tuple[str, bytes]:
+    event = SendRequested(
+        event_id=f"r-{user}", at_ms=at_ms, request_id=f"r-{user}", phone_number_id="N1", user=user,
+        type="template" if template else "text", message=msgspec.Raw(b'{"to":"+%s"}' % user.encode()), digest="d",
+        template=TemplateRef(template, "en") if template else None,
+    )  # fmt: skip
+    return conversation_key("N1", user), encode(event)
+
+
+async def test_requests_are_decided_once_and_lives_told_even_when_redis_is_lost(bench: RouterBench) -> None:
+    now = int(time() * 1000)
+    await bench.know()
+    router = bench.router()
+    writer = USERS[0]
+    message = MessageReceived(
+        event_id="wamid.1", at_ms=now, received_ms=now, phone_number_id="N1", user=writer, wamid="wamid.1",
+        type="text", message=msgspec.Raw(b"{}"), waba_id="W1",
+    )  # fmt: skip
+    key = conversation_key("N1", writer)
+    await bench.feed([(key, encode(message)), (key, encode(message)), wish(writer, now, None)])
+    await bench.feed([wish(user, now, "promo") for user in USERS[1:]])
+
+    async def decided() -> bool:
+        return len(await bench.told("decided")) == len(USERS)
+
+    await until(decided, "a decision for each request")
+    decisions = {e.request_id: e.decision for e in await bench.told("decided")}
+    reasons = sorted(d.reason for d in decisions.values() if d is not None)
+    assert reasons == ["ok"] * 11 + ["tier_limit_reached"] * 9
+    assert len(await bench.values(MESSAGES_RECEIVED)) == 1
+
+    async def commanded() -> bool:
+        return len(await bench.values(SEND_COMMANDS)) == 11
+
+    await until(commanded, "a command for each allowed request")
+    commands = [decode_command(value) for value in await bench.values(SEND_COMMANDS)]
+    await bench.feed(
+        (c.conversation_key, encode(StatusReceived(
+            event_id=f"{c.command_id}:delivered", at_ms=now + 1000, received_ms=now + 1000, phone_number_id="N1",
+            user=c.user, wamid=f"wamid.{c.command_id}", status="delivered", meta=msgspec.Raw(b"{}"),
+            command_id=c.command_id,
+        )))
+        for c in commands
+    )  # fmt: skip
+
+    async def delivered() -> bool:
+        return len(await bench.told("delivered")) == 11
+
+    await until(delivered, "all deliveries")
+    charges = [e.charge for e in await bench.told("delivered") if e.charge is not None]
+    assert sorted(c.type for c in charges) == ["free_tier"] + ["regular"] * 10
+    assert {c.counted for c in charges} == {True}
+
+    async def changed() -> bool:
+        return len(await bench.values(ACCOUNT_CHANGES)) == 3
+
+    await until(changed, "the account's changes")
+
+    await router.kill()
+    lost = [name async for name in bench.redis.scan_iter(f"*{bench.settings.redis_namespace}*", count=1000)]
+    await bench.redis.delete(*lost)
+    before = await bench.values(SEND_EVENTS)
+    bench.router()
+    await bench.feed([wish(user, now, "promo") for user in USERS[1:]])
+
+    async def answered() -> bool:
+        vals = await bench.values(SEND_EVENTS)
+        print(len(before), len(vals), await bench.folded(), await bench.published())
+        return len(vals) >= len(before) + 19
+
+    await until(answered, "an answer to each repeated request", 20, 1.0)
+    after = await bench.values(SEND_EVENTS)
+    assert set(after) == set(before), (
+        "a repeated request is answered by the same bytes, though Redis forgot everything"
+    )
+    assert len(await bench.values(SEND_COMMANDS)) == 11

@@ -1,0 +1,200 @@
+"""The life of a message, step by step."""
+
+import pytest
+
+from shared.events import MetaConversation, MetaPricing, SendFailed, SendUncertain
+from tests.unit.router.make import (
+    HOUR,
+    KEY,
+    NOW,
+    accepted,
+    events,
+    received,
+    request,
+    state,
+    status,
+    steps,
+    world,
+)
+from tests.unit.router.world import World
+
+REGULAR = MetaPricing(billable=True, type="regular", category="marketing")
+
+
+def sent(**account: object) -> World:
+    made = world(**account)
+    made.play(KEY, request(), NOW)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("heard", "told"),
+    [
+        (["sent", "delivered", "read"], ["accepted", "sent", "delivered", "read"]),
+        (["read", "delivered", "sent"], ["accepted", "delivered", "read"]),
+        (["delivered", "sent", "delivered", "read", "read"], ["accepted", "delivered", "read"]),
+        (["sent", "failed", "delivered"], ["accepted", "sent", "failed"]),
+        (["delivered", "failed", "read"], ["accepted", "delivered", "read"]),
+        (["failed", "failed"], ["accepted", "failed"]),
+        (["deleted", "warning"], []),
+    ],
+)
+def test_each_step_is_told_once_and_in_order(heard: list[str], told: list[str]) -> None:
+    made = sent()
+    out = [step for name in heard for step in steps(made.play(KEY, status(name), NOW + 1000))]
+    assert out == told
+
+
+def test_the_steps_of_a_request_are_numbered_from_its_decision() -> None:
+    made = sent()
+    for name in ("sent", "delivered", "read"):
+        made.play(KEY, status(name), NOW + 1000)
+    assert [event.seq for event in made.send_events()] == [1, 2, 3, 4, 5]
+
+
+def test_a_status_before_the_sends_own_answer_implies_that_meta_took_it() -> None:
+    made = sent()
+    assert steps(made.play(KEY, status("sent"), NOW)) == ["accepted", "sent"]
+    assert steps(made.play(KEY, accepted(), NOW)) == []
+
+
+def test_a_delivery_is_charged_once_with_the_quote_of_the_decision() -> None:
+    made = sent()
+    for name in ("delivered", "read", "delivered"):
+        made.play(KEY, status(name), NOW + 1000)
+    (charge,) = [e.charge for e in made.send_events() if e.charge is not None]
+    assert (charge.counted, charge.unit, charge.type, charge.month) == (
+        True,
+        "conversation",
+        "regular",
+        "2026-11",
+    )
+    decided = made.send_events()[0].decision
+    assert decided is not None
+    assert decided.price is not None
+    assert charge.amount_micros == decided.price.amount_micros > 0
+
+
+def test_a_price_that_comes_with_a_later_status_is_told_once_more() -> None:
+    made = sent()
+    assert steps(made.play(KEY, status("delivered"), NOW)) == ["accepted", "delivered"]
+    assert steps(made.play(KEY, status("read", pricing=REGULAR), NOW)) == ["priced", "read"]
+    assert steps(made.play(KEY, status("read", pricing=REGULAR), NOW)) == []
+
+
+def test_a_priced_delivery_of_a_message_that_is_not_ours_belongs_to_no_request() -> None:
+    made = world()
+    stranger = status("delivered", None, wamid="wamid.other", pricing=REGULAR)
+    (event,) = events(made.play(KEY, stranger, NOW))
+    assert (event.event, event.request_id, event.wamid) == ("priced", None, "wamid.other")
+    assert steps(made.play(KEY, stranger, NOW)) == []
+    assert steps(made.play(KEY, status("sent", None, wamid="wamid.third"), NOW)) == []
+
+
+def test_a_failure_names_metas_reason_and_gives_the_places_back() -> None:
+    made = sent()
+    assert made.claims.members("tier:W1") != set()
+    failed = events(made.play(KEY, status("failed", error_code=131026, error_text="Undeliverable"), NOW))[-1]
+    assert failed.error is not None
+    assert (failed.error.origin, failed.error.code) == ("meta", 131026)
+    assert failed.error.reason != "meta_error_unknown"
+    assert made.claims.members("tier:W1") == set()
+
+
+def test_metas_word_that_the_user_stopped_marketing_is_kept() -> None:
+    made = sent()
+    made.play(KEY, status("failed", error_code=131050), NOW)
+    decision = events(made.play(KEY, request("r2", at=NOW + 1), NOW + 1))[0].decision
+    assert decision is not None
+    assert decision.reason == "opted_out"
+
+
+def test_a_certain_failure_ends_the_life_and_a_later_one_opens_the_conversation() -> None:
+    made = sent()
+    refused = SendFailed(
+        event_id="f", at_ms=NOW, command_id="r1#1", origin="meta", reason="x", retryable=False
+    )
+    assert steps(made.play(KEY, refused, NOW)) == ["failed"]
+    assert steps(made.play(KEY, refused, NOW)) == []
+    decision = events(made.play(KEY, request("r2", at=NOW + 1), NOW + 1))[0].decision
+    assert decision is not None
+    assert decision.conversation is not None
+    assert decision.conversation.action == "open"
+
+
+def test_an_uncertain_send_is_given_up_after_fifteen_minutes_and_never_repeated() -> None:
+    made = sent()
+    doubt = SendUncertain(event_id="u", at_ms=NOW, command_id="r1#1", cause="read timeout")
+    assert steps(made.play(KEY, doubt, NOW)) == ["uncertain"]
+    before = len(made.out)
+    made.fire(NOW + 899_999)
+    assert len(made.out) == before
+    made.fire(NOW + 900_000)
+    (failed,) = events(tuple(made.out[before:]))
+    assert failed.error is not None
+    assert (failed.error.origin, failed.error.reason) == ("transport", "uncertain_unresolved")
+
+
+def test_a_status_resolves_an_uncertain_send_even_after_it_was_given_up() -> None:
+    made = sent()
+    made.play(KEY, SendUncertain(event_id="u", at_ms=NOW, command_id="r1#1", cause="crash"), NOW)
+    made.fire(NOW + HOUR)
+    late = events(made.play(KEY, status("delivered", at=NOW + HOUR), NOW + HOUR))
+    assert [event.event for event in late] == ["accepted", "delivered"]
+    assert late[1].charge is not None
+
+
+def test_a_command_of_which_nothing_is_heard_is_given_up_a_quarter_after_it_is_void() -> None:
+    made = sent()
+    made.fire(NOW + 4 * HOUR + 15 * 60_000)
+    assert [event.event for event in made.send_events()] == ["decided", "failed"]
+
+
+def test_an_uncertain_report_after_the_outcome_is_ignored() -> None:
+    made = sent()
+    made.play(KEY, accepted(), NOW)
+    assert made.play(KEY, SendUncertain(event_id="u", at_ms=NOW, command_id="r1#1", cause="x"), NOW) == ()
+
+
+def test_metas_own_conversation_and_expiry_win() -> None:
+    made = sent()
+    told = MetaConversation("meta-1", "marketing", NOW + 5 * HOUR)
+    made.play(KEY, status("sent", conversation=told), NOW)
+    made.play(KEY, status("delivered", conversation=MetaConversation("meta-1")), NOW)
+    for at, action in ((NOW + 4 * HOUR, "reuse"), (NOW + 6 * HOUR, "open")):
+        decision = events(made.play(KEY, request(f"r{at}", at=at, dry_run=True), at))[0].decision
+        assert decision is not None
+        assert decision.conversation is not None
+        assert decision.conversation.action == action
+        assert (decision.conversation.id == "meta-1") == (action == "reuse")
+
+
+def test_a_reply_is_traced_to_the_request_it_answers_even_after_it_was_read() -> None:
+    made = world()
+    made.play(KEY, request(correlation_id="order-1"), NOW)
+    made.play(KEY, status("read"), NOW)
+    (out,) = made.play(KEY, received(reply_to="wamid.r1#1"), NOW)
+    assert b'"reply_to":{"wamid":"wamid.r1#1","request_id":"r1","correlation_id":"order-1"}' in out.value
+
+
+def test_a_free_form_that_reuses_after_all_gives_its_free_place_back() -> None:
+    made = world()
+    made.play(KEY, received(), NOW)
+    made.play(KEY, request("text", None), NOW)
+    assert len(made.claims.members("free:W1:2026-11")) == 1
+    made.play(KEY, request("order", "order_update"), NOW)
+    made.play(KEY, status("delivered", "order#1", at=NOW + 1000), NOW)
+    made.play(KEY, status("delivered", "text#1", at=NOW + 2000), NOW)
+    assert made.claims.members("free:W1:2026-11") == set()
+    charges = [(e.charge.counted, e.charge.type) for e in made.send_events() if e.charge is not None]
+    assert charges == [(True, "regular"), (False, "reused")]
+
+
+def test_everything_is_forgotten_when_nothing_is_left() -> None:
+    made = sent()
+    made.play(KEY, received(), NOW)
+    made.play(KEY, status("read"), NOW)
+    assert state(made) is not None
+    made.fire(NOW + 9 * 24 * HOUR)
+    assert state(made) is None
+    assert made.timers == {}
