@@ -29,9 +29,9 @@ def first_id(request_id: str) -> str:
     return f"{request_id}#1:decided"
 
 
-def deferred_id(request_id: str) -> str:
-    """The id of the event that says a request waits."""
-    return f"{request_id}#1:deferred"
+def deferred_id(request_id: str, seq: int) -> str:
+    """The id of the event that says a request waits; it may say so twice, for its time and for another request."""
+    return f"{request_id}#1:deferred:{seq}"
 
 
 def conflict_id(request: SendRequested) -> str:
@@ -60,7 +60,8 @@ def repeat(state: State, request: SendRequested, answer: Answer) -> Outgoing:
     if first.digest != answer.digest:
         event_id = conflict_id(request)
     elif answer.outcome == "defer":
-        event_id = deferred_id(request.request_id)
+        seq = next((d.seq for d in state.deferred if d.id == request.request_id), 1)
+        event_id = deferred_id(request.request_id, seq)
     else:
         event_id = first_id(request.request_id)
     if answer.decided is not None:

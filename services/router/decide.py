@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.router.american import MARKETING_STOPPED_MS, is_american
 from services.router.conversations import Foreseen, answers_click, foresee
 from services.router.quotas import free_claim, tier_claim
-from services.router.state import MAX_DEFERRED, State
+from services.router.state import COMMANDED, MAX_DEFERRED, State
 from services.router.tariff import Tariff
 from shared.accounts import Account, AccountFacts, Number, Template
 from shared.events import Category, ConversationUse, Decision, Price, SendRequested, TemplateRef, Tier
@@ -94,7 +94,8 @@ def decide(
         return refuse(reason or "number_not_registered")
     if canonical_user(request.user) != request.user:
         return refuse("recipient_invalid")
-    if request.not_before_ms is not None and request.not_before_ms > now_ms:
+    early = request.not_before_ms is not None and request.not_before_ms > now_ms
+    if early or is_pending(state, request.after_request_id):
         if len(state.deferred) >= MAX_DEFERRED:
             return refuse("malformed")
         return Verdict(
@@ -104,7 +105,7 @@ def decide(
                 reason="ok",
                 category=None,
                 facts_version=version,
-                not_before_at=rfc3339(request.not_before_ms),
+                not_before_at=rfc3339(request.not_before_ms or 0) if early else None,
                 window_expires_at=window,
             )
         )
@@ -116,6 +117,14 @@ def decide(
     if reason is not None:
         return refuse(reason, sending.category, used_fallback=sending.used_fallback)
     return _at_price(state, request, sending, account, waba, regime, now_ms, tariff, grants, version, window)
+
+
+def is_pending(state: State, request_id: str | None) -> bool:
+    """Whether a request of this conversation waits for its decision, or for Meta's answer to its message."""
+    if request_id is None:
+        return False
+    waiting = any(deferred.id == request_id for deferred in state.deferred)
+    return waiting or any(life.stage == COMMANDED and life.request_id == request_id for life in state.lives)
 
 
 def _sender_reason(

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from services.router import announce
 from services.router.lives import on_accepted, on_failed, on_status, on_uncertain, overdue
 from services.router.meta_errors import MetaErrors
-from services.router.requests import on_due, on_request
+from services.router.requests import on_due, on_request, released
 from services.router.seen import add, fingerprint, has
 from services.router.state import (
     VERSION,
@@ -107,6 +107,8 @@ class RouterFold:
         new, out, releases, claims = self._brought(known, event, facts, grants)
         if claims:
             return Step(state, claims=claims)
+        if new.deferred:
+            new = released(new, event.at_ms)
         if new is known and not out:
             return Step(state)
         return _step(new, out, releases, known.wake_ms)
@@ -164,7 +166,7 @@ class RouterFold:
             if handled.claims:
                 return Step(state, claims=handled.claims)
             new, out, releases = handled.state, out + handled.out, releases + handled.releases
-        new = tidied(new, now_ms)
+        new = tidied(released(new, now_ms), now_ms)
         kept = new.verified or new.opted_out or new.deferred or any(life.until_ms for life in new.lives)
         if not kept and forget_at(new) <= now_ms:
             return Step(None, out, releases=releases)

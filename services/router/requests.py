@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from services.router import announce, answers
 from services.router.conversations import answers_click
-from services.router.decide import decide
+from services.router.decide import decide, is_pending
 from services.router.lives import UNCERTAIN_MS
 from services.router.quotas import free_claim, tier_claim
 from services.router.state import COMMANDED, MAX_LIVES, Deferred, Life, State
@@ -45,12 +45,27 @@ def on_request(
 def on_due(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, grants: Grants) -> Handled | None:
     """Decide afresh on the first deferred request that is due; None when none is."""
     for deferred in state.deferred:
-        if deferred.due_ms <= now_ms:
+        if 0 < deferred.due_ms <= now_ms:
             request = _read_request(deferred.request)
             rest = replace(state, deferred=tuple(d for d in state.deferred if d is not deferred))
-            done = settle(rest, request, now_ms, facts, tariff, grants, seq=2)
+            done = settle(rest, request, now_ms, facts, tariff, grants, seq=deferred.seq + 1)
             return done._replace(state=state) if done.claims else done
     return None
+
+
+def released(state: State, now_ms: int) -> State:
+    """The state in which those who waited for a request that is no longer pending are due now."""
+    if not any(deferred.after is not None for deferred in state.deferred):
+        return state
+    return replace(
+        state,
+        deferred=tuple(
+            replace(deferred, due_ms=now_ms, after=None)
+            if deferred.after is not None and not is_pending(state, deferred.after)
+            else deferred
+            for deferred in state.deferred
+        ),
+    )
 
 
 def settle(
@@ -78,8 +93,9 @@ def settle(
         return Handled(state, claims=verdict.claims)
     decision = verdict.decision
     state = replace(state, waba=facts.waba_of(state.number) or state.waba)
-    name = answers.first_id if decision.final else answers.deferred_id
-    told = announce.decided(state, request, decision, now_ms, event_id=name(request.request_id), seq=seq)
+    id_ = request.request_id
+    event_id = answers.first_id(id_) if decision.final else answers.deferred_id(id_, seq)
+    told = announce.decided(state, request, decision, now_ms, event_id=event_id, seq=seq)
     out: tuple[Outgoing, ...] = (told,)
     if decision.outcome == "allow" and not request.dry_run:
         until = announce.valid_until(state, request, decision, now_ms)
@@ -99,8 +115,11 @@ def _follow(
     """The state after a decision, from nothing but the decision, the request and the state: so a replay comes to the same."""
     state = answers.remember(state, request, decision, told, now_ms)
     if decision.outcome == "defer":
-        due = Deferred(request.not_before_ms or now_ms, encode(request))
-        return replace(state, deferred=(*state.deferred, due))
+        early = request.not_before_ms is not None and request.not_before_ms > now_ms
+        due_ms = (request.not_before_ms if early else request.expires_ms) or 0
+        after = None if early else request.after_request_id
+        waiting = Deferred(due_ms, encode(request), request.request_id, seq, after)
+        return replace(state, deferred=(*state.deferred, waiting))
     if decision.outcome != "allow" or request.dry_run:
         return state
     price, use, category = decision.price, decision.conversation, decision.category

@@ -121,10 +121,13 @@ class Answer(Part, frozen=True, array_like=True, gc=False):
 
 
 class Deferred(Part, frozen=True, array_like=True, gc=False):
-    """A request that waits for its time; `request` is the `SendRequested` as JSON."""
+    """A request that waits: for its time `due_ms`, or (0) for another request, `after`. `request` is the `SendRequested` as JSON."""
 
     due_ms: int
     request: bytes
+    id: str
+    seq: int
+    after: str | None = None
 
 
 class State(Part, frozen=True, array_like=True, gc=False):
@@ -172,7 +175,7 @@ def next_wake(state: State) -> int:
         if life.until_ms and (not wake or life.until_ms < wake):
             wake = life.until_ms
     for deferred in state.deferred:
-        if not wake or deferred.due_ms < wake:
+        if deferred.due_ms and (not wake or deferred.due_ms < wake):
             wake = deferred.due_ms
     return wake
 

@@ -16,8 +16,12 @@ from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 from shared.settings import ServiceSettings
 from shared.stream.folding import TIMERS, Changes
 
+# Epochs begin with Redis's own clock, so that they rise even over a Redis that lost everything: a zombie of before is never taken for the owner.
 _TAKE = """
-local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+local now = redis.call('TIME')
+local epoch = now[1] * 1000 + math.floor(now[2] / 1000)
+epoch = string.format('%.0f', math.max(epoch, (redis.call('HGET', KEYS[1], 'epoch') or 0) + 1))
+redis.call('HSET', KEYS[1], 'epoch', epoch)
 return {epoch, redis.call('HGET', KEYS[1], 'offset'), redis.call('HGET', KEYS[1], 'outbox')}
 """
 

@@ -22,7 +22,7 @@ async def system() -> AsyncIterator[LocalSystem]:
         FileClock(settings["WA_CLOCK_FILE"]).close()
         await create_topics(settings)
 
-    stack = LocalStack(name="e2e", environ={})
+    stack = LocalStack(name="e2e", appendfsync="always", environ={})
     try:
         await stack.start()
     except StackError as error:

@@ -50,7 +50,8 @@ async def demo(report: Path, *, keep: bool = False, environ: Mapping[str, str] =
         clocks.append(FileClock(settings["WA_CLOCK_FILE"], starts_at(datetime.now(UTC))))
         await create_topics(settings)
 
-    system = LocalSystem(LocalStack(name="demo", environ=environ), prepare, extra=_own_names(environ))
+    stack = LocalStack(name="demo", appendfsync="always", environ=environ)
+    system = LocalSystem(stack, prepare, extra=_own_names(environ))
     screen.say("Starting Kafka, Redis, the simulator and all services; the first time fetches Kafka.")
     try:
         with screen.live():

@@ -75,9 +75,7 @@ class Counting:
     def decode_state(self, value: bytes) -> Total:
         return _state(value)
 
-    def fold(
-        self, state: Total | None, event: Event, facts: str, grants: Grants
-    ) -> Step[Total]:
+    def fold(self, state: Total | None, event: Event, facts: str, grants: Grants) -> Step[Total]:
         state = state or Total()
         if isinstance(event, Burst):
             raise RuntimeError("burst")

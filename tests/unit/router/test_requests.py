@@ -5,7 +5,7 @@ import msgspec
 from services.router.state import State
 from shared.events import RequestMalformed, encode
 from shared.topics import SEND_COMMANDS
-from tests.unit.router.make import HOUR, KEY, NOW, USER, events, request, steps, world
+from tests.unit.router.make import HOUR, KEY, NOW, USER, accepted, events, request, steps, world
 
 DAY = 24 * HOUR
 
@@ -57,6 +57,25 @@ def test_a_request_waits_for_its_time_and_is_decided_afresh() -> None:
     assert sum(o.topic is SEND_COMMANDS for o in made.out) == 1
     again = made.play(KEY, request(not_before_ms=NOW + HOUR, at=NOW + 2 * HOUR), NOW + 2 * HOUR)
     assert events(again)[0] == decided
+
+
+def test_a_request_waits_for_another_and_is_decided_once_that_one_is_final() -> None:
+    made = world()
+    made.play(KEY, request("r1"), NOW)
+    (waits,) = events(made.play(KEY, request("r2", "order_update", after_request_id="r1"), NOW))
+    assert waits.decision is not None
+    assert waits.decision.outcome == "defer"
+    made.fire(NOW + HOUR)
+    assert sum(o.topic is SEND_COMMANDS for o in made.out) == 1
+    made.play(KEY, accepted(at=NOW + HOUR), NOW + HOUR)
+    made.fire(NOW + HOUR)
+    assert sum(o.topic is SEND_COMMANDS for o in made.out) == 2
+
+
+def test_a_request_that_waits_for_an_unknown_one_is_decided_at_once() -> None:
+    made = world()
+    out = made.play(KEY, request(after_request_id="elsewhere"), NOW)
+    assert [o.topic is SEND_COMMANDS for o in out] == [False, True]
 
 
 def test_two_requests_due_at_once_are_both_decided() -> None:
