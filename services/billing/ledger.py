@@ -130,7 +130,7 @@ class LedgerFold:
         foreseen = event.charge if event.charge is not None and not (state and state.foreseen) else None
         said = (event.seq, at_ms)
         news = billed(event)
-        if news is not None and state is not None and (said < state.said or news.pricing == state.pricing):
+        if news is not None and state is not None and state.pricing is not None and said <= state.said:
             news = None
         delivery = Delivery(_user(event), from_ms(at_ms), facts.account(event.waba_id or "") or Account())
         if foreseen is not None:

@@ -35,8 +35,3 @@ def pruned(entries: bytes, now_ms: int) -> bytes:
     while start < len(entries) and entries[start + _HASH : start + _ENTRY] < oldest:
         start += _ENTRY
     return entries[start:]
-
-
-def newest_ms(entries: bytes) -> int:
-    """When the last entry was added; 0 for none."""
-    return int.from_bytes(entries[-4:], "big") * 1000 if entries else 0

@@ -3,28 +3,39 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import aiohttp
+import msgspec
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from redis.asyncio import Redis
 
 from deploy.local.paths import REPOSITORY
 from deploy.local.stack import LocalStack
+from services.billing.forgetting import Forgetting
+from services.billing.ledger import FORGET
 from services.billing.settings import TalliesSettings
-from services.billing.tally import Tally, month_tally
+from services.billing.tally import Tally, hash_key, month_tally
 from shared import kafka
-from shared.events import LedgerEntry, encode
+from shared.clock import ManualClock
+from shared.events import LedgerEntry, decode_ledger_entry, encode
+from shared.ids import conversation_key
+from shared.lifecycle import Service
+from shared.pricing import Market, PriceBook
 from shared.stream.publisher import partition_of
-from shared.topics import BILLING_CHARGES
+from shared.stream.store import Keys
+from shared.topics import BILLING_CHARGES, SEND_EVENTS, Topic
 from tests.conftest import Prefix
+from tests.unit.billing.events import charge, event, pmp
 
 PARTITIONS = 4
 MONTH = "2026-11"
@@ -108,8 +119,6 @@ class Process:
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -254,5 +263,176 @@ async def test_tallies_are_exact_over_three_kills(
         await publish(to_ledger, settings, range(kills * share, count))
         await until_counted(redis, settings, lambda n: n >= count, 20)
         assert lines_of(await tallied(redis, settings)) == expected(count)
-        print("ready after", [round(wait, 1) for wait in waits], "s")
+        record_property("ready_after_s", [round(wait, 1) for wait in waits])
         assert tallies.terminate() == 0
+
+
+async def test_a_row_that_redis_lost_comes_back_with_the_next_start(
+    settings: TalliesSettings, redis: Redis, tmp_path: Path
+) -> None:
+    async with (
+        process("services.billing.tallies", settings, tmp_path / "log") as tallies,
+        producer(settings) as to_ledger,
+    ):
+        tallies.start()
+        await tallies.ready()
+        await publish(to_ledger, settings, range(200))
+        await until_counted(redis, settings, lambda n: n >= 200, 30)
+        tallies.kill()
+        await redis.delete(
+            *(
+                hash_key(settings.redis_namespace, settings.tallies_generation, f"W{n}", MONTH)
+                for n in range(3)
+            )
+        )
+        tallies.start()
+        await tallies.ready()
+        assert lines_of(await tallied(redis, settings)) == expected(200)
+        async with (
+            aiohttp.ClientSession() as client,
+            client.get(f"{tallies.url}/v1/tallies/W0/{MONTH}") as answer,
+        ):
+            assert answer.status == 200
+            served = msgspec.json.decode(await answer.read(), type=Tally)
+        assert served == await month_tally(redis, settings.redis_namespace, "W0", MONTH)
+
+
+async def test_an_entry_nobody_can_read_is_parked_and_the_rest_is_tallied(
+    settings: TalliesSettings, redis: Redis, tmp_path: Path
+) -> None:
+    async with (
+        process("services.billing.tallies", settings, tmp_path / "log") as tallies,
+        producer(settings) as to_ledger,
+    ):
+        await to_ledger.send_and_wait(
+            kafka.name_of(BILLING_CHARGES, settings), b"{", key=b"broken", partition=0
+        )
+        await publish(to_ledger, settings, range(50))
+        tallies.start()
+        await tallies.ready()
+        await until_counted(redis, settings, lambda n: n >= 50, 30)
+    (parked,) = await read(settings, BILLING_CHARGES.dead_letters, 1)
+    assert parked.value == b"{"
+    assert dict(parked.headers)["dlq-source"] == f"{kafka.name_of(BILLING_CHARGES, settings)}:0:0".encode()
+
+
+# --- the ledger
+
+
+async def read(settings: TalliesSettings, topic: Topic, least: int, within_s: float = 60) -> list[Any]:
+    """The records of a topic, once it has `least` of them with keys of their own, in order per partition."""
+    consumer = kafka.reader(settings)
+    await consumer.start()
+    places = [TopicPartition(kafka.name_of(topic, settings), n) for n in range(PARTITIONS)]
+    records: list[Any] = []
+    try:
+        consumer.assign(places)
+        await consumer.seek_to_beginning(*places)
+        deadline = time.monotonic() + within_s
+        while len({record.value for record in records}) < least:
+            assert time.monotonic() < deadline, f"{len(records)} records of {least} after {within_s} s"
+            for batch in (await consumer.getmany(timeout_ms=200)).values():
+                records += batch
+        for batch in (await consumer.getmany(timeout_ms=1000)).values():
+            records += batch
+        return records
+    finally:
+        await consumer.stop()
+
+
+async def send(producer: AIOKafkaProducer, settings: TalliesSettings, numbers: Iterable[int]) -> None:
+    """Deliveries of 100 conversations, and a word of Meta's on every third, some of them twice."""
+    topic = kafka.name_of(SEND_EVENTS, settings)
+    sent = []
+    for number in numbers:
+        user = f"49151{number % 100:08d}"
+        one = event("delivered", wamid=f"wamid.{number}", predicted=charge(), user=user)
+        events = [one]
+        if number % 3 == 0:
+            word = pmp("marketing" if number % 2 else "utility", billable=number % 4 != 0)
+            events.append(event("priced", wamid=f"wamid.{number}", seq=4, pricing=word, user=user))
+        if number % 10 == 0:
+            events += events
+        key = conversation_key("N1", user).encode()
+        place = partition_of(key, PARTITIONS)
+        sent += [await producer.send(topic, encode(e), key=key, partition=place) for e in events]
+    await asyncio.gather(*sent)
+
+
+def balances(records: Iterable[Any]) -> dict[str, tuple[int, int]]:
+    """Count and money per message; an entry published twice (same bytes) is one."""
+    found: dict[str, tuple[int, int]] = {}
+    for entry in {record.value: decode_ledger_entry(record.value) for record in records}.values():
+        counts, micros = found.get(entry.wamid, (0, 0))
+        found[entry.wamid] = (counts + entry.counts, micros + entry.amount_micros)
+    return found
+
+
+def balance(number: int, marketing: int) -> tuple[int, int]:
+    if number % 3:
+        return 1, 55_000
+    if number % 4 == 0:
+        return 1, 0
+    return 1, marketing if number % 2 else 55_000
+
+
+@pytest.mark.timeout(240)
+async def test_the_ledger_has_each_charge_once_over_a_kill_and_a_lost_redis(
+    settings: TalliesSettings, redis: Redis, tmp_path: Path
+) -> None:
+    half, count = 600, 1200
+    marketing = (
+        PriceBook.load(REPOSITORY / "config")
+        .cards.by_id["usd_2026-10-01"]
+        .micros[Market("Germany"), "marketing"]
+    )
+    truth = {f"wamid.{number}": balance(number, marketing) for number in range(count)}
+    corrected = [n for n in range(0, count, 3) if n % 4 == 0 or n % 2]
+    entries = count + 2 * len(corrected)
+    async with (
+        process("services.billing", settings, tmp_path / "log") as ledger,
+        producer(settings) as sending,
+    ):
+        ledger.start()
+        await ledger.ready()
+        await send(sending, settings, range(half))
+        await read(settings, BILLING_CHARGES, half // 4)
+        ledger.kill()
+        await send(sending, settings, range(half, count))
+        ledger.start()
+        await ledger.ready()
+        records = await read(settings, BILLING_CHARGES, entries)
+        assert balances(records) == truth
+        assert len({decode_ledger_entry(record.value).event_id for record in records}) == entries
+        for record in records:
+            assert b":49151" not in record.key
+            assert b"49151" not in record.value
+        ledger.kill()
+        for key in await redis.keys(f"{{{settings.redis_namespace}:ledger:*"):
+            await redis.delete(key)
+        await send(sending, settings, range(0, count, 10))
+        await send(sending, settings, [count])
+        ledger.start()
+        await ledger.ready()
+        records = await read(settings, BILLING_CHARGES, entries + 1)
+        assert balances(records) == truth | {f"wamid.{count}": balance(count, marketing)}
+
+
+async def test_messages_whose_time_is_over_are_forgotten_by_their_owner_only(
+    settings: TalliesSettings, redis: Redis
+) -> None:
+    clock = ManualClock(datetime(2026, 11, 20, tzinfo=UTC))
+    now_ms = int(clock.time() * 1000)
+    keys = Keys(settings.redis_namespace, "ledger", 1)
+    await redis.hset(keys.meta, "epoch", 7)
+    await redis.hset(keys.state, mapping={"old": b"a", "young": b"b"})
+    await redis.zadd(keys.set(FORGET), {"old": now_ms - 1, "young": now_ms + 60_000})
+    service = Service("billing", settings)
+    stranger = Forgetting(service, redis, clock, settings.redis_namespace, "ledger", {1: 6})
+    owner = Forgetting(service, redis, clock, settings.redis_namespace, "ledger", {1: 7})
+    assert await stranger.round() == 0
+    assert await owner.round() == 1
+    assert await redis.hkeys(keys.state) == [b"young"]
+    clock.advance(60)
+    assert await owner.round() == 1
+    assert await redis.zcard(keys.set(FORGET)) == 0

@@ -85,8 +85,13 @@ async def _played(system: LocalSystem, clock: FileClock, screen: Screen) -> list
 
     async with Stage(settings, urls(system.ports), clock) as stage:
         await stage.set_up()
+        screen.say(f"The story begins on {stage.now():%d %B, %H:%M} UTC, by the one clock of all processes.")
         judged = await play(STORY, stage, screen, require_running=system.require_running, log_tail=tail)
-        screen.tallies(stage.counted)
+        if stage.counted:
+            screen.tallies(stage.counted)
+            screen.say(
+                "Prices are of an illustrative card within the guide's 0.01-0.03 USD: config/rates.", "dim"
+            )
     return judged
 
 
@@ -102,8 +107,8 @@ def _where_next(screen: Screen, system: LocalSystem, report: Path, *, keep: bool
     places = {
         "report": os.path.relpath(report),
         "logs": os.path.relpath(system.log_dir),
-        "how it works": "docs/architecture.md, docs/reasons.md, docs/pricing.md",
-        "dashboards": "deploy/grafana/dashboards",
+        "how it works": "docs/architecture.md; every reason: docs/reasons.md; prices: docs/pricing.md",
+        "dashboards": "deploy/grafana/dashboards/ (Grafana comes with deploy/compose.yaml)",
     }
     if keep:
         places = urls(system.ports) | {"kafka": system.stack.endpoints.kafka_bootstrap} | places

@@ -89,9 +89,7 @@ def _goes_out(event: SendEvent, decision: Decision) -> bool:
 def _lines(account: str, month: str, ours: Mapping[str, Totals], meta: Counts) -> list[Counted]:
     nothing = Totals(0, 0, {})
     return [
-        Counted(
-            account, month, category, totals.free, totals.paid, amounts(totals), f"{free} free, {paid} paid"
-        )
+        Counted(account, month, category, totals.free, totals.paid, amounts(totals), f"{free} / {paid}")
         for category in sorted({*ours, *meta})
         for totals in [ours.get(category, nothing)]
         for free, paid in [meta.get(category, (0, 0))]

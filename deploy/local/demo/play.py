@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -66,36 +66,57 @@ async def play(
     judged: list[Judged] = []
     for number, step in enumerate(steps):
         screen.doing(step.name)
-        played, began_s = Played(), time.monotonic()
-        failure: Exception | None = None
-        concerned: Iterable[str] = ()
-        try:
-            require_running()
-            for action in step.does:
-                played.add(await action.play(stage))
-        except Missing as missing:
-            failure, concerned = missing, missing.concerned
-        except (StackError, KafkaError, aiohttp.ClientError, TimeoutError, TalliesUnavailable) as error:
-            failure, concerned = error, ()
+        began_s = time.monotonic()
+        played, ended = await _played(step, stage, require_running)
         wrong = {
-            fact: (expected, played.facts.get(fact))
+            fact: f"expected {expected!r}, got {played.facts.get(fact)!r}"
             for fact, expected in step.expect.items()
-            if fact not in played.facts or played.facts[fact] != expected
+            if played.facts.get(fact) != expected
         }
-        if failure is not None:
-            wrong = {"story": ("goes on", str(failure) or type(failure).__name__)}
+        if ended is not None:
+            wrong = {"the story ends here": ended.why}
         screen.step(step.name, step.guide, played, wrong, time.monotonic() - began_s)
-        judged.append(Judged(step.name, not wrong, dict(step.expect), _actual(step, played, failure)))
-        if wrong:
-            concerned = concerned or sorted({_OF_FACT.get(fact, "router") for fact in wrong})
-            for service in concerned:
-                screen.log(service, log_tail(service, _LOG_LINES))
-        if failure is not None:
+        judged.append(Judged(step.name, not wrong, dict(step.expect), _actual(step, played, ended)))
+        concerned = (
+            sorted({_OF_FACT.get(fact, "router") for fact in wrong}) if ended is None else ended.concerned
+        )
+        for service in concerned:
+            screen.log(service, log_tail(service, _LOG_LINES))
+        if ended is not None:
             left = steps[number + 1 :]
-            judged += [Judged(s.name, False, dict(s.expect), {"story": "ended before"}) for s in left]
-            screen.say(f"The story ends here: {len(left)} steps are not played.", "red")
+            judged += [Judged(s.name, False, dict(s.expect), {"not played": True}) for s in left]
+            screen.say(f"{len(left)} steps are not played.", "red")
             break
     return judged
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """Why the story can't go on, and whose log to show."""
+
+    why: str
+    concerned: tuple[str, ...] = ()
+
+
+async def _played(
+    step: Step, stage: Stage, require_running: Callable[[], None]
+) -> tuple[Played, _Ended | None]:
+    """What a step brought, as far as it came. A service that has ended explains more than what is missing because of it."""
+    played = Played()
+    try:
+        require_running()
+        for action in step.does:
+            played.add(await action.play(stage))
+    except (Missing, KafkaError, aiohttp.ClientError, TimeoutError, TalliesUnavailable) as error:
+        try:
+            require_running()
+        except StackError as ended:
+            return played, _Ended(str(ended))
+        concerned = error.concerned if isinstance(error, Missing) else ()
+        return played, _Ended(f"{type(error).__name__}: {error}", concerned)
+    except StackError as ended:
+        return played, _Ended(str(ended))
+    return played, None
 
 
 def write_report(path: Path, judged: Sequence[Judged], seconds: float) -> None:
@@ -111,7 +132,7 @@ def write_report(path: Path, judged: Sequence[Judged], seconds: float) -> None:
     path.write_text(json.dumps(report, indent=2, ensure_ascii=False, default=str) + "\n", "utf-8")
 
 
-def _actual(step: Step, played: Played, failure: Exception | None) -> Facts:
-    """What was compared, and what went wrong."""
+def _actual(step: Step, played: Played, ended: _Ended | None) -> Facts:
+    """What was compared, and why the story ended if it did."""
     actual = {fact: played.facts[fact] for fact in step.expect if fact in played.facts}
-    return actual if failure is None else actual | {"story": str(failure) or type(failure).__name__}
+    return actual if ended is None else actual | {"story": ended.why}

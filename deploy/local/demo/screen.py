@@ -1,8 +1,9 @@
 """What the reader sees: a live line while a step runs, a block for each finished step, the closing tables."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -60,10 +61,10 @@ class Screen:
         name: str,
         guide: str,
         played: Played,
-        wrong: Mapping[str, tuple[object, object]],
+        wrong: Mapping[str, str],
         seconds: float,
     ) -> None:
-        """Prints a finished step; `wrong` is fact → (expected, actual)."""
+        """Prints a finished step; `wrong` is fact → what is wrong with it."""
         self._number += 1
         ok = not wrong
         mark = Text("✓", "bold green") if ok else Text("✗", "bold red")
@@ -77,10 +78,8 @@ class Screen:
             self.console.print(Text.assemble(("      → ", "cyan"), line), soft_wrap=True)
         for line in played.came_back:
             self.console.print(Text.assemble(("      ← ", "green"), line), soft_wrap=True)
-        for fact, (expected, actual) in wrong.items():
-            self.console.print(
-                Text(f"      ✗ {fact}: expected {expected!r}, got {actual!r}", "red"), soft_wrap=True
-            )
+        for fact, what in wrong.items():
+            self.console.print(Text(f"      ✗ {fact}: {what}", "red"), soft_wrap=True)
         self._progress.advance(self._task)
 
     def log(self, service: str, tail: str) -> None:
@@ -89,17 +88,21 @@ class Screen:
         for line in tail.splitlines():
             self.console.print(Text(f"        {line[:400]}", "dim"), soft_wrap=True)
 
-    def tallies(self, counted: Iterable[Counted]) -> None:
+    def tallies(self, counted: Sequence[Counted]) -> None:
         """Prints the month's tally beside what the fake Meta counted."""
+        months = ", ".join(sorted({line.month for line in counted}))
+        title = f"The tally of {months}; last, free and paid as Meta itself counted"
         table = Table(
-            title="The month's tally", title_justify="left", title_style="bold", header_style="bold"
+            title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD
         )
-        for head in ("Account", "Month", "Category"):
-            table.add_column(head)
-        for head in ("Free", "Paid", "Amount", "Meta counted"):
-            table.add_column(head, justify="right")
+        for head in ("Account", "Category"):
+            table.add_column(head, no_wrap=True)
+        for head in ("Free", "Paid", "Amount", "At Meta"):
+            table.add_column(head, justify="right", no_wrap=True)
         for line in counted:
-            table.add_row(*map(str, line))
+            table.add_row(
+                line.account, line.category, str(line.free), str(line.paid), line.amount, line.at_meta
+            )
         self.console.print(table)
 
     def places(self, title: str, rows: Mapping[str, str]) -> None:

@@ -97,7 +97,7 @@ def test_another_category_of_metas_is_priced_by_the_same_card() -> None:
     assert (entry.category, entry.amount_micros, entry.basis) == ("marketing", rate, "meta")
 
 
-def test_a_later_price_of_the_same_line_is_corrected_by_the_difference() -> None:
+def test_a_later_price_that_agrees_adds_nothing() -> None:
     state, _ = fold(
         None, event("delivered", predicted=charge(type="free_tier", amount_micros=0, category="service"))
     )

@@ -178,6 +178,17 @@ class Game:
             assert steps == message.steps, (user, request)
         counted = sorted((_user(e), _kind(e)) for e in events if e.charge is not None and e.charge.counted)
         assert counted == sorted(picture.counted)
+        if self.room and not any(message.flying() for message in picture.messages.values()):
+            free = [e for e in events if e.charge is not None and e.charge.type == "free_tier"]
+            taken = [
+                m
+                for scope in self.world.claims.scopes
+                if scope.startswith("free:")
+                for m in self.world.claims.members(scope)
+            ]
+            assert len(taken) == len(free), (
+                "a place in the free tier is held by what was charged to it, and nothing else"
+            )
 
 
 def _user(event: SendEvent) -> str:
@@ -227,7 +238,7 @@ def test_records_read_twice_say_nothing_new(script: list[tuple[Any, ...]], rando
         game.move(move)
         if game.world.log and random.random() < 0.5:
             record = random.choice(game.world.log[-5:])
-            if record.now_ms + DAY <= game.now:
+            if record.event.at_ms + DAY <= game.now:
                 continue  # a day later an answer is repeated in short: see test_requests.py
             before = {o.id: o.value for o in game.world.out}
             out = game.play(record.key.partition(":")[2], record.event)
