@@ -44,7 +44,7 @@ from shared.stream.publisher import (
     Record,
     decode_outbox,
     encode_outbox,
-    place,
+    partition_of,
 )
 from shared.stream.recall import GROUP_HEADER, SOURCE_HEADER, Recall, source_header
 from shared.stream.store import Keys, Refused, Store
@@ -55,6 +55,9 @@ log = structlog.get_logger(__name__)
 S = TypeVar("S")
 E = TypeVar("E")
 F = TypeVar("F")
+
+_SPEC_VERSION = ("ce_specversion", b"1.0")
+_JSON = ("content-type", b"application/json")
 
 MAX_POLL = 1000
 """Records per poll: large enough that the fixed costs vanish, small enough that a batch is some 50 ms."""
@@ -166,6 +169,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._claims = Claims(redis, settings.redis_namespace)
         self._wrap = publisher
         self._topic = kafka.name_of(source, settings)
+        self._origin = (GROUP_HEADER, b"/" + group.encode())
+        self._partitions = 1 if source.single else settings.partitions
+        self._publishing: asyncio.Task[None] | None = None
         self._parts: dict[TopicPartition, _Owned[S]] = {}
         self._busy = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -206,6 +212,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._stopping = True
         if self._loop_task is not None:
             await asyncio.wait({self._loop_task}, timeout=self._settings.drain_s)
+        await self._settled()
         await self._consumer.stop()
         await self._producer.stop()
 
@@ -214,6 +221,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Called by the consumer: the batch in hand is finished, then the partitions are dropped."""
         async with self._busy:
+            await self._settled()
             for tp in list(self._parts):
                 await self._drop(tp)
 
@@ -273,6 +281,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
 
     async def _refused(self, owned: _Owned[S]) -> None:
         """Another worker owns the partition, or Redis lost data: ask the group who we are, and start over from what is stored."""
+        await self._settled()
         metrics.STREAM_REFUSED.labels(self.group).inc()
         log.warning("commit_refused", group=self.group, partition=owned.tp.partition, offset=owned.offset)
         await self._drop(owned.tp)
@@ -298,6 +307,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                 continue  # seen before the assignment's own seek; positions come from the store
             if not polled:
                 async with self._busy:
+                    await self._settled()
                     for owned in list(self._parts.values()):
                         await self._publish_pending(owned)
                 self._moved = monotonic()
@@ -335,7 +345,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         folded = await asyncio.gather(*work)
         batches = [batch for batch in folded if batch is not None]
         if batches:
-            await self._publish(batches)
+            self._publishing = asyncio.create_task(self._publish(batches), name=f"{self.group}-publish")
         return len(batches) < len(folded)
 
     async def _publish_pending(self, owned: _Owned[S]) -> None:
@@ -383,6 +393,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         outbox = Outbox(self._records(folding), folding.releases)
         stored = b"" if recalled is not None else encode_outbox(outbox)
         changes = folding.changes(known)
+        await self._settled()  # the outbox holds one batch
         try:
             await self._store.commit(owned.keys, owned.epoch, owned.offset, next_offset, stored, changes)
         except Refused:
@@ -433,8 +444,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             )
 
     async def _ask(self, keys: Keys, wanted: Sequence[Claim], *, force: bool) -> dict[str, Grant]:
-        partitions = 1 if self._source.single else self._settings.partitions
-        if not force and await self._store.whole_partitions(keys) < partitions:
+        if not force and await self._store.whole_partitions(keys) < self._partitions:
             raise BookIncomplete(keys.group)
         answers = await self._claims.ask(wanted, int(self._clock.time() * 1000), force=force)
         for grant in answers.values():
@@ -442,6 +452,12 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         return answers
 
     # --- publishing
+
+    async def _settled(self) -> None:
+        """Wait until the batch committed last is published and acknowledged; the next one is folded meanwhile."""
+        if self._publishing is not None:
+            await asyncio.wait({self._publishing})
+            self._publishing.result()
 
     def _records(self, folding: Folding[S, E, F]) -> list[Record]:
         """All that a batch publishes, in the order of its source records."""
@@ -548,29 +564,21 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
     def _outgoing(self, source: Any, index: int, out: Outgoing) -> Record:
         """An event as a record, with its CloudEvents headers and its source coordinates."""
         key = out.key.encode()
-        single = out.topic.single
-        return Record(
-            out.topic.name,
-            0
-            if single
-            else place(
-                out.topic.name,
-                source.key if out.beside_source else key,
-                source.key,
-                source.partition,
-                self._settings.partitions,
-            ),
-            key,
-            out.value,
-            [
-                ("ce_specversion", b"1.0"),
-                ("ce_id", out.id.encode()),
-                ("ce_type", out.type.encode()),
-                (GROUP_HEADER, b"/" + self.group.encode()),
-                ("content-type", b"application/json"),
-                (SOURCE_HEADER, source_header(source.partition, source.offset, index)),
-            ],
-        )
+        if out.topic.single:
+            partition = 0
+        elif out.beside_source or key == source.key:
+            partition = source.partition
+        else:
+            partition = partition_of(key, self._partitions)
+        headers = [
+            _SPEC_VERSION,
+            ("ce_id", out.id.encode()),
+            ("ce_type", out.type.encode()),
+            self._origin,
+            _JSON,
+            (SOURCE_HEADER, source_header(source.partition, source.offset, index)),
+        ]
+        return Record(out.topic.name, partition, key, out.value, headers)
 
     def _parked(self, source: Any, reason: str) -> Record:
         """A record that can't be folded, as it came, with the reason and its coordinates."""

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
 from shared.stream.fold import Release
-from shared.topics import ACCOUNT_EVENTS, SEND_COMMANDS
+from shared.topics import SEND_COMMANDS
 
 
 class Record(NamedTuple):
@@ -95,10 +95,3 @@ class KafkaPublisher:
                     )
         acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
         await asyncio.gather(*acknowledgements)
-
-
-def place(topic_name: str, key: bytes, source_key: bytes, source_partition: int, partitions: int) -> int:
-    """The partition of an outgoing record: beside its source when it has the same key, so that what came of a record can be found again."""
-    if topic_name == ACCOUNT_EVENTS.name:
-        return 0
-    return source_partition if key == source_key else partition_of(key, partitions)

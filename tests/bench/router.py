@@ -17,7 +17,6 @@ from tests.reading import committed
 PARTITIONS = 8
 CONVERSATIONS = 6000
 RECORDS = CONVERSATIONS * load.EVENTS_PER_CONVERSATION
-START_MS = 1_760_000_000_000
 
 
 async def measure(stack: LocalStack, core: int | None) -> tuple[float, float]:
@@ -59,15 +58,16 @@ async def measure(stack: LocalStack, core: int | None) -> tuple[float, float]:
 
 
 async def _feed(settings: ServiceSettings) -> None:
+    start_ms = int(time.time() * 1000)  # no timer of these conversations comes due meanwhile
     producer = kafka.producer(settings, linger_ms=5)
     await producer.start()
     try:
-        for fact in load.accounts(8, START_MS - 1000):
+        for fact in load.accounts(8, start_ms - 1000):
             await producer.send(
                 kafka.name_of(ACCOUNT_EVENTS, settings), events.encode(fact), key=fact.waba_id.encode()
             )
         topic = kafka.name_of(CONVERSATION_EVENTS, settings)
-        for key, value in load.conversation_events(CONVERSATIONS, START_MS):
+        for key, value in load.conversation_events(CONVERSATIONS, start_ms):
             await producer.send(topic, value, key=key.encode())
         await producer.flush()
     finally:
