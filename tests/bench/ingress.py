@@ -20,8 +20,8 @@ from tests.bench import processes
 from tests.bench.load import WABA, number_id
 
 SECRET = "bench-secret"
-SECONDS = 6
-CONNECTIONS = 64
+SECONDS = 4
+CONNECTIONS = 256
 PARTITIONS = 8
 
 WRK = """
