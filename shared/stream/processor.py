@@ -47,8 +47,8 @@ from shared.stream.publisher import (
     partition_of,
 )
 from shared.stream.recall import GROUP_HEADER, SOURCE_HEADER, Recall, source_header
-from shared.stream.store import Keys, Refused, Store
-from shared.topics import Topic
+from shared.stream.store import Held, Keys, Refused, Store
+from shared.topics import MAX_RECORD_BYTES, Topic
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +63,11 @@ MAX_POLL = 1000
 """Records per poll: large enough that the fixed costs vanish, small enough that a batch is some 50 ms."""
 TIMER_POLL_S = 0.1
 TIMERS_PER_POLL = 500
+REBUILD_POLL_S = 0.25
+END_POLL_S = 10.0
+"""So often the watchdog asks for the topic's true end, in case the consumer's own fetching has died."""
+PARKED_BYTES = MAX_RECORD_BYTES - 64 * 1024
+"""A parked record is as it came, unless its own size leaves no room for its headers; its coordinates still lead to the whole."""
 GUARD_RECORDS = 1000
 GUARD_POISONED = 100
 """Of the last 1,000 records, as many poisoned ones are nobody's bad record but a bad deploy: stop, park no more."""
@@ -178,6 +183,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._stopping = False
         self._verdicts: deque[bool] = deque(maxlen=GUARD_RECORDS)
         self._moved = monotonic()
+        self._ends: dict[TopicPartition, int] = {}
         self._failure: BaseException | None = None
         self._consumer: AIOKafkaConsumer
         self._producer: AIOKafkaProducer
@@ -211,10 +217,16 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
     async def stop(self) -> None:
         self._stopping = True
         if self._loop_task is not None:
-            await asyncio.wait({self._loop_task}, timeout=self._settings.drain_s)
-        await self._settled()
-        await self._consumer.stop()
-        await self._producer.stop()
+            # Within the half, so that the clients are closed before the service's own bound; what is left undone is safe in the store.
+            await asyncio.wait({self._loop_task}, timeout=self._settings.drain_s / 2)
+            if self._loop_task.done():
+                await self._settled()
+            self._loop_task.cancel()
+        try:
+            async with asyncio.timeout(self._settings.drain_s / 4):
+                await self._consumer.stop()
+        finally:
+            await self._producer.stop()
 
     # --- ownership
 
@@ -227,12 +239,14 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Called by the consumer, which swallows exceptions: a failed takeover ends the process instead."""
+        began = monotonic()
         try:
-            for tp in sorted(assigned):
-                await self._take(tp)
+            await asyncio.gather(*(self._take(tp) for tp in sorted(assigned)))
         except Exception as failure:  # noqa: BLE001 the consumer would log it and go on without the partition
             self._failure = failure
         self._moved = monotonic()
+        if (took := self._moved - began) > self._settings.session_timeout_s / 2:
+            log.warning("takeover_slow", group=self.group, seconds=took)  # no heartbeat goes out meanwhile
         self._changed.set()
 
     async def _take(self, tp: TopicPartition) -> None:
@@ -240,15 +254,17 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         taken = await self._store.take(keys)
         committed = await self._consumer.committed(tp)
         first = (await self._consumer.beginning_offsets([tp]))[tp]
-        start = first if taken.offset is None else taken.offset
-        if start < first:
-            raise OffsetLost(f"{tp.topic}[{tp.partition}]: next is {start}, the topic begins at {first}")
         published = committed or 0
+        start = first if taken.offset is None else taken.offset
+        known = committed if taken.offset is None else taken.offset
+        if known is not None and known < first:
+            raise OffsetLost(f"{tp.topic}[{tp.partition}]: next is {known}, the topic begins at {first}")
         owned: _Owned[S] = _Owned(tp, keys, taken.epoch, taken.offset, start, published)
         if taken.offset is not None and taken.offset > published:
             owned.pending = decode_outbox(taken.outbox)
-        self._consumer.seek(tp, start)
         await self._store.mark_whole(keys, whole=not owned.silent)
+        # No await between these two: what is fetched after the seek must find its owner, or it would be passed over.
+        self._consumer.seek(tp, start)
         self._parts[tp] = owned
         self.owned[tp.partition] = taken.epoch
         metrics.STREAM_TAKEOVERS.labels(self.group).inc()
@@ -310,14 +326,15 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                     await self._settled()
                     for owned in list(self._parts.values()):
                         await self._publish_pending(owned)
-                self._moved = monotonic()
-                self._lag()
+                if not self._lag():
+                    self._moved = monotonic()
                 continue
             started = monotonic()
             async with self._busy:
                 postponed = await self._handle(polled, before)
             if postponed:
-                await asyncio.sleep(TIMER_POLL_S)  # other partitions, here or elsewhere, rebuild meanwhile
+                self._moved = monotonic()  # waiting until others have rebuilt is health
+                await asyncio.sleep(REBUILD_POLL_S)
             self._m_batch.observe(monotonic() - started)
             self._lag()
 
@@ -332,10 +349,11 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             if owned is None:
                 continue
             if owned is not before.get(tp):
-                self._consumer.seek(
-                    tp, owned.position
-                )  # taken over while polling: these may be from elsewhere
+                # Taken over while polling: these may be from elsewhere.
+                self._consumer.seek(tp, owned.position)
                 continue
+            if records[0].offset != owned.position:
+                raise OffsetLost(f"{tp}: polled {records[0].offset}, but {owned.position} is next to fold")
             await self._publish_pending(owned)
             silent = sum(1 for record in records if record.offset < owned.published)
             if silent:
@@ -365,15 +383,14 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             await recall.start(None if owned.offset is None else records[0].timestamp)
             owned.recall = recall
         recalled = [Recalled(await recall.events(r.offset) if recall is not None else ()) for r in records]
-        batch = await self._fold_and_commit(owned, records, facts, recalled)
+        if await self._fold_and_commit(owned, records, facts, recalled) is None:
+            return
         self._m_silent.inc(len(records))
-        if batch is not None:
-            await self._claims.release(batch.outbox.releases)
-            if not owned.silent:
-                await self._store.mark_whole(owned.keys, whole=True)
-                if recall is not None:
-                    await recall.stop()
-                    owned.recall = None
+        if not owned.silent:
+            await self._store.mark_whole(owned.keys, whole=True)
+            if recall is not None:
+                await recall.stop()
+                owned.recall = None
 
     async def _fold_and_commit(
         self, owned: _Owned[S], records: Sequence[Any], facts: F, recalled: Sequence[Recalled] | None = None
@@ -388,17 +405,27 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         except BookIncomplete:
             self._consumer.seek(owned.tp, owned.position)
             return None
-        self._guard(len(records), len(folding.poisoned))
         next_offset = records[-1].offset + 1
-        outbox = Outbox(self._records(folding), folding.releases)
-        stored = b"" if recalled is not None else encode_outbox(outbox)
+        outbox = Outbox([], [])
+        if recalled is None:
+            self._guard(len(records), len(folding.poisoned))
+            outbox = Outbox(self._records(folding), folding.releases)
+        else:
+            # Before the commit: a rebuild that dies in between asks and releases once more.
+            await self._claims.release(folding.releases)
         changes = folding.changes(known)
         await self._settled()  # the outbox holds one batch
+        if self._parts.get(owned.tp) is not owned:
+            return None
         try:
-            await self._store.commit(owned.keys, owned.epoch, owned.offset, next_offset, stored, changes)
+            await self._store.commit(
+                owned.keys, owned.epoch, owned.offset, next_offset, encode_outbox(outbox), changes
+            )
         except Refused:
             await self._refused(owned)
             return None
+        if recalled is None:
+            self._count_parked(folding)
         owned.offset = owned.position = next_offset
         if self._cache:
             owned.cache.update(folding.states)
@@ -461,11 +488,6 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
 
     def _records(self, folding: Folding[S, E, F]) -> list[Record]:
         """All that a batch publishes, in the order of its source records."""
-        for offset, (source, reason) in folding.poisoned.items():
-            metrics.DLQ_RECORDS.labels(self._source.dead_letters.name).inc()
-            log.error(
-                "record_parked", group=self.group, partition=source.partition, offset=offset, reason=reason
-            )
         records = []
         for offset in sorted({*folding.out, *folding.poisoned}):
             if offset in folding.poisoned:
@@ -479,6 +501,13 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             records += [self._outgoing(source, index, event) for index, event in enumerate(out)]
         return records
 
+    def _count_parked(self, folding: Folding[S, E, F]) -> None:
+        for offset, (source, reason) in folding.poisoned.items():
+            metrics.DLQ_RECORDS.labels(self._source.dead_letters.name).inc()
+            log.error(
+                "record_parked", group=self.group, partition=source.partition, offset=offset, reason=reason
+            )
+
     async def _publish(self, batches: Sequence[_Batch[S]]) -> None:
         records = [record for batch in batches for record in batch.outbox.records]
         releases = [release for batch in batches for release in batch.outbox.releases]
@@ -487,16 +516,18 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             self._m_published.inc(len(records))
         if releases:
             await self._claims.release(releases)
-        await self._acknowledge({batch.owned.tp: batch.next_offset for batch in batches})
-        for batch in batches:
-            batch.owned.published = batch.next_offset
-
-    async def _acknowledge(self, offsets: dict[TopicPartition, int]) -> None:
-        """Commit to Kafka. When the group has moved on, the new owner publishes again and commits for itself."""
+        offsets = {batch.owned.tp: batch.next_offset for batch in batches}
         try:
             await self._until_done(lambda: self._consumer.commit(offsets))
         except NOT_OURS as error:
+            # The group has moved on. Whoever is given the partitions next, perhaps this process, publishes again and commits for itself.
             log.warning("offset_not_committed", group=self.group, error=repr(error))
+            for batch in batches:
+                if self._parts.get(batch.owned.tp) is batch.owned:
+                    await self._drop(batch.owned.tp)
+            return
+        for batch in batches:
+            batch.owned.published = batch.next_offset
 
     async def _until_done(self, act: Callable[[], Awaitable[object]]) -> None:
         """Repeat while Kafka can't; what is repeated is idempotent or identical to the byte."""
@@ -524,7 +555,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             now_ms = int(self._clock.time() * 1000)
             held = [owned for owned in self._parts.values() if owned.live]
             found = await self._store.due(
-                [(o.keys, o.epoch, TIMERS_PER_POLL + len(o.appended)) for o in held], now_ms
+                [Held(o.keys, o.epoch, o.offset, TIMERS_PER_POLL + len(o.appended)) for o in held], now_ms
             )
             for owned, due in zip(held, found, strict=True):
                 if due is None:
@@ -543,23 +574,25 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         await self._until_done(lambda: self._publisher.publish(rows))
         metrics.STREAM_TIMERS.labels(self.group).inc(len(rows))
 
-    def _waiting(self) -> int:
+    def _lag(self) -> int:
+        """Records that wait in the partitions held, as far as the consumer has heard."""
         waiting = 0
         for tp, owned in self._parts.items():
-            end = self._consumer.highwater(tp)
-            if end is not None:
-                waiting += max(0, end - owned.position)
+            end = max(self._consumer.highwater(tp) or 0, self._ends.get(tp, 0), owned.published)
+            waiting += max(0, end - owned.position)
+        self._m_lag.set(waiting)
         return waiting
 
-    def _lag(self) -> None:
-        self._m_lag.set(self._waiting())
-
     async def _watch(self) -> None:
+        asked = 0.0
         while not self._stopping:
             await asyncio.sleep(1)
-            idle = monotonic() - self._moved
-            if self._parts and idle > self._settings.watchdog_s and self._waiting():
-                raise Stalled(f"{self.group}: {self._waiting()} records wait, no progress for {idle:.0f} s")
+            if self._parts and monotonic() - asked > END_POLL_S:
+                asked = monotonic()
+                self._ends = await self._consumer.end_offsets(list(self._parts))
+            waiting, idle = self._lag(), monotonic() - self._moved
+            if waiting and idle > self._settings.watchdog_s:
+                raise Stalled(f"{self.group}: {waiting} records wait, no progress for {idle:.0f} s")
 
     def _outgoing(self, source: Any, index: int, out: Outgoing) -> Record:
         """An event as a record, with its CloudEvents headers and its source coordinates."""
@@ -582,12 +615,15 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
 
     def _parked(self, source: Any, reason: str) -> Record:
         """A record that can't be folded, as it came, with the reason and its coordinates."""
+        value = source.value or b""
+        whole = len(value) <= PARKED_BYTES
         return Record(
             self._source.dead_letters.name,
             source.partition,
             source.key or b"",
-            source.value or b"",
+            value[:PARKED_BYTES],
             [
+                *(() if whole else (("dlq-truncated", str(len(value)).encode()),)),
                 ("dlq-reason", reason[:2000].encode()),
                 ("dlq-group", self.group.encode()),
                 ("dlq-source", f"{source.topic}:{source.partition}:{source.offset}".encode()),

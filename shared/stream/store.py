@@ -6,7 +6,7 @@ still holds the partition's epoch and the stored offset is the one it started fr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -68,7 +68,7 @@ return 1
 
 _DUE = """
 return {
-  redis.call('HGET', KEYS[1], 'epoch'),
+  redis.call('HMGET', KEYS[1], 'epoch', 'offset'),
   redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', 0, ARGV[2]),
 }
 """
@@ -132,6 +132,15 @@ class Taken:
     outbox: bytes
 
 
+class Held(NamedTuple):
+    """A partition as its holder knows it; `most` timers are wanted."""
+
+    keys: Keys
+    epoch: int
+    offset: int | None
+    most: int
+
+
 class Store:
     """Redis as the home of partition states."""
 
@@ -189,20 +198,18 @@ class Store:
         """How many of the group's partitions are whole; a Redis that lost everything says 0."""
         return int(await self._redis.hlen(keys.whole))
 
-    async def due(
-        self, held: Sequence[tuple[Keys, int, int]], now_ms: int
-    ) -> list[list[tuple[str, int]] | None]:
-        """Timers due by `now_ms`, earliest first, of each (keys, epoch, most): (member, due_ms); None where the epoch is no longer ours.
+    async def due(self, held: Sequence[Held], now_ms: int) -> list[list[tuple[str, int]] | None]:
+        """Timers due by `now_ms`, earliest first: (member, due_ms); None where the store knows less than the holder does, or another owner.
 
-        One round trip. Because it looks at the epoch too, an idle partition notices that Redis lost its state.
+        One round trip. Because it compares epoch and offset too, an idle partition notices that Redis lost something.
         """
         pipeline = self._redis.pipeline(transaction=False)
-        for keys, _, most in held:
-            await self._due(keys=[keys.meta, keys.timers], args=[now_ms, most], client=pipeline)
+        for one in held:
+            await self._due(keys=[one.keys.meta, one.keys.timers], args=[now_ms, one.most], client=pipeline)
         answers: list[list[Any]] = await pipeline.execute()
         found: list[list[tuple[str, int]] | None] = []
-        for (_, epoch, _), (now_epoch, rows) in zip(held, answers, strict=True):
-            if now_epoch is None or int(now_epoch) != epoch:
+        for one, ((epoch, offset), rows) in zip(held, answers, strict=True):
+            if epoch is None or int(epoch) != one.epoch or int(offset or -1) < (one.offset or -1):
                 found.append(None)
             else:
                 found.append([(rows[i].decode(), int(rows[i + 1])) for i in range(0, len(rows), 2)])

@@ -97,6 +97,17 @@ def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+async def test_a_slow_takeover_passes_no_record_over(bench: Bench) -> None:
+    load = adds(8000)
+    await bench.feed(encoded(load))
+    worker = bench.worker(FAULT="slow-takeover:300")
+    await folded_at_least(bench, 1000)
+    await worker.kill()
+    bench.worker(FAULT="slow-takeover:300")
+    await all_published(bench, len(load))
+    await assert_exactly_once(bench, load, PLACES)
+
+
 async def test_an_emptied_redis_is_rebuilt_without_publishing_or_deciding_anything_again(
     bench: Bench,
 ) -> None:

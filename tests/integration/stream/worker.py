@@ -1,9 +1,10 @@
 """One worker of the counting fold as a process; faults are in what it is wired with, never in the code under test.
 
-`FAULT=stop-before-commit:N` or `FAULT=stop-before-publish:N`: the process stops itself (SIGSTOP) before the commit, or between the commit and
+`FAULT=slow-takeover:MS`: every takeover lasts so much longer. `FAULT=stop-before-commit:N` or `FAULT=stop-before-publish:N`: the process stops itself (SIGSTOP) before the commit, or between the commit and
 the publication, of its N-th batch.
 """
 
+import asyncio
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from shared.lifecycle import Service, run
 from shared.settings import ServiceSettings
 from shared.stream.processor import Processor
 from shared.stream.publisher import Publisher, Record
-from shared.stream.store import Store, connect
+from shared.stream.store import Keys, Store, connect
 from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
 from tests.integration.stream.counting import Counting
 
@@ -46,12 +47,17 @@ class StopsBeforePublishing:
         await self._real.publish(records)
 
 
-class StopsBeforeCommitting(Store):
-    """A store that stops the process first."""
+class FaultyStore(Store):
+    """A store that stops the process before a commit, or makes takeovers slow."""
 
-    def __init__(self, redis: Redis, stop: Stops) -> None:
+    def __init__(self, redis: Redis, stop: Stops, slow_s: float) -> None:
         super().__init__(redis)
         self._stop = stop
+        self._slow_s = slow_s
+
+    async def mark_whole(self, keys: Keys, *, whole: bool) -> None:
+        await super().mark_whole(keys, whole=whole)
+        await asyncio.sleep(self._slow_s)
 
     async def commit(self, *arguments: Any) -> None:
         self._stop()
@@ -77,7 +83,7 @@ def build(service: Service) -> None:
             facts=lambda: str(os.getpid()),
             redis=redis,
             clock=clock_from(str(settings.clock_file) if settings.clock_file else None),
-            store=StopsBeforeCommitting(redis, before_commit),
+            store=FaultyStore(redis, before_commit, int(nth) / 1000 if fault == "slow-takeover" else 0.0),
             publisher=lambda real: StopsBeforePublishing(real, before_publish),
         )
     )
