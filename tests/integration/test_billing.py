@@ -297,6 +297,23 @@ async def test_a_row_that_redis_lost_comes_back_with_the_next_start(
         assert served == await month_tally(redis, settings.redis_namespace, "W0", MONTH)
 
 
+async def test_an_emptied_redis_gets_the_rows_back_though_no_entry_comes(
+    settings: TalliesSettings, redis: Redis, tmp_path: Path
+) -> None:
+    async with (
+        process("services.billing.tallies", settings, tmp_path / "log") as tallies,
+        producer(settings) as to_ledger,
+    ):
+        tallies.start()
+        await tallies.ready()
+        await publish(to_ledger, settings, range(200))
+        await until_counted(redis, settings, lambda n: n >= 200, 30)
+        names = [name async for name in redis.scan_iter(f"{settings.redis_namespace}:tallies:*", count=1000)]
+        await redis.delete(*names)
+        await until_counted(redis, settings, lambda n: n >= 200, 30)
+        assert lines_of(await tallied(redis, settings)) == expected(200)
+
+
 async def test_an_entry_nobody_can_read_is_parked_and_the_rest_is_tallied(
     settings: TalliesSettings, redis: Redis, tmp_path: Path
 ) -> None:

@@ -30,6 +30,8 @@ class RedisRows:
     def __init__(self, redis: Redis, namespace: str, generation: int) -> None:
         self._namespace = namespace
         self._generation = generation
+        self._redis = redis
+        self._marks = f"{namespace}:tallies:{generation}:shown"
         self._put = redis.register_script(_PUT)
 
     async def put(self, rows: Mapping[Line, tuple[int, bytes]]) -> dict[Line, bytes]:
@@ -57,3 +59,17 @@ class RedisRows:
             ]
         await asyncio.gather(*work)
         return newer
+
+    async def mark(self, offsets: Mapping[int, int]) -> None:
+        """Note up to which offset of each partition the rows are shown; a Redis that forgets the note has forgotten rows too."""
+        if offsets:
+            await self._redis.hset(self._marks, mapping={str(p): offset for p, offset in offsets.items()})
+
+    async def behind(self, offsets: Mapping[int, int]) -> set[int]:
+        """The partitions of which Redis knows less than `offsets` say it was told."""
+        if not offsets:
+            return set()
+        found = await self._redis.hmget(self._marks, [str(partition) for partition in offsets])
+        return {
+            p for (p, offset), mark in zip(offsets.items(), found, strict=True) if int(mark or -1) < offset
+        }

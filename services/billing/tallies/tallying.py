@@ -6,6 +6,7 @@ a row skips those it has.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import cast
 
 import faust
@@ -32,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 _Event = faust.EventT[bytes]
 
+SHOWN_POLL_S = 1.0
+"""So often Redis is asked whether it still has what it was given."""
 MOST_PENDING = 2000
 """Entries taken and not yet safe; more wait in Kafka."""
 
@@ -74,6 +77,7 @@ class Tallying:
         self._next: dict[int, int] = {}
         self._work = asyncio.Event()
         self._flushing = asyncio.Lock()
+        self._shown: dict[int, int] = {}
 
     async def start(self) -> None:
         """Join the group and read the rows back; returns when the table is recovered."""
@@ -148,9 +152,12 @@ class Tallying:
 
     async def _flush_steadily(self) -> None:
         while True:
-            await self._work.wait()
-            await asyncio.sleep(self._settings.tallies_flush_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SHOWN_POLL_S):
+                    await self._work.wait()
+                    await asyncio.sleep(self._settings.tallies_flush_s)
             await self._flush()
+            await self._show_again()
 
     async def _flush(self) -> None:
         async with self._flushing:
@@ -166,8 +173,31 @@ class Tallying:
             )
             if newer := await self._rows.put(lines):
                 raise Overtaken(", ".join(line.field for line in newer))
+            await self._mark({event.message.partition: event.message.offset for event in events})
             for event in events:
                 event.ack()
+
+    async def _mark(self, shown: dict[int, int]) -> None:
+        await self._rows.mark(shown)
+        self._shown |= shown
+
+    async def _show_again(self) -> None:
+        """Give back to Redis the rows that it lost, though no entry touches them."""
+        async with self._flushing:
+            mine = {n: offset for n, offset in self._shown.items() if n in (self.partitions or ())}
+            lost = await self._rows.behind(mine)
+            if not lost:
+                return
+            rows = {
+                line: (decode_row(value).offset, value)
+                for key, value in self._table.data.items()
+                for line in (from_table_key(key),)
+                if line.partition in lost
+            }
+            if newer := await self._rows.put(rows):
+                raise Overtaken(", ".join(line.field for line in newer))
+            await self._rows.mark({n: mine[n] for n in lost})
+            log.warning("tallies_shown_again", partitions=sorted(lost), rows=len(rows))
 
     async def _to_changelog(self, rows: dict[bytes, tuple[int, bytes]]) -> None:
         """Returns when the brokers have acknowledged all rows."""
@@ -225,6 +255,8 @@ class Tallying:
             await self._to_changelog(
                 {to_table_key(line): (line.partition, value) for line, value in newer.items()}
             )
+            self._shown = {}
+            await self._mark({n: offset - 1 for n, offset in self._next.items() if n in mine})
             self.partitions = mine
             log.info("tallies_recovered", partitions=sorted(mine), rows=len(rows), newer_in_redis=len(newer))
         except Exception as failure:  # the outermost loop of the callback: Faust ignores what it raises
