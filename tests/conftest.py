@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -19,6 +20,11 @@ from deploy.local.stack import LocalStack, StackError
 _TESTS: Final = Path(__file__).parent
 _KINDS: Final = ("unit", "contract", "integration", "e2e", "chaos")
 IN_CI: Final = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+# On a developer's machine hypothesis looks for new examples each time; what must pass to land does not depend on luck.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("developer", deadline=None)
+hypothesis.settings.load_profile("ci" if IN_CI else "developer")
 
 
 @dataclass(frozen=True)

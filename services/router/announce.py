@@ -112,7 +112,16 @@ def step_after_end(
     if ended is None:
         return _send_event(state, event, event_id, 0, at_ms, request_id, None, {}, wamid=wamid, meta=meta)
     return _send_event(
-        state, event, event_id, ended.seq, at_ms, ended.request, ended.correlation, {}, wamid=wamid, meta=meta
+        state,
+        event,
+        event_id,
+        ended.seq,
+        at_ms,
+        ended.request or None,
+        ended.correlation,
+        {},
+        wamid=wamid,
+        meta=meta,
     )
 
 
@@ -142,9 +151,10 @@ def command(
 
 
 def valid_until(state: State, request: SendRequested, decision: Decision, at_ms: int) -> int:
-    """Until when the decision holds: the window for free-form, the request's expiry, and what its category can wait."""
+    """Until when the decision holds: the window where only it allows or frees the message; the request's expiry; its category's patience."""
     until = at_ms + (PASSWORD_WAIT_MS if decision.category == "authentication" else LONGEST_WAIT_MS)
-    if decision.category == "service":
+    free_by_window = decision.price is not None and decision.price.type == "free_customer_service"
+    if decision.category == "service" or free_by_window:
         until = min(until, state.window_ms)
     if request.expires_ms is not None:
         until = min(until, request.expires_ms)

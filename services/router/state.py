@@ -181,11 +181,11 @@ def next_wake(state: State) -> int:
 
 
 def _tidy_at(state: State) -> int:
-    """When full answers shrink, or else when everything is over; 0 while something must be kept for ever."""
+    """When full answers shrink, or else when everything is over; 0 while something must be kept, for ever or until a deferral is decided."""
     for answer in state.answers:
         if answer.decided is not None:
             return answer.at_ms + FULL_ANSWER_MS
-    return 0 if state.verified or state.opted_out else forget_at(state)
+    return 0 if state.verified or state.opted_out or state.deferred else forget_at(state)
 
 
 def forget_at(state: State) -> int:
@@ -221,7 +221,7 @@ def tidied(state: State, now_ms: int) -> State:
         if answer.decided is not None and answer.at_ms + FULL_ANSWER_MS <= now_ms
         else answer
         for answer in state.answers
-        if answer.at_ms + REMEMBER_MS > now_ms
+        if answer.outcome == "defer" or answer.at_ms + REMEMBER_MS > now_ms
     )
     return msgspec.structs.replace(
         state,

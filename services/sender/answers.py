@@ -93,7 +93,10 @@ def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Ref
     if status == 200:
         try:
             taken = _taken(body)
-        except msgspec.MsgspecError:
+        except (
+            msgspec.MsgspecError,
+            ValueError,
+        ):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
             return Refused(status, None, None)
         if not taken.messages:
             return Refused(status, None, None)
@@ -103,7 +106,7 @@ def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Ref
         )
     try:
         error = _failed(body).error
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
         return Refused(status, None, None, _regain_s(headers))
     details = error.error_data.details if error.error_data is not None else None
     return Refused(status, error.code, details or error.message, _regain_s(headers))
@@ -113,7 +116,7 @@ def _regain_s(headers: Mapping[str, str]) -> float | None:
     """The longest wait that the usage header names (Meta, Graph API, rate limits: minutes)."""
     try:
         usage = _usage(headers.get(USAGE_HEADER, "{}"))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
         return None
     minutes = [item.estimated_time_to_regain_access for items in usage.values() for item in items]
     return max(minutes) * 60 if minutes and max(minutes) > 0 else None

@@ -58,7 +58,6 @@ def build(service: Service, settings: SenderSettings) -> Desk:
             settings.graph_version,
             timeout_s=settings.call_timeout_s,
             connect_timeout_s=settings.connect_timeout_s,
-            connections=settings.max_in_flight,
         )
     )
     processor = service.add(

@@ -20,19 +20,17 @@ class Graph:
     Nothing is ever repeated here: Meta has no idempotency key. A failure before the request's head was written is certain, any later one is not.
     """
 
-    def __init__(
-        self, url: str, version: str, *, timeout_s: float, connect_timeout_s: float, connections: int
-    ) -> None:
+    def __init__(self, url: str, version: str, *, timeout_s: float, connect_timeout_s: float) -> None:
         self._root = f"{url.rstrip('/')}/{version}"
         self._timeout = ClientTimeout(total=timeout_s, connect=connect_timeout_s)
-        self._connections = connections
         self._session: ClientSession
 
     async def start(self) -> None:
         trace = TraceConfig()
         trace.on_request_headers_sent.append(_left)
         self._session = ClientSession(
-            connector=TCPConnector(limit=self._connections, keepalive_timeout=KEEPALIVE_S),
+            # Unbounded here: the desk bounds the calls, and a wait for a connection would look like an unreachable platform.
+            connector=TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             timeout=self._timeout,
             trace_configs=[trace],
             raise_for_status=False,

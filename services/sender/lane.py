@@ -232,7 +232,8 @@ class Lane:
         desk = self._desk
         return (
             self._serving()
-            and desk.calls < desk.max_in_flight
+            # One call is always allowed: busy numbers must not starve a quiet one.
+            and (desk.calls < desk.max_in_flight or number.schedule.flying == 0)
             and number.schedule.flying < desk.max_in_flight_per_number
             and number.claiming < desk.gate(number.id).ahead(desk.throughput(number.id), monotonic())
         )

@@ -29,13 +29,13 @@ class Outcomes:
         await self._producer.stop()
 
     async def report(self, conversation_key: str, event_id: str, event: bytes, type: str) -> None:
-        """Append an outcome to its conversation; tries until Kafka takes it."""
+        """Append an outcome to its conversation; tries until Kafka takes it, or raises KafkaError after the watchdog's time."""
         key = conversation_key.encode()
         partition = partition_of(key, self._settings.partitions)
         await self._publish(CONVERSATION_EVENTS, partition, key, event_id, type, event)
 
     async def report_account(self, event: AccountChanged) -> None:
-        """Append what a refusal says about an account; tries until Kafka takes it."""
+        """Append what a refusal says about an account; tries until Kafka takes it, or raises KafkaError after the watchdog's time."""
         await self._publish(
             ACCOUNT_EVENTS, 0, event.waba_id.encode(), event.event_id, "AccountChanged", encode(event)
         )
@@ -46,6 +46,9 @@ class Outcomes:
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(KafkaError),
             wait=tenacity.wait_exponential_jitter(0.1, 5.0),
+            # A producer that lost its place in a partition never finds it again; the process ends, and the journal still has the outcome.
+            stop=tenacity.stop_after_delay(self._settings.watchdog_s),
+            reraise=True,
             before_sleep=lambda state: log.warning("outcome_not_reported_yet", tries=state.attempt_number),
         ):
             with attempt:

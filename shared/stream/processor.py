@@ -331,6 +331,8 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                 continue
             started = monotonic()
             async with self._busy:
+                for owned in list(self._parts.values()):
+                    await self._publish_pending(owned)  # a quiet partition's too, while others have traffic
                 postponed = await self._handle(polled, before)
             if postponed:
                 self._moved = monotonic()  # waiting until others have rebuilt is health
