@@ -78,6 +78,7 @@ class Process:
             "WA_REPLICATION": "1",
             "WA_SESSION_TIMEOUT_S": str(settings.session_timeout_s),
             "WA_METRICS_PORT": str(metrics),
+            "APP_DATADIR": str(Path(self._output.name).parent / "faust"),
             "WA_TALLIES_PORT": str(queries),
         }
         self._process = subprocess.Popen(
