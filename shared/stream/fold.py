@@ -5,8 +5,9 @@ it never does anything itself, so it may be called again for the same record and
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
 
 from shared.topics import Topic
 
@@ -77,8 +78,7 @@ class Rank(NamedTuple):
     score: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(msgspec.Struct, frozen=True):
     """How a fold is asked again about a record whose outcome was published before the state was lost.
 
     `events` are the encoded events that this very record brought forth then. The fold takes its decisions from
@@ -88,11 +88,10 @@ class Recalled:
     events: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Grants:
+class Grants(msgspec.Struct, frozen=True):
     """What a fold may ask for beyond its state: answers to the claims it asked for, and what it decided before."""
 
-    answers: Mapping[str, Grant] = field(default_factory=dict)
+    answers: Mapping[str, Grant] = msgspec.field(default_factory=dict)
     recalled: Recalled | None = None
 
     def __getitem__(self, claim_id: str) -> Grant:
@@ -102,8 +101,7 @@ class Grants:
         return claim_id in self.answers
 
 
-@dataclass(frozen=True, slots=True)
-class Step(Generic[S]):
+class Step(msgspec.Struct, Generic[S], frozen=True):
     """What one record changes.
 
     Attributes:
@@ -117,7 +115,7 @@ class Step(Generic[S]):
 
     state: S | None
     out: tuple[Outgoing, ...] = ()
-    timers: Mapping[str, int | None] = field(default_factory=dict)
+    timers: Mapping[str, int | None] = msgspec.field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     releases: tuple[Release, ...] = ()
     ranks: tuple[Rank, ...] = ()
