@@ -37,7 +37,7 @@ end
 """
 
 
-async def measure(stack: LocalStack, core: int | None) -> tuple[float, float]:
+async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float, float]]:
     """(ingress, bare handler), requests per second."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is missing: install it (Debian: apt-get install wrk)")
@@ -68,7 +68,7 @@ async def measure(stack: LocalStack, core: int | None) -> tuple[float, float]:
         "WA_LOG_LEVEL": "warning",
     }
     ingress = processes.start(["services.ingress"], env, logs / "ingress.log", core)
-    return await _rate(ingress, port, script), ceiling
+    return {"ingress: webhooks acknowledged": (await _rate(ingress, port, script), ceiling)}
 
 
 def _script() -> str:

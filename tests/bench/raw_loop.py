@@ -1,6 +1,6 @@
 """The ceiling of the router: aiokafka alone. Poll, produce one record for each record, commit; nothing else.
 
-`python -m tests.bench.raw_loop IN OUT GROUP COUNT` with `WA_KAFKA_BOOTSTRAP`; ends after COUNT records.
+`python -m tests.bench.raw_loop IN OUT GROUP` with `WA_KAFKA_BOOTSTRAP`; runs until it is stopped.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 
-async def main(source: str, target: str, group: str, count: int) -> None:
-    """Copy `count` records."""
+async def main(source: str, target: str, group: str) -> None:
+    """Copy records."""
     servers = os.environ["WA_KAFKA_BOOTSTRAP"]
     producer = AIOKafkaProducer(
         bootstrap_servers=servers, acks="all", enable_idempotence=True, max_batch_size=256 * 1024
@@ -26,8 +26,7 @@ async def main(source: str, target: str, group: str, count: int) -> None:
     )
     await producer.start()
     await consumer.start()
-    done = 0
-    while done < count:
+    while True:
         polled = await consumer.getmany(timeout_ms=200, max_records=1000)
         sent = [
             await producer.send(target, record.value, key=record.key)
@@ -37,10 +36,7 @@ async def main(source: str, target: str, group: str, count: int) -> None:
         await asyncio.gather(*sent)
         if polled:
             await consumer.commit()
-            done += len(sent)
-    await consumer.stop()
-    await producer.stop()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    uvloop.run(main(sys.argv[1], sys.argv[2], sys.argv[3]))
