@@ -21,6 +21,18 @@ for i = 1, #ARGV, 3 do
 end
 return newer
 """
+# KEYS: hash of notes; ARGV: n x (partition, offset noted before, offset now). Answers the partitions whose note is not as it was.
+_MARK = """
+local lost = {}
+for i = 1, #ARGV, 3 do
+  if tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or '-1') < tonumber(ARGV[i + 1]) then
+    table.insert(lost, ARGV[i])
+  else
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
+  end
+end
+return lost
+"""
 _MOST_PER_SCRIPT = 500
 
 
@@ -30,9 +42,9 @@ class RedisRows:
     def __init__(self, redis: Redis, namespace: str, generation: int) -> None:
         self._namespace = namespace
         self._generation = generation
-        self._redis = redis
         self._marks = f"{namespace}:tallies:{generation}:shown"
         self._put = redis.register_script(_PUT)
+        self._mark = redis.register_script(_MARK)
 
     async def put(self, rows: Mapping[Line, tuple[int, bytes]]) -> dict[Line, bytes]:
         """Store rows (offset, encoded row); those that are newer in Redis are left there and returned."""
@@ -60,16 +72,14 @@ class RedisRows:
         await asyncio.gather(*work)
         return newer
 
-    async def mark(self, offsets: Mapping[int, int]) -> None:
-        """Note up to which offset of each partition the rows are shown; a Redis that forgets the note has forgotten rows too."""
-        if offsets:
-            await self._redis.hset(self._marks, mapping={str(p): offset for p, offset in offsets.items()})
+    async def mark(self, offsets: Mapping[int, tuple[int, int]]) -> set[int]:
+        """Note up to which offset of each partition the rows are shown: partition -> (noted before, now).
 
-    async def behind(self, offsets: Mapping[int, int]) -> set[int]:
-        """The partitions of which Redis knows less than `offsets` say it was told."""
+        The partitions whose earlier note is gone or older are returned and not noted: Redis has forgotten rows of them, too.
+        """
         if not offsets:
             return set()
-        found = await self._redis.hmget(self._marks, [str(partition) for partition in offsets])
-        return {
-            p for (p, offset), mark in zip(offsets.items(), found, strict=True) if int(mark or -1) < offset
-        }
+        arguments = [
+            value for partition, (before, now) in offsets.items() for value in (partition, before, now)
+        ]
+        return {int(partition) for partition in await self._mark(keys=[self._marks], args=arguments)}

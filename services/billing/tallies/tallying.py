@@ -178,16 +178,9 @@ class Tallying:
                 event.ack()
 
     async def _mark(self, shown: dict[int, int]) -> None:
-        await self._rows.mark(shown)
-        self._shown |= shown
-
-    async def _show_again(self) -> None:
-        """Give back to Redis the rows that it lost, though no entry touches them."""
-        async with self._flushing:
-            mine = {n: offset for n, offset in self._shown.items() if n in (self.partitions or ())}
-            lost = await self._rows.behind(mine)
-            if not lost:
-                return
+        """Note what is shown now; where Redis has forgotten the note before, give it all rows of that partition again."""
+        lost = await self._rows.mark({n: (self._shown.get(n, -1), offset) for n, offset in shown.items()})
+        if lost:
             rows = {
                 line: (decode_row(value).offset, value)
                 for key, value in self._table.data.items()
@@ -196,8 +189,14 @@ class Tallying:
             }
             if newer := await self._rows.put(rows):
                 raise Overtaken(", ".join(line.field for line in newer))
-            await self._rows.mark({n: mine[n] for n in lost})
+            await self._rows.mark({n: (-1, shown[n]) for n in lost})
             log.warning("tallies_shown_again", partitions=sorted(lost), rows=len(rows))
+        self._shown |= shown
+
+    async def _show_again(self) -> None:
+        """Look whether Redis still has what it was given, though no entry comes."""
+        async with self._flushing:
+            await self._mark({n: offset for n, offset in self._shown.items() if n in (self.partitions or ())})
 
     async def _to_changelog(self, rows: dict[bytes, tuple[int, bytes]]) -> None:
         """Returns when the brokers have acknowledged all rows."""
