@@ -9,6 +9,8 @@ from typing import NamedTuple, cast
 import msgspec
 from redis.asyncio import Redis
 
+from shared.stream.source import Source
+
 SEPARATOR = "|"
 
 
@@ -32,9 +34,9 @@ class Line(NamedTuple):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One row: `offset` is that of the last ledger entry in it; money is in millionths by currency."""
+    """One row: `source` is that of the last ledger entry in it; money is in millionths by currency."""
 
-    offset: int
+    source: Source
     free: int = 0
     paid: int = 0
     micros: dict[str, int] = {}

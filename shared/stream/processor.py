@@ -46,7 +46,8 @@ from shared.stream.publisher import (
     encode_outbox,
     partition_of,
 )
-from shared.stream.recall import GROUP_HEADER, SOURCE_HEADER, Recall, source_header
+from shared.stream.recall import GROUP_HEADER, Recall
+from shared.stream.source import SOURCE_HEADER, Source
 from shared.stream.store import Held, Keys, Refused, Store
 from shared.topics import MAX_RECORD_BYTES, Topic
 
@@ -611,7 +612,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             ("ce_type", out.type.encode()),
             self._origin,
             _JSON,
-            (SOURCE_HEADER, source_header(source.partition, source.offset, index)),
+            (SOURCE_HEADER, Source(source.partition, source.offset, index).header()),
         ]
         return Record(out.topic.name, partition, key, out.value, headers)
 

@@ -4,15 +4,11 @@ from collections import deque
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-SOURCE_HEADER = "wa-source"
+from shared.stream.source import SOURCE_HEADER, Source
+
 GROUP_HEADER = "ce_source"
 MARGIN_MS = 10 * 60_000
 """Clocks of two hosts may differ; reading starts so much before the first record wanted."""
-
-
-def source_header(partition: int, offset: int, index: int) -> bytes:
-    """`partition:offset:index` of the record an event came of; a consumer that remembers the greatest has seen all before."""
-    return b"%d:%d:%d" % (partition, offset, index)
 
 
 class Recall:
@@ -68,9 +64,8 @@ class Recall:
         for records in batches.values():
             for record in records:
                 headers = dict(record.headers)
-                source = headers.get(SOURCE_HEADER)
-                if source is None or headers.get(GROUP_HEADER) != self._group:
+                if SOURCE_HEADER not in headers or headers.get(GROUP_HEADER) != self._group:
                     continue
-                partition, offset, index = source.split(b":")
-                if int(partition) == self._place.partition:
-                    self._ahead.append((int(offset), int(index), record.value))
+                source = Source.parse(headers[SOURCE_HEADER])
+                if source.partition == self._place.partition:
+                    self._ahead.append((source.offset, source.nth, record.value))

@@ -24,6 +24,8 @@ from deploy.local.stack import LocalStack
 from services.billing.forgetting import Forgetting
 from services.billing.ledger import FORGET
 from services.billing.settings import TalliesSettings
+from services.billing.tallies.faust_app import app_id
+from services.billing.tallies.offsets import GroupOffsets
 from services.billing.tally import Tally, hash_key, month_tally
 from shared import kafka
 from shared.clock import ManualClock
@@ -32,6 +34,7 @@ from shared.ids import conversation_key
 from shared.lifecycle import Service
 from shared.pricing import Market, PriceBook
 from shared.stream.publisher import partition_of
+from shared.stream.source import SOURCE_HEADER, Source
 from shared.stream.store import Keys
 from shared.topics import BILLING_CHARGES, SEND_EVENTS, Topic
 from tests.conftest import Prefix
@@ -177,13 +180,15 @@ def entry(number: int) -> LedgerEntry:
 
 
 async def publish(producer: AIOKafkaProducer, settings: TalliesSettings, numbers: range) -> None:
-    """Append entries, each at the partition of its key."""
+    """Append entries, each at the partition of its key; the nth comes of the nth send event."""
     topic = kafka.name_of(BILLING_CHARGES, settings)
     sent = []
     for number in numbers:
         one = entry(number)
         key = f"{one.phone_number_id}:{one.user_ref}".encode()
-        sent.append(await producer.send(topic, encode(one), key=key, partition=partition_of(key, PARTITIONS)))
+        place = partition_of(key, PARTITIONS)
+        headers = [(SOURCE_HEADER, Source(place, number, 0).header())]
+        sent.append(await producer.send(topic, encode(one), key=key, partition=place, headers=headers))
     await asyncio.gather(*sent)
 
 
@@ -228,6 +233,19 @@ async def until_counted(
     return count
 
 
+async def until_committed(settings: TalliesSettings, within_s: float = 30) -> None:
+    """Wait until the tallies have taken every entry of the ledger."""
+    topic = kafka.name_of(BILLING_CHARGES, settings)
+    offsets = GroupOffsets(settings, group=app_id(settings), topic=topic)
+    await offsets.start()
+    try:
+        async with asyncio.timeout(within_s):
+            while await offsets.committed(range(PARTITIONS)) != await offsets.ends(range(PARTITIONS)):
+                await asyncio.sleep(0.1)
+    finally:
+        await offsets.stop()
+
+
 @pytest.fixture
 async def settings(stack: LocalStack, prefix: Prefix) -> TalliesSettings:
     """Settings of processes on topics of their own."""
@@ -266,6 +284,23 @@ async def test_tallies_are_exact_over_three_kills(
         assert lines_of(await tallied(redis, settings)) == expected(count)
         record_property("ready_after_s", [round(wait, 1) for wait in waits])
         assert tallies.terminate() == 0
+
+
+async def test_entries_that_the_ledger_published_twice_are_tallied_once(
+    settings: TalliesSettings, redis: Redis, tmp_path: Path
+) -> None:
+    async with (
+        process("services.billing.tallies", settings, tmp_path / "log") as tallies,
+        producer(settings) as to_ledger,
+    ):
+        tallies.start()
+        await tallies.ready()
+        await publish(to_ledger, settings, range(200))
+        await publish(to_ledger, settings, range(100, 200))
+        await publish(to_ledger, settings, range(150, 300))
+        await until_counted(redis, settings, lambda n: n >= 300, 30)
+        await until_committed(settings)
+        assert lines_of(await tallied(redis, settings)) == expected(300)
 
 
 async def test_a_row_that_redis_lost_comes_back_with_the_next_start(

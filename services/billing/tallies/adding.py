@@ -2,6 +2,7 @@
 
 from services.billing.tally import SEPARATOR, Line, Row
 from shared.events import LedgerEntry
+from shared.stream.source import Source
 
 
 def line_of(partition: int, entry: LedgerEntry) -> Line:
@@ -28,15 +29,18 @@ def from_table_key(key: bytes) -> Line:
     return Line(int(partition), *words)
 
 
-def add(row: Row | None, entry: LedgerEntry, offset: int) -> Row | None:
-    """The row with the entry at `offset` in it; None when it is in already: the row remembers the last one it took."""
+def add(row: Row | None, entry: LedgerEntry, source: Source) -> Row | None:
+    """The row with the entry of `source` in it; None when it is in already: the row remembers the last one it took.
+
+    The ledger's own offsets do not do for that: a ledger that was killed publishes its last entries once more, further on.
+    """
     if row is None:
-        row = Row(offset=-1)
-    if offset <= row.offset:
+        row = Row(source=Source(0, -1, 0))
+    if source <= row.source:
         return None
     micros = {**row.micros, entry.currency: row.micros.get(entry.currency, 0) + entry.amount_micros}
     return Row(
-        offset=offset,
+        source=source,
         free=row.free + (entry.counts if entry.free else 0),
         paid=row.paid + (0 if entry.free else entry.counts),
         micros=micros,

@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from redis.asyncio import Redis
 
 from services.billing.tally import Line, hash_key
+from shared.stream.source import Source
 
-# KEYS: hash; ARGV: n x (field, offset, row). Answers what was newer there: n x (field, row)
+# KEYS: hash; ARGV: n x (field, offset and index of the source, row). Answers what was newer there: n x (field, row)
 _PUT = """
 local newer = {}
-for i = 1, #ARGV, 3 do
+for i = 1, #ARGV, 4 do
   local there = redis.call('HGET', KEYS[1], ARGV[i])
-  if there and cjson.decode(there).offset > tonumber(ARGV[i + 1]) then
+  local source = there and cjson.decode(there).source or {0, -1, 0}
+  local ours = {tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])}
+  if source[2] > ours[1] or (source[2] == ours[1] and source[3] > ours[2]) then
     table.insert(newer, ARGV[i])
     table.insert(newer, there)
   else
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 3])
   end
 end
 return newer
@@ -46,8 +49,8 @@ class RedisRows:
         self._put = redis.register_script(_PUT)
         self._mark = redis.register_script(_MARK)
 
-    async def put(self, rows: Mapping[Line, tuple[int, bytes]]) -> dict[Line, bytes]:
-        """Store rows (offset, encoded row); those that are newer in Redis are left there and returned."""
+    async def put(self, rows: Mapping[Line, tuple[Source, bytes]]) -> dict[Line, bytes]:
+        """Store rows (source, encoded row); those that are newer in Redis are left there and returned."""
         hashes: dict[str, dict[str, Line]] = {}
         for line in rows:
             key = hash_key(self._namespace, self._generation, line.waba_id, line.month)
@@ -57,7 +60,8 @@ class RedisRows:
         async def one(key: str, lines: list[tuple[str, Line]]) -> None:
             arguments: list[str | int | bytes] = []
             for field, line in lines:
-                arguments += (field, *rows[line])
+                source, row = rows[line]
+                arguments += (field, source.offset, source.nth, row)
             answer = await self._put(keys=[key], args=arguments)
             by_field = dict(lines)
             for field, value in zip(answer[::2], answer[1::2], strict=True):

@@ -27,6 +27,7 @@ from shared import kafka
 from shared.events import LedgerEntry, decode_ledger_entry
 from shared.lifecycle import Service
 from shared.metrics import CATEGORIES, CHARGED_MICROS, CORRECTED_MICROS, DLQ_RECORDS, LEDGER_ENTRIES, TALLIED
+from shared.stream.source import SOURCE_HEADER, Source
 from shared.topics import BILLING_CHARGES
 
 log = structlog.get_logger(__name__)
@@ -72,7 +73,7 @@ class Tallying:
         self._table: TableT[bytes, bytes]
         self._stopping = False
         self._events: list[_Event] = []
-        self._touched: dict[bytes, tuple[int, bytes]] = {}
+        self._touched: dict[bytes, tuple[Source, bytes]] = {}
         self._parked: list[tuple[_Event, str]] = []
         self._next: dict[int, int] = {}
         self._work = asyncio.Event()
@@ -134,18 +135,19 @@ class Tallying:
         self._work.set()
         try:
             entry = decode_ledger_entry(message.value or b"")
-        except msgspec.MsgspecError as error:
+            source = Source.parse(event.headers.get(SOURCE_HEADER))
+        except (msgspec.MsgspecError, ValueError) as error:
             self._parked.append((event, str(error)))
             return
         line = line_of(message.partition, entry)
         key = to_table_key(line)
         stored = self._table.data.get(key)
-        row = add(None if stored is None else decode_row(stored), entry, message.offset)
+        row = add(None if stored is None else decode_row(stored), entry, source)
         if row is None:
             return
         value = encode_row(row)
         self._table.data[key] = value
-        self._touched[key] = (row.offset, value)
+        self._touched[key] = (row.source, value)
         _count(entry)
 
     # --- safety
@@ -182,7 +184,7 @@ class Tallying:
         lost = await self._rows.mark({n: (self._shown.get(n, -1), offset) for n, offset in shown.items()})
         if lost:
             rows = {
-                line: (decode_row(value).offset, value)
+                line: (decode_row(value).source, value)
                 for key, value in self._table.data.items()
                 for line in (from_table_key(key),)
                 if line.partition in lost
@@ -239,11 +241,11 @@ class Tallying:
                 for place in self._app.assignor.assigned_actives()
                 if place.topic == self._topic
             )
-            rows: dict[Line, tuple[int, bytes]] = {}
+            rows: dict[Line, tuple[Source, bytes]] = {}
             for key, value in list(self._table.data.items()):
                 line = from_table_key(key)
                 if line.partition in mine:
-                    rows[line] = (decode_row(value).offset, value)
+                    rows[line] = (decode_row(value).source, value)
                 else:
                     self._table.data.pop(key, None)
             committed = await self._offsets.committed(mine)

@@ -17,6 +17,7 @@ from deploy.local.process import OwnedProcess
 from deploy.local.stack import LocalStack
 from shared import kafka
 from shared.settings import ServiceSettings
+from shared.stream.source import Source
 from shared.stream.store import Keys
 from shared.topics import CONVERSATION_EVENTS, SEND_COMMANDS, SEND_EVENTS, Topic
 from tests.conftest import Prefix
@@ -189,12 +190,11 @@ def assert_repeats_are_identical(rows: Iterable[Row]) -> None:
 
 def assert_one_memory_per_partition_suffices(rows: Iterable[Row], ids: set[str]) -> None:
     """A consumer that remembers the greatest (offset, index) per source partition sees everything exactly once."""
-    last: dict[bytes, tuple[int, int]] = {}
+    last: dict[int, Source] = {}
     taken = []
     for _, _, _, headers in rows:
-        partition, offset, index = headers["wa-source"].split(b":")
-        at = (int(offset), int(index))
-        if at > last.get(partition, (-1, -1)):
-            last[partition] = at
+        source = Source.parse(headers["wa-source"])
+        if source > last.get(source.partition, Source(0, -1, 0)):
+            last[source.partition] = source
             taken.append(headers["ce_id"].decode())
     assert len(taken) == len(ids) == len(set(taken))
