@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from services.ingress.requests import SendRequest
+from services.ingress.requests import CancelRequest, SendRequest
 from shared.events import AccountChange, LedgerEntry, ReceivedMessage, SendEvent
 from shared.reasons import FAILURES, REASONS, Reason
 from shared.settings import ServiceSettings
@@ -62,6 +62,13 @@ PUBLIC = (
         "receive",
         "any; the middleware keys requests by conversation itself",
         "Requests to send a message. `request_id` is the idempotency key for 8 days.",
+    ),
+    PublicTopic(
+        SEND_REQUESTS,
+        CancelRequest,
+        "receive",
+        "the same as the request's",
+        "Takes back a request that waits.",
     ),
     PublicTopic(
         SEND_EVENTS,
@@ -286,8 +293,8 @@ def asyncapi() -> str:
                 },
             }
         },
-        "channels": {_channel(public): _channel_of(public) for public in PUBLIC},
-        "operations": {_operation(public): _operation_of(public) for public in PUBLIC},
+        "channels": _channels(),
+        "operations": _operations(),
         "components": {
             "messages": {public.payload.__name__: _message_of(public) for public in PUBLIC},
             "schemas": {"CloudEventsHeaders": _CLOUD_EVENTS},
@@ -332,13 +339,31 @@ def _operation(public: PublicTopic) -> str:
     return f"{public.action}{channel[0].upper()}{channel[1:]}"
 
 
+def _channels() -> dict[str, Any]:
+    channels: dict[str, Any] = {}
+    for public in PUBLIC:
+        channel = channels.setdefault(_channel(public), _channel_of(public))
+        name = public.payload.__name__
+        channel["messages"][name] = {"$ref": f"#/components/messages/{name}"}
+    return channels
+
+
+def _operations() -> dict[str, Any]:
+    operations: dict[str, Any] = {}
+    for public in PUBLIC:
+        operation = operations.setdefault(_operation(public), _operation_of(public))
+        message = f"#/channels/{_channel(public)}/messages/{public.payload.__name__}"
+        operation["messages"].append({"$ref": message})
+    return operations
+
+
 def _channel_of(public: PublicTopic) -> dict[str, Any]:
     kept = "for ever" if public.topic.retention_ms < 0 else f"{public.topic.retention_ms // DAY_MS} days"
     return {
         "address": f"{{prefix}}{public.topic.name}",
         "description": f"{public.summary} Kept {kept}.",
         "parameters": {"prefix": {"default": "wa.", "description": "WA_TOPIC_PREFIX"}},
-        "messages": {public.payload.__name__: {"$ref": f"#/components/messages/{public.payload.__name__}"}},
+        "messages": {},
     }
 
 
@@ -348,7 +373,7 @@ def _operation_of(public: PublicTopic) -> dict[str, Any]:
         "action": public.action,
         "channel": {"$ref": channel},
         "summary": public.summary,
-        "messages": [{"$ref": f"{channel}/messages/{public.payload.__name__}"}],
+        "messages": [],
     }
 
 

@@ -17,6 +17,13 @@ Author = Literal["meta", "operator", "sender"]
 UNLIMITED = -1
 
 
+class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The most that may be spent in a calendar month of the account's time zone, in millionths of its currency; on one category, or (None) on all."""
+
+    amount_micros: int
+    category: Literal["marketing", "utility", "authentication", "service"] | None = None
+
+
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A WhatsApp Business Account. `messaging_limit` is of the portfolio: users in a moving 24 h, -1 unlimited."""
 
@@ -34,6 +41,9 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: Literal["active", "disabled", "deleted"] = "active"
     default: bool = False
     """Whether a request without `from` means this account, where more than one has a default number."""
+    budgets: list[Budget] = []
+    marketing_reserve_percent: int = 0
+    """So much of the messaging limit is kept back from marketing, for the order updates of the day."""
     paused: bool = False
     """An operator holds back all it sends: `paused_by_operator`. Numbers and templates can be paused by themselves."""
 

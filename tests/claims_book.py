@@ -23,16 +23,21 @@ class Scope:
 
     places: dict[str, Place] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
+    used: int = 0
+    soonest: int = 0
 
     def forget(self, now_ms: int) -> None:
+        """Drop what is over; nothing is before `soonest`."""
+        self.waiting = {id: until for id, until in self.waiting.items() if until > now_ms}
+        if now_ms < self.soonest:
+            return
         for place in self.places.values():
             place.claims = {id: until for id, until in place.claims.items() if until > now_ms}
         self.places = {member: place for member, place in self.places.items() if place.claims}
-        self.waiting = {id: until for id, until in self.waiting.items() if until > now_ms}
-
-    @property
-    def used(self) -> int:
-        return sum(place.weight for place in self.places.values())
+        self.used = sum(place.weight for place in self.places.values())
+        self.soonest = min(
+            (until for place in self.places.values() for until in place.claims.values()), default=2**60
+        )
 
 
 class Claims:
@@ -50,7 +55,10 @@ class Claims:
         place = scope.places.get(claim.member)
         if place is not None or force or scope.used + claim.weight <= claim.limit:
             if claim.take:
-                place = scope.places.setdefault(claim.member, Place(claim.weight))
+                if place is None:
+                    place = scope.places[claim.member] = Place(claim.weight)
+                    scope.used += claim.weight
+                scope.soonest = min(scope.soonest, claim.expires_ms)
                 place.claims[claim.id] = max(claim.expires_ms, place.claims.get(claim.id, 0))
                 scope.waiting.pop(claim.id, None)
             return Grant(True, scope.used)
@@ -77,6 +85,7 @@ class Claims:
         place.claims = {id: t for id, t in place.claims.items() if id != release.id and t > now_ms}
         if not place.claims:
             del scope.places[release.member]
+            scope.used -= place.weight
 
     def members(self, scope: str) -> set[str]:
         return set(self.scopes[scope].places) if scope in self.scopes else set()

@@ -75,8 +75,7 @@ class _Entry(BaseModel):
 
     def facts(self) -> dict[str, Any]:
         """The facts that the file gives; what it leaves out is left as it is."""
-        given = self.model_fields_set - self.not_facts
-        return {name: getattr(self, name) for name in type(self).model_fields if name in given}
+        return self.model_dump(include=self.model_fields_set - self.not_facts)
 
 
 class NumberEntry(_Entry):
@@ -113,6 +112,13 @@ class TemplateEntry(_Entry):
         return f"{self.name}/{self.language}"
 
 
+class BudgetEntry(_Entry):
+    """The most that may be spent in a month, in millionths of the account's currency: on one category, or on all."""
+
+    amount_micros: int = Field(ge=0, le=10**15)
+    category: Literal["marketing", "utility", "authentication", "service"] | None = None
+
+
 class AccountEntry(_Entry):
     """A WhatsApp Business Account with its numbers and templates."""
 
@@ -128,6 +134,8 @@ class AccountEntry(_Entry):
     restrictions: list[MetaWord] = []
     status: Literal["active", "disabled", "deleted"] = "active"
     default: bool = False
+    budgets: list[BudgetEntry] = []
+    marketing_reserve_percent: int = Field(0, ge=0, le=100)
     paused: bool = False
     numbers: list[NumberEntry] = []
     templates: list[TemplateEntry] = []
@@ -135,6 +143,7 @@ class AccountEntry(_Entry):
     @model_validator(mode="after")
     def _templates_once(self) -> Self:
         _not_repeated("template", [template.id for template in self.templates])
+        _not_repeated("budget", [budget.category or "all" for budget in self.budgets])
         return self
 
 
@@ -263,6 +272,7 @@ def _fields_at(path: Path) -> list[str]:
         "accounts": AccountEntry,
         "numbers": NumberEntry,
         "templates": TemplateEntry,
+        "budgets": BudgetEntry,
     }
     lists = [part for part in path[:-1] if isinstance(part, str)]
     return list((kinds[lists[-1]] if lists else AccountsDocument).model_fields)

@@ -54,7 +54,7 @@ def decided(
     """The one answer to a request."""
     error = None
     if decision.outcome == "reject":
-        error = policy_error(decision.reason)
+        error = policy_error(decision.reason, retry_at=decision.not_before_at)
     return _send_event(
         state,
         "decided",
@@ -202,14 +202,16 @@ def malformed(request_id: str, event_id: str, at: str, problems: str, key: str, 
     return Outgoing(SEND_EVENTS, key, event_id, "decided", encode(value), beside_source=True)
 
 
-def policy_error(reason: str, message: str | None = None) -> SendError:
-    """The error of a refusal by our own rules."""
+def policy_error(reason: str, message: str | None = None, retry_at: str | None = None) -> SendError:
+    """The error of a refusal by our own rules; `retry_at` is when its reason will have passed, if that is known."""
     known = REASONS[reason]
     return SendError(
         origin="policy",
         reason=reason,
         code=_META_CODES.get(reason),
         message=message or known.meaning,
+        retryable=retry_at is not None,
+        retry_at=retry_at,
         fix=known.fix,
     )
 
