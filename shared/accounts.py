@@ -34,6 +34,8 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     regime: str = "calendar"
     """A regime's name pins the account to it; `calendar` follows the dates (config/regimes.yaml)."""
     payment_method: Literal["valid", "missing", "failing"] = "missing"
+    payment_failing_until_ms: int | None = None
+    """`failing` by Meta's own refusal (error 131042) is believed until then, and put to the test by the next message; by an operator for good."""
     business_verified: bool = False
     messaging_limit: int = 250
     restrictions: list[str] = []
@@ -46,6 +48,12 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """So much of the messaging limit is kept back from marketing, for the order updates of the day."""
     paused: bool = False
     """An operator holds back all it sends: `paused_by_operator`. Numbers and templates can be paused by themselves."""
+
+    def can_pay(self, now_ms: int) -> bool:
+        """Whether Meta has, as far as is known, a payment method that it can charge."""
+        until_ms = self.payment_failing_until_ms
+        lapsed = self.payment_method == "failing" and until_ms is not None and until_ms <= now_ms
+        return self.payment_method == "valid" or lapsed
 
 
 class Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

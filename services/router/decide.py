@@ -223,9 +223,9 @@ def _template_refusal(template: Template) -> Refusal | None:
 
 
 def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regime: Regime) -> Refusal | None:
-    if sender.account.payment_method != "valid":
+    if not sender.account.can_pay(asked.now_ms):
         if sending.template is not None:
-            return Refusal("payment_method_missing", None)
+            return Refusal("payment_method_missing", sender.account.payment_failing_until_ms)
         if not sender.number.default:
             return Refusal("sender_not_default")
         if not asked.state.verified:
@@ -309,7 +309,7 @@ def _price_refusal(
 ) -> Refusal | None:
     costs = isinstance(quoted, RateUnknown) or not quoted.free
     next_month_ms = asked.tariff.next_month_ms(account.timezone, asked.now_ms)
-    if costs and account.payment_method != "valid":
+    if costs and not account.can_pay(asked.now_ms):
         return Refusal("free_tier_exhausted", next_month_ms)
     if tier is not None and not asked.grants[tier.id].granted:
         return Refusal("tier_limit_reached", asked.grants[tier.id].free_ms or None)

@@ -47,7 +47,7 @@ def test_the_example_is_valid_and_is_what_its_comments_say() -> None:
 @pytest.mark.parametrize(
     ("entry", "facts", "of_meta_alone"),
     [
-        (AccountEntry, Account, set()),
+        (AccountEntry, Account, {"payment_failing_until_ms"}),
         (NumberEntry, Number, set()),
         (TemplateEntry, Template, {"paused_until_ms", "rejection_reason"}),
     ],

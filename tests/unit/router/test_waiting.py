@@ -209,3 +209,16 @@ def test_what_fails_gives_its_place_to_one_that_waits() -> None:
     made.fire(NOW + 2 * HOUR + 10 * MINUTE)
     assert told(made, "r2")[-1] == ("allow", "ok")
     assert [o.topic for o in made.out].count(SEND_EVENTS) >= 4
+
+
+def test_a_payment_that_meta_refused_is_put_to_the_test_again_after_its_hour() -> None:
+    made = world()
+    made.know(fact("account", "W1", payment_method="failing", payment_failing_until_ms=NOW + HOUR))
+    refused = ask(made, "r1")
+    assert (decision(refused).reason, decision(refused).not_before_at) == (
+        "payment_method_missing",
+        "2026-11-02T13:00:00.000Z",
+    )
+    assert decision(ask(made, "r2", at=NOW + HOUR)).outcome == "allow"
+    made.know(fact("account", "W1", payment_method="failing", payment_failing_until_ms=None))
+    assert decision(ask(made, "r3", at=NOW + 2 * HOUR)).reason == "payment_method_missing"
