@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from services.router import announce
 from services.router.seen import fingerprint
 from services.router.state import MAX_ANSWERS, MAX_FULL_ANSWERS, Answer, State
-from shared.events import CancelRequested, Decision, SendRequested
+from shared.events import CancelRequested, Decision, SendRequested, decode_send_event
 from shared.stream.fold import Outgoing
 from shared.times import rfc3339
 from shared.topics import SEND_EVENTS
@@ -76,15 +76,15 @@ def remember(state: State, request: SendRequested, decision: Decision, told: Out
 
 def repeat(state: State, request: SendRequested, answer: Answer) -> Outgoing:
     """The answer again: byte for byte for a day, then its outcome and reason under the same id."""
+    if answer.decided is not None:
+        key, event_id = f"{state.number}:{state.user}", decode_send_event(answer.decided).event_id
+        return Outgoing(SEND_EVENTS, key, event_id, "decided", answer.decided)
     first = next(known for known in state.answers if known.request == answer.request)
-    if first.digest != answer.digest:
+    if first.digest != answer.digest or answer.reason == "idempotency_conflict":
         event_id = conflict_id(request)
     else:
         seq = next((d.seq for d in state.deferred if d.id == request.request_id), None)
         event_id = first_id(request.request_id) if seq is None else deferred_id(request.request_id, seq)
-    if answer.decided is not None:
-        key = f"{state.number}:{state.user}"
-        return Outgoing(SEND_EVENTS, key, event_id, "decided", answer.decided)
     decision = Decision(
         outcome=answer.outcome,
         final=answer.outcome != "defer",

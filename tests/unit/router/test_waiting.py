@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from shared.events import CancelRequested, Decision, SendEvent
 from shared.topics import SEND_COMMANDS, SEND_EVENTS
 from tests.unit.router.make import HOUR, KEY, NOW, USER, accepted, events, fact, request, status, world
@@ -169,6 +171,15 @@ def test_a_request_id_is_one_over_all_receivers() -> None:
     assert made.claims.members("tier:W1") == {USER}
     again = made.play(f"N1:{OTHER}", request("r1", user=OTHER, at=NOW + 2 * HOUR), NOW + 2 * HOUR)
     assert events(again)[0] == conflict
+
+
+@pytest.mark.parametrize("later", [HOUR, 2 * DAY])
+def test_a_conflict_with_another_receivers_request_never_takes_that_ones_event_id(later: int) -> None:
+    made = world()
+    ask(made, "r1")
+    first = made.play(f"N1:{OTHER}", request("r1", user=OTHER), NOW)
+    again = made.play(f"N1:{OTHER}", request("r1", user=OTHER, at=NOW + later), NOW + later)
+    assert again[0].id == events(again)[0].event_id == first[0].id != "r1#1:decided"
 
 
 def test_after_eight_days_another_receiver_may_have_the_id() -> None:
