@@ -77,10 +77,10 @@ def settle(state: State, life: Life, at_ms: int, regime: Regime, told: MetaConve
     """Let the message be delivered at `at_ms` (Meta's time) and find its conversation by what is open then.
 
     Statuses come in any order: a delivery earlier than the one that opened a conversation moves its opening back. `told` is the
-    status's own `conversation`; it counts only where conversations are charged, for later Meta names one per message.
+    status's own `conversation`; it counts, as that of an earlier `sent`, only where conversations are charged, for later Meta names one per message.
     """
     if regime.unit != "conversation":
-        told = None
+        told, life = None, replace(life, meta_conversation=None)
     entry = state.entry
     if entry is not None and at_ms < entry.expires_ms and (at_ms >= entry.opened_ms or life.answers_click):
         entry = _joined(entry, at_ms, regime.entry_point.lasts_h * HOUR_MS, told)

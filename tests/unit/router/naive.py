@@ -1,247 +1,486 @@
-"""A naive model of the router, written differently: one list of all that happened; each question walks the whole list again.
+"""A naive model of the router, written differently: lists of all that happened, and each question walks them anew.
 
-It knows the guide's rules only and shares no code with the router. Times are epoch milliseconds.
+It knows the guide's rules and the regimes', and shares no code with the router or with `shared/pricing`. Times are epoch milliseconds. Where the
+router tells a request that waits for a place in the messaging limit when one becomes free, the model takes its word (`hint`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from tests.unit.router import naive_prices as prices
+from tests.unit.router.naive_talk import DAY, HOUR, Fall, Message, Talk, Told
 
 MINUTE = 60_000
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
-CATEGORY = {"promo": "marketing", "order_update": "utility", "login_code": "authentication", None: "service"}
-STEPS = ["sent", "delivered", "read"]
+LOOK_AGAIN = 10 * MINUTE
+REMEMBERED_S = 8 * 24 * 3600
+US_STOPPED = 1_743_465_600_000  # 2025-04-01
+STOPPED_NUMBER = {"BANNED", "RESTRICTED", "DISCONNECTED", "DELETED", "MIGRATED", "RATE_LIMITED"}
+TAKEN_TEMPLATE = {"APPROVED", "FLAGGED", "UNARCHIVED", "PENDING_DELETION"}
+SOME_DAY, NEVER = None, 0
+
+
+class Price(NamedTuple):
+    """A price as it is told; micros None: there is no rate."""
+
+    regime: str
+    card: str
+    market: str
+    type: str
+    micros: int | None
+
+
+class Charge(NamedTuple):
+    """What a delivery was charged, in which month of the account."""
+
+    counted: bool
+    category: str
+    month: str
+    price: Price
 
 
 @dataclass
-class Request:
-    """One request as it was answered the first time."""
+class Telling:
+    """One answer to a request, at a time."""
 
-    user: str
-    id: str
-    body: tuple[object, ...]
     at: int
     outcome: str
     reason: str
     category: str | None = None
     action: str | None = None
-    price: str | None = None
-    outside: bool = False
-    answers_click: bool = False
-    until: int = 0
+    price: Price | None = None
+    tier_used: int | None = None
+    free_left: int | None = None
+    not_before: int | None = None
 
 
 @dataclass
-class Message:
-    """An allowed request as the walk sees it."""
+class Ask:
+    """A request and all that it was answered. `due` is when it is looked at again, while it waits."""
 
-    request: Request
-    deadline: int
-    steps: list[str] = field(default_factory=list)
-    over: bool = False
-    doubted: bool = False
+    id: str
+    waba: str
+    number: str
+    user: str
+    template: str | None
+    fallback: str | None
+    expires: int | None
+    not_before: int | None
+    dry: bool
+    most: int | None
+    tellings: list[Telling] = field(default_factory=list)
+    due: int | None = None
+    conflict: bool = False
 
-    def flying(self) -> bool:
-        return not self.over and not self.doubted and "delivered" not in self.steps
+    @property
+    def key(self) -> str:
+        return f"{self.number}:{self.user}"
+
+    @property
+    def body(self) -> str:
+        fields = (self.template, self.fallback, self.expires, self.not_before, self.dry, self.most)
+        return "/".join(map(str, fields))
 
 
-class Picture:
-    """Everything as it stands after a walk over the list, up to a moment."""
+@dataclass
+class Sent(Message):
+    """A message with what it holds: a place in the messaging limit until a time, one in a free tier, an amount of a month's budgets."""
 
-    def __init__(self, happened: list[tuple[int, str, Any]], now: int) -> None:
-        self.window: dict[str, int] = {}
-        self.click: dict[str, int | None] = {}
-        self.entry: dict[str, int] = {}
-        self.open: dict[tuple[str, str], int] = {}
-        self.counted: list[tuple[str, str]] = []
-        self.messages: dict[tuple[str, str], Message] = {}
-        self.places: dict[str, dict[str, int]] = {}
-        self.expiry: dict[str, int] = {}
-        seen: set[str] = set()
-        for when, kind, what in happened:
-            self._silence(when)
-            if kind == "received":
-                user, wamid, clicked = what
-                if wamid in seen:
-                    continue
-                seen.add(wamid)
-                self.window[user] = max(self.window.get(user, 0), when + DAY)
-                if clicked:
-                    self.click[user] = when
-            elif kind == "request":
-                self._request(what)
-            else:
-                self._heard(when, kind, what)
-        self._silence(now)
-        self.now = now
-        self.expiry = {user: at for user, at in self.expiry.items() if at > now}
+    ask: Ask | None = None
+    place: int | None = None
+    free: tuple[str, str, str] | None = None
+    spent: tuple[str, int] | None = None
+    charge: Charge | None = None
 
-    def _silence(self, when: int) -> None:
-        for message in sorted(self.messages.values(), key=lambda m: m.deadline):
-            waits = not message.steps or message.steps == ["uncertain"]
-            if waits and not message.over and not message.doubted and message.deadline <= when:
-                message.steps.append("failed")
-                message.doubted = True
-                self._give_back(message, message.deadline)
+    @property
+    def asked(self) -> Ask:
+        assert self.ask is not None
+        return self.ask
 
-    def _request(self, request: Request) -> None:
-        if request.outcome != "allow":
-            return
-        self.messages[request.user, request.id] = Message(request, request.until + 15 * MINUTE)
-        if request.outside:
-            self._expire(request.at)
-            self.places.setdefault(request.user, {})[request.id] = 1
-            self.expiry[request.user] = max(self.expiry.get(request.user, 0), request.at + DAY)
-
-    def _expire(self, when: int) -> None:
-        for user in [user for user, at in self.expiry.items() if at <= when]:
-            del self.expiry[user], self.places[user]
-
-    def _give_back(self, message: Message, when: int) -> None:
-        user = message.request.user
-        if message.request.outside and user in self.places:
-            self.places[user].pop(message.request.id, None)
-            if not self.places[user]:
-                del self.places[user], self.expiry[user]
-
-    def _heard(self, when: int, kind: str, key: tuple[str, str]) -> None:
-        message = self.messages[key]
-        if message.over:
-            return
-        steps = message.steps
-        if kind == "uncertain":
-            if not steps:
-                steps.append("uncertain")
-                message.deadline = when + 15 * MINUTE
-            return
-        if kind == "refused":
-            if message.doubted:
-                message.over = True
-            elif "accepted" not in steps:
-                steps.append("failed")
-                message.over = True
-                self._give_back(message, when)
-            return
-        if kind == "failed" and message.doubted:
-            message.over = True
-            return
-        message.doubted = False
-        if "accepted" not in steps:
-            steps.append("accepted")
-        if kind == "failed":
-            if "delivered" not in steps:
-                steps.append("failed")
-                message.over = True
-                self._give_back(message, when)
-        elif kind == "sent":
-            if "sent" not in steps and "delivered" not in steps:
-                steps.append("sent")
-        elif kind in ("delivered", "read"):
-            if "delivered" not in steps:
-                steps.append("delivered")
-                self._deliver(message.request, when)
-            if kind == "read" and "read" not in steps:
-                steps.append("read")
-                message.over = True
-
-    def _deliver(self, request: Request, when: int) -> None:
-        user = request.user
-        if self.entry_open(user, when):
-            return
-        if request.answers_click and self.click.get(user) is not None:
-            self.entry[user] = when
-            self.click[user] = None
-            for key in [key for key in self.open if key[0] == user]:
-                del self.open[key]
-            self.counted.append((user, "free_entry_point"))
-            return
-        category = str(request.category)
-        live = self.live(user, when)
-        if category in live or (category == "service" and live):
-            return
-        self.open[user, category] = when
-        self.counted.append((user, category))
-
-    def entry_open(self, user: str, when: int) -> bool:
-        return user in self.entry and when < self.entry[user] + 3 * DAY
-
-    def live(self, user: str, when: int) -> set[str]:
-        return {category for (who, category), at in self.open.items() if who == user and when < at + DAY}
+    def give_back(self) -> None:
+        self.place = self.free = self.spent = None
 
 
 @dataclass
 class Naive:
-    """All that ever happened, in order; `tier` users outside the window in a moving day; `room` in the free tier or not."""
+    """All that ever happened. `free_units` is the size of the free tiers; one portfolio, with one messaging limit, for all accounts."""
 
-    tier: int
-    room: bool
-    happened: list[tuple[int, str, Any]] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
+    free_units: int
+    hint: Callable[[Ask], int | None]
+    facts: list[tuple[int, str, str, str, Any]] = field(default_factory=list)
+    talks: dict[str, Talk] = field(default_factory=dict)
+    asks: list[Ask] = field(default_factory=list)
+    waiting: list[Ask] = field(default_factory=list)
+    messages: list[Sent] = field(default_factory=list)
+    owners: list[tuple[int, str, str]] = field(default_factory=list)
 
-    def receive(self, user: str, wamid: str, clicked: bool, now: int) -> None:
-        self.happened.append((now, "received", (user, wamid, clicked)))
+    # --- what is known of accounts, numbers and templates
 
-    def hear(self, what: str, key: tuple[str, str], now: int) -> None:
-        self.happened.append((now, what, key))
+    def know(self, at: int, waba: str, id_: str, **fields: Any) -> None:
+        self.facts += [(at, waba, id_, name, value) for name, value in fields.items()]
 
-    def send(self, user: str, id_: str, template: str | None, fallback: bool, now: int) -> Request:
-        """The answer to a request: the first one's, for the same once more."""
-        body = (template, fallback)
-        same = [r for r in self.requests if (r.user, r.id) == (user, id_)]
-        for known in same:
-            if known.body == body:
-                return known
-        if same:
-            answer = Request(user, id_, body, now, "reject", "idempotency_conflict")
-        else:
-            answer = self._decide(user, id_, template, fallback, now)
-            self.happened.append((now, "request", answer))
-        self.requests.append(answer)
-        return answer
+    def fact(self, waba: str, id_: str, name: str, default: Any = None) -> Any:
+        """The word of the latest time, of two of one time the later heard."""
+        latest, value = 0, default
+        for at, of, id_of, name_of, said in self.facts:
+            if (of, id_of, name_of) == (waba, id_, name) and at >= latest:
+                latest, value = at, said
+        return value
 
-    def _decide(self, user: str, id_: str, template: str | None, fallback: bool, now: int) -> Request:
-        seen = Picture(self.happened, now)
-        answer = Request(user, id_, (template, fallback), now, "reject", "window_closed")
-        closes = seen.window.get(user, 0)
-        inside = now < closes
-        if template is None and not inside:
-            if not fallback:
-                return answer
-            template = "order_update"
-        answer.category = CATEGORY[template]
-        answer.outside = not inside
-        if not inside and user not in seen.expiry and len(seen.expiry) >= self.tier:
-            answer.reason = "tier_limit_reached"
-            return answer
-        answer.outcome, answer.reason = "allow", "ok"
-        waits = now + (10 * MINUTE if answer.category == "authentication" else 4 * HOUR)
-        answer.until = min(waits, closes) if answer.category == "service" else waits
-        self._price(answer, seen, now)
-        return answer
+    def zone(self, waba: str) -> str:
+        return str(self.fact(waba, waba, "timezone"))
 
-    def _price(self, answer: Request, seen: Picture, now: int) -> None:
-        user, category = answer.user, answer.category
-        flying = [
-            m.request
-            for m in seen.messages.values()
-            if m.flying() and m.request.user == user and m.request.at + DAY > now
-        ]
-        if seen.entry_open(user, now):
-            answer.action, answer.price = "reuse", "free_entry_point"
-            return
-        click = seen.click.get(user)
-        if click is not None and now < click + DAY:
-            answer.answers_click, answer.price = True, "free_entry_point"
-            answer.action = "reuse" if any(m.answers_click for m in flying) else "open"
-            return
-        live = seen.live(user, now)
-        if category in live or (category == "service" and live):
-            answer.action, answer.price = "reuse", "reused"
-            return
-        for other in flying:
-            if category in (other.category, "service"):
-                answer.action = "reuse"
-                answer.price = "free_entry_point" if other.answers_click else "reused"
+    def regime(self, waba: str, at: int) -> dict[str, Any]:
+        return prices.regime(self.fact(waba, waba, "regime"), self.zone(waba), at)
+
+    def can_pay(self, waba: str, now: int) -> bool:
+        method = self.fact(waba, waba, "payment_method")
+        until = self.fact(waba, waba, "payment_failing_until_ms")
+        return method == "valid" or (method == "failing" and until is not None and until <= now)
+
+    # --- what is held of what is limited
+
+    def tier_users(self, now: int) -> set[str]:
+        return {m.asked.user for m in self.messages if m.place is not None and now < m.place}
+
+    def free_used(self, owner: str, month: str) -> int:
+        return len([m for m in self.messages if m.free is not None and m.free[1:] == (owner, month)])
+
+    def spent(self, waba: str, month: str, category: str | None) -> int:
+        return sum(
+            m.spent[1]
+            for m in self.messages
+            if m.spent is not None
+            and m.spent[0] == month
+            and m.asked.waba == waba
+            and category in (None, m.category)
+        )
+
+    # --- what happens
+
+    def talk(self, key: str) -> Talk:
+        return self.talks.setdefault(key, Talk())
+
+    def tick(self, now: int) -> None:
+        """Let pass what is due: messages nobody hears of are given up, waiting requests looked at."""
+        while True:
+            due: list[tuple[int, str, int, Sent | Ask]] = [
+                (m.deadline, m.asked.key, -1, m)
+                for m in self.messages
+                if m.deadline is not None and m.deadline <= now
+            ]
+            due += [
+                (a.due, a.key, n, a) for n, a in enumerate(self.waiting) if a.due is not None and a.due <= now
+            ]
+            if not due:
                 return
-        answer.action = "open"
-        answer.price = "free_tier" if category == "service" and self.room else "regular"
+            at, _, _, what = min(due, key=lambda d: d[:3])
+            if isinstance(what, Sent):
+                what.steps.append("failed")
+                what.given_up, what.deadline = True, None
+                what.give_back()
+            else:
+                self._look(what, at)
+
+    def send(self, ask: Ask, now: int) -> tuple[Ask, bool]:
+        """The request that is answered, and whether it is a new one."""
+        same = [a for a in self.asks if (a.key, a.id) == (ask.key, ask.id)]
+        for known in same:
+            if known.body == ask.body:
+                return known, False
+        self.asks.append(ask)
+        if same or not (ask.dry or self._owns(ask, now)):
+            late = ask.expires is not None and ask.expires <= now
+            reason = "request_expired" if late else "idempotency_conflict"
+            ask.conflict = True
+            ask.tellings.append(Telling(now, "reject", reason))
+        else:
+            self._tell(ask, self._decide(ask, now), now)
+        return ask, True
+
+    def cancel(self, ask: Ask, now: int) -> bool:
+        """Whether it still waited."""
+        if ask not in self.waiting:
+            return False
+        self.waiting.remove(ask)
+        ask.tellings.append(Telling(now, "reject", "cancelled"))
+        return True
+
+    def hear(self, what: str, message: Sent, at: int, told: Told | None, code: int | None) -> None:
+        """The sender's or Meta's word on a message; `at` is the time it speaks of."""
+        talk, steps = self.talk(message.asked.key), message.steps
+        if what == "sent" and told is not None and self._by_conversation(message.regime):
+            talk.learn(told)
+        if message.over:
+            return
+        if what == "uncertain":
+            if not steps:
+                steps.append("uncertain")
+                message.deadline = at + 15 * MINUTE
+            return
+        if what == "refused" and "accepted" in steps and not message.given_up:
+            return
+        if what in ("refused", "failed") and message.given_up:
+            message.over = True
+            return
+        message.given_up, message.deadline = False, None
+        if what != "refused" and (not steps or steps[-1] in ("uncertain", "failed")):
+            steps.append("accepted")
+        if what in ("failed", "refused") and not message.delivered:
+            steps.append("failed")
+            message.over = True
+            message.give_back()
+            if code == 131050:
+                talk.preferences.append((at, True))
+        elif what == "sent" and not message.delivered:
+            if message.meta is None:
+                message.meta = told
+            if steps[-1] != "sent":
+                steps.append("sent")
+        elif what in ("delivered", "read"):
+            if not message.delivered:
+                steps.append("delivered")
+                message.delivered = True
+                self._deliver(message, at, told)
+            if what == "read":
+                steps.append("read")
+                message.over = True
+
+    # --- how it is answered
+
+    def _owns(self, ask: Ask, now: int) -> bool:
+        """A request id is one receiver's for 8 days, counted in whole seconds."""
+        for since, id_, key in self.owners:
+            if id_ == ask.id and since // 1000 + REMEMBERED_S > now // 1000:
+                return key == ask.key
+        self.owners.append((now, ask.id, ask.key))
+        return True
+
+    def _look(self, ask: Ask, now: int) -> None:
+        """Look at a request that waits: tell what is new, or nothing."""
+        self.waiting.remove(ask)
+        before = ask.tellings[-1]
+        telling = self._decide(ask, now)
+        told_for = before.not_before or 0
+        if (
+            telling.outcome == "defer"
+            and telling.reason == before.reason != "ok"
+            and not 0 < told_for <= now
+        ):
+            self._wait(ask, told_for, now)
+        else:
+            self._tell(ask, telling, now)
+
+    def _tell(self, ask: Ask, telling: Telling, now: int) -> None:
+        ask.tellings.append(telling)
+        if telling.outcome == "defer" and not ask.dry:
+            self._wait(ask, telling.not_before or 0, now)
+            if telling.reason == "ok":
+                ask.due = telling.not_before
+        elif telling.outcome == "allow" and not ask.dry:
+            self._command(ask, telling, now)
+
+    def _wait(self, ask: Ask, told_for: int, now: int) -> None:
+        times = (told_for, now + LOOK_AGAIN, ask.expires or 0)
+        ask.due = min(at for at in times if at > now)
+        self.waiting.append(ask)
+
+    def _command(self, ask: Ask, telling: Telling, now: int) -> None:
+        talk, category, price = self.talk(ask.key), telling.category, telling.price
+        assert category is not None
+        assert price is not None
+        ends = [now + (10 * MINUTE if category == "authentication" else 4 * HOUR), ask.expires or 2**60]
+        if category == "service" or price.type == "free_customer_service":
+            ends.append(talk.window)
+        message = Sent(
+            request=ask.id,
+            category=category,
+            at=now,
+            regime=price.regime,
+            in_window=now < talk.window,
+            answers_click=talk.answers_click(now),
+            deadline=min(ends) + 15 * MINUTE,
+            ask=ask,
+            place=None if telling.tier_used is None else now + DAY,
+            spent=(prices.month(self.zone(ask.waba), now), price.micros or 0),
+        )
+        if price.type == "free_tier":
+            message.free = self._free_scope(ask, self.regime(ask.waba, now), now)
+        talk.messages.append(message)
+        self.messages.append(message)
+
+    def _decide(self, ask: Ask, now: int) -> Telling:
+        talk = self.talk(ask.key)
+        if ask.expires is not None and ask.expires <= max(now, ask.not_before or 0):
+            return Telling(now, "reject", "request_expired")
+        refusal = self._sender_refuses(ask, now < talk.window)
+        if refusal is not None:
+            return self._refused(ask, now, refusal, Telling(now, "", ""))
+        if ask.not_before is not None and now < ask.not_before:
+            return Telling(now, "defer", "ok", not_before=ask.not_before)
+        name = ask.template
+        if name is None and now >= talk.window:
+            name = ask.fallback
+            if name is None:
+                return Telling(now, "reject", "window_closed")
+        if name is not None:
+            refusal = self._template_refuses(ask.waba, name)
+            if refusal is not None:
+                return self._refused(ask, now, refusal, Telling(now, "", ""))
+        category = "service" if name is None else str(self.fact(ask.waba, f"{name}/en", "category"))
+        answer = Telling(now, "allow", "ok", category)
+        refusal = self._content_refuses(ask, talk, category, now) or self._price(ask, talk, answer, now)
+        return answer if refusal is None else self._refused(ask, now, refusal, answer)
+
+    @staticmethod
+    def _refused(ask: Ask, now: int, refusal: tuple[str, int | None], answer: Telling) -> Telling:
+        """A reason that passes lets a request wait that still matters by then."""
+        answer.reason, until = refusal
+        passes = until is None or until > now
+        answer.not_before = until if passes else None
+        answer.outcome = "defer" if passes and (ask.expires or 0) > (until or 0) else "reject"
+        answer.action = None
+        return answer
+
+    def _sender_refuses(self, ask: Ask, inside: bool) -> tuple[str, int | None] | None:
+        waba, number = ask.waba, ask.number
+        answers = ask.template is None and inside
+        forbidden = f"RESTRICTED_{'CUSTOMER' if answers else 'BIZ'}_INITIATED_MESSAGING"
+        if self.fact(waba, waba, "status", "active") != "active":
+            return "account_restricted", SOME_DAY
+        if forbidden in self.fact(waba, waba, "restrictions", []):
+            return "account_restricted", SOME_DAY
+        if not self.fact(waba, number, "registered", True):
+            return "number_not_registered", NEVER
+        if self.fact(waba, number, "status", "CONNECTED") in STOPPED_NUMBER:
+            return "number_restricted", SOME_DAY
+        if self.fact(waba, waba, "paused", False) or self.fact(waba, number, "paused", False):
+            return "paused_by_operator", SOME_DAY
+        return None
+
+    def _template_refuses(self, waba: str, name: str) -> tuple[str, int | None] | None:
+        status = self.fact(waba, f"{name}/en", "status")
+        if status is None or (status == "DELETED" and not self.fact(waba, f"{name}/en", "paused", False)):
+            return "template_unknown", NEVER
+        if self.fact(waba, f"{name}/en", "paused", False):
+            return "paused_by_operator", SOME_DAY
+        if status in TAKEN_TEMPLATE:
+            return None
+        if status == "PAUSED":
+            return "template_paused", self.fact(waba, f"{name}/en", "paused_until_ms", SOME_DAY)
+        if status == "DISABLED":
+            return "template_disabled", NEVER
+        return "template_not_approved", SOME_DAY if status in ("PENDING", "IN_APPEAL") else NEVER
+
+    def _content_refuses(
+        self, ask: Ask, talk: Talk, category: str, now: int
+    ) -> tuple[str, int | None] | None:
+        if not self.can_pay(ask.waba, now):
+            if category != "service":
+                failing = self.fact(ask.waba, ask.waba, "payment_method") == "failing"
+                until = self.fact(ask.waba, ask.waba, "payment_failing_until_ms")
+                return "payment_method_missing", until if failing else SOME_DAY
+            if not self.fact(ask.waba, ask.number, "default", False):
+                return "sender_not_default", NEVER
+            if not talk.verified:
+                return "recipient_not_verified", SOME_DAY
+        if category == "marketing":
+            if talk.opted_out():
+                return "opted_out", NEVER
+            american = ask.user.startswith(("1212", "US."))
+            if american and now >= US_STOPPED and self.regime(ask.waba, now)["name"] != "2023-06-01":
+                return "marketing_not_allowed", NEVER
+        if category == "authentication" and not ask.user.isdecimal():
+            return "recipient_invalid", NEVER
+        return None
+
+    def _price(self, ask: Ask, talk: Talk, answer: Telling, now: int) -> tuple[str, int | None] | None:
+        """Fill in price and limits; the reason, if any, why it must not go out."""
+        waba, category, inside = ask.waba, str(answer.category), now < talk.window
+        zone, rules = self.zone(waba), self.regime(waba, now)
+        fall = talk.foresee(category, now)
+        scope = self._free_scope(ask, rules, now)
+        used = 0 if scope is None else self.free_used(*scope[1:])
+        kind = self._kind(rules, category, fall, in_window=inside)
+        free = kind == "free_tier"
+        if free and used >= self.free_units:
+            kind = "regular"
+        price = self._priced(ask, rules, category, kind, now)
+        answer.action = "open" if fall.opened else "reuse"
+        answer.price = None if price.micros is None else price
+        answer.free_left = max(0, self.free_units - used - (kind == "free_tier" and not ask.dry)) if free else None
+        users = self.tier_users(now)
+        limit = most = self.fact(waba, waba, "messaging_limit")
+        if category == "marketing":
+            limit -= most * self.fact(waba, waba, "marketing_reserve_percent", 0) // 100
+        counts = not inside and most != -1
+        fits = ask.user in users or len(users) < limit
+        if counts:
+            answer.tier_used = len(users | {ask.user}) if fits and not ask.dry else len(users)
+        if kind == "regular" and not self.can_pay(waba, now):
+            return "free_tier_exhausted", prices.next_month(zone, now)
+        if counts and not fits:
+            return "tier_limit_reached", self.hint(ask)
+        if price.micros is None:
+            return "rate_unknown", NEVER
+        if kind == "regular":
+            if ask.most is not None and price.micros > ask.most:
+                return "max_price_exceeded", NEVER
+            for budget in self.fact(waba, waba, "budgets", []):
+                if budget.get("category") in (None, category):
+                    spent = self.spent(waba, prices.month(zone, now), budget.get("category"))
+                    if spent + price.micros > budget["amount_micros"]:
+                        return "budget_exceeded", prices.next_month(zone, now)
+        return None
+
+    # --- what it costs
+
+    def _deliver(self, message: Sent, at: int, told: Told | None) -> None:
+        ask, rules = message.asked, self.regime(message.asked.waba, at)
+        talk, zone = self.talk(ask.key), self.zone(ask.waba)
+        if not self._by_conversation(rules["name"]):
+            told = message.meta = None
+        fall = talk.deliver(message, at, told)
+        kind = self._kind(rules, message.category, fall, in_window=message.in_window)
+        scope = self._free_scope(ask, rules, at)
+        if kind != "free_tier":
+            message.free = None
+        elif message.free != scope:
+            assert scope is not None
+            message.free = scope if self.free_used(*scope[1:]) < self.free_units else None
+            kind = "free_tier" if message.free else "regular"
+        price = self._priced(ask, rules, message.category, kind, at)
+        if price.micros is not None:
+            counted = fall.opened or not self._by_conversation(rules["name"])
+            message.charge = Charge(counted, message.category, prices.month(zone, at), price)
+            message.spent = (prices.month(zone, at), price.micros)
+
+    @staticmethod
+    def _by_conversation(regime: str) -> bool:
+        return regime < "2025-07-01"
+
+    def _free_scope(self, ask: Ask, rules: dict[str, Any], at: int) -> tuple[str, str, str] | None:
+        """Regime, account or number, and month: what a free tier is counted over."""
+        if rules["free_tier"] is None:
+            return None
+        owner = ask.waba if rules["free_tier"]["scope"] == "waba" else ask.number
+        return str(rules["name"]), owner, prices.month(self.zone(ask.waba), at)
+
+    @staticmethod
+    def _kind(rules: dict[str, Any], category: str, fall: Fall, *, in_window: bool) -> str:
+        if fall.entry:
+            return "free_entry_point"
+        if rules["unit"] == "conversation" and not fall.opened:
+            return "reused"
+        if category == "service" and rules["service"] == "free":
+            return "free_customer_service"
+        if category == "service" and rules["service"] == "free_tier":
+            return "free_tier"
+        if category == "utility" and in_window and rules["utility_in_window_free"]:
+            return "free_customer_service"
+        return "regular"
+
+    def _priced(self, ask: Ask, rules: dict[str, Any], category: str, kind: str, at: int) -> Price:
+        zone, currency = self.zone(ask.waba), self.fact(ask.waba, ask.waba, "currency")
+        rate = prices.rate(rules["name"], category, ask.user, currency, zone, prices.day(zone, at))
+        return Price(rules["name"], rate.card, rate.market, kind, rate.micros if kind == "regular" else 0)

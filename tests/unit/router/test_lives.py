@@ -169,6 +169,17 @@ def test_metas_own_conversation_and_expiry_win() -> None:
         assert (decision.conversation.id == "meta-1") == (action == "reuse")
 
 
+def test_where_messages_are_charged_metas_conversation_of_a_message_ends_none_of_ours() -> None:
+    made = sent(regime="2025-07-01")
+    told = MetaConversation("meta-1", "marketing", NOW + 5 * HOUR)
+    made.play(KEY, status("sent", conversation=told), NOW)
+    made.play(KEY, status("delivered"), NOW)
+    decision = events(made.play(KEY, request("r2", at=NOW + 6 * HOUR, dry_run=True), NOW + 6 * HOUR))[0].decision
+    assert decision is not None
+    assert decision.conversation is not None
+    assert (decision.conversation.action, decision.conversation.id) == ("reuse", "r1#1")
+
+
 def test_a_reply_is_traced_to_the_request_it_answers_even_after_it_was_read() -> None:
     made = world()
     made.play(KEY, request(correlation_id="order-1"), NOW)

@@ -1,0 +1,486 @@
+"""Whole histories, played at once through the router's fold and the naive model, which must agree at every step."""
+
+import heapq
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from services.router.fold import RouterFold
+from shared.events import (
+    AccountChanged,
+    AccountWebhook,
+    CancelRequested,
+    ConversationEvent,
+    Decision,
+    MessageReceived,
+    MetaConversation,
+    PreferenceChanged,
+    ReceiverVerified,
+    SendAccepted,
+    SendEvent,
+    SendFailed,
+    SendRequested,
+    SendUncertain,
+    StatusReceived,
+    TemplateRef,
+    decode_send_event,
+    encode,
+)
+from shared.pricing import PriceBook
+from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
+from tests.unit.router.naive import MINUTE, Ask, Naive, Price, Sent, Telling
+from tests.unit.router.naive_talk import DAY, HOUR, Told
+from tests.unit.router.world import Record, World, book, errors
+
+SECOND = 1000
+NUMBERS = {"N1": "W1", "N2": "W1", "N3": "W2"}
+TEMPLATES = {"promo": "marketing", "order": "utility", "code": "authentication"}
+STARTS = ["2024-10-31", "2025-06-29", "2026-09-29", "2026-10-30", "2026-10-31", "2026-11-02"]
+ZONES = ["UTC", "Asia/Kolkata", "America/Sao_Paulo", "Pacific/Apia", "Asia/Kathmandu"]
+REGIMES = ["guide", "2024-11-01", "2025-07-01", "2026-10-01"]
+USERS = [
+    "4915112345678", "919876543210", "5511987654321", "6281234567890", "77011234567", "12125552368",
+    "14165552368", "17875552368", "870773123456", "BR.13491208655302741918", "US.13491208655302741918",
+]  # fmt: skip
+PAUSES = [SECOND, MINUTE, 10 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR, DAY - SECOND, DAY, 3 * DAY]
+LATE = [0, 0, 0, SECOND, 2 * HOUR, 20 * HOUR]
+FATES = [
+    "", "accepted", "accepted sent delivered read", "accepted sent delivered", "sent accepted delivered", "delivered",
+    "accepted read", "accepted sent failed", "failed", "refused", "uncertain", "uncertain delivered",
+    "delivered failed read", "accepted delivered sent",
+]  # fmt: skip
+FORGOTTEN = 6 * DAY
+"""How long after its command a message is heard of: Meta repeats itself for a week, and a day is for our own delays."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a history begins, and how the two accounts of the portfolio are set up."""
+
+    start: str
+    zones: tuple[str, str]
+    pins: tuple[str, str]
+    payments: tuple[str, str]
+    users: tuple[str, ...]
+    limit: int
+    reserve: int
+    free_units: int
+    budgets: tuple[tuple[str | None, int], ...]
+    currency: str
+    clicked: bool
+
+
+settings_of_two_accounts = st.builds(
+    Setting,
+    start=st.sampled_from(STARTS),
+    zones=st.tuples(st.sampled_from(ZONES), st.sampled_from(ZONES)),
+    pins=st.tuples(*[st.sampled_from(["calendar", "calendar", *REGIMES])] * 2),
+    payments=st.tuples(*[st.sampled_from([*["valid"] * 6, "missing"])] * 2),
+    users=st.lists(st.sampled_from(USERS), min_size=3, max_size=3, unique=True).map(tuple),
+    limit=st.sampled_from([1, 2, 2, 3, 1000, 1000, -1]),
+    reserve=st.sampled_from([0, 0, 50]),
+    free_units=st.sampled_from([1, 2, 1000]),
+    budgets=st.sampled_from([(), (), ((None, 60_000),), (("marketing", 30_000), (None, 200_000))]),
+    currency=st.sampled_from([*["USD"] * 7, "INR"]),
+    clicked=st.sampled_from([False] * 4 + [True]),
+)
+_user, _number = st.sampled_from([0, 0, 0, 1, 1, 2]), st.sampled_from(["N1", "N1", "N1", "N1", "N2", "N3"])
+_told = st.sampled_from([None, None, None, (0, 5), (0, 24), (1, 24), (1, 40), (2, 30)])
+_statuses = ["accepted", "sent", "delivered", "read", "failed", "refused", "uncertain", "opted out"]
+
+
+def _sends() -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.tuples(
+        st.just("send"), _user, _number, st.integers(0, 60),
+        st.sampled_from([None, None, *TEMPLATES]), st.sampled_from([None, None, "order"]),
+        st.sampled_from([None, None, 30 * MINUTE, 3 * HOUR, 9 * HOUR, 26 * HOUR]),
+        st.sampled_from([None] * 5 + [2 * HOUR]), st.sampled_from([False] * 6 + [True]),
+        st.sampled_from([None] * 5 + [10_000]), st.sampled_from(FATES),
+        st.sampled_from([SECOND, MINUTE, 3 * HOUR, 25 * HOUR]), _told,
+    )  # fmt: skip
+
+
+def _writes() -> st.SearchStrategy[tuple[Any, ...]]:
+    clicked = st.sampled_from([False] * 5 + [True])
+    return st.tuples(st.just("write"), _user, _number, st.integers(0, 9), clicked, st.sampled_from(LATE))
+
+
+moves = st.one_of(
+    _sends(), _sends(), _sends(), _sends(), _sends(), _writes(), _writes(),
+    st.tuples(st.just("pause"), st.sampled_from(PAUSES)),
+    st.tuples(st.just("pause"), st.sampled_from(PAUSES)),
+    st.tuples(st.just("hear"), st.integers(0, 30), st.sampled_from(_statuses), st.sampled_from(LATE), _told),
+    st.tuples(st.just("cancel"), st.integers(0, 30)),
+    st.tuples(st.just("again"), st.integers(0, 9)),
+    st.tuples(st.just("prefer"), _user, _number, st.booleans(), st.sampled_from(LATE)),
+    st.tuples(st.just("verify"), _user, _number),
+    st.tuples(st.just("know"), st.sampled_from(["W1", "W2"]), st.integers(0, 15), st.sampled_from(LATE),
+              st.sampled_from([*TEMPLATES])),
+)  # fmt: skip
+scripts = st.lists(moves, min_size=12, max_size=60)
+
+
+@cache
+def tariffs(free_units: int) -> PriceBook:
+    """The price book with free tiers of a size that a history can use up."""
+    whole = book()
+    smaller = [
+        replace(r, free_tier=r.free_tier and replace(r.free_tier, units_per_month=free_units))
+        for r in whole.regimes.in_order
+    ]
+    by_name = {r.name: r for r in smaller}
+    by_pin = {pin: by_name[r.name] for pin, r in whole.regimes.by_pin.items()}
+    return replace(whole, regimes=replace(whole.regimes, in_order=tuple(smaller), by_pin=by_pin))
+
+
+def ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+@dataclass
+class Game:
+    """The world of the fold and the naive model side by side."""
+
+    setting: Setting
+    duplicates: bool = True
+    now: int = 0
+    heard: int = 0
+    told: dict[tuple[str, str], list[SendEvent]] = field(default_factory=dict)
+    said: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    fates: dict[tuple[str, str], tuple[str, int, Any]] = field(default_factory=dict)
+    coming: list[tuple[int, int, Sent, str, Any]] = field(default_factory=list)
+    commanded: int = 0
+    wrote: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.now = ms(f"{self.setting.start}T12:00:00+00:00")
+        self.world = World(RouterFold(tariffs(self.setting.free_units), errors()))
+        self.naive = Naive(self.setting.free_units, self._hint)
+        for n, waba in enumerate(("W1", "W2")):
+            self._know(waba, "account", waba, {
+                "portfolio_id": "P", "timezone": self.setting.zones[n], "regime": self.setting.pins[n],
+                "payment_method": self.setting.payments[n], "messaging_limit": self.setting.limit,
+                "marketing_reserve_percent": self.setting.reserve, "currency": self.setting.currency,
+                "budgets": [{"category": c, "amount_micros": a} for c, a in self.setting.budgets],
+            })  # fmt: skip
+            for name, category in TEMPLATES.items():
+                self._know(waba, "template", f"{name}/en", {"category": category, "status": "APPROVED"})
+        for number, waba in NUMBERS.items():
+            self._know(waba, "number", number, {"default": number != "N2"})
+        self._write(0, "N1", 0, self.setting.clicked, 0)
+
+    # --- moves
+
+    def move(self, move: tuple[Any, ...]) -> None:
+        """Play one move in both, and compare all that the router said with what the model says."""
+        kind, *what = move
+        self.pass_(1)
+        getattr(self, f"_{kind}")(*what)
+        self._compare()
+
+    def pass_(self, time: int) -> None:
+        """Let time pass, and what is to be heard in it be heard."""
+        until = self.now + time
+        while True:
+            self._commands()
+            due = self.coming[0][0] if self.coming else until + 1
+            looks = min([a.due for a in self.naive.waiting if a.due is not None], default=until + 1)
+            self.now = min(due, looks, until)
+            self._tick()
+            if due <= self.now:
+                _, _, message, what, told = heapq.heappop(self.coming)
+                self._word(message, what, 0, told)
+            elif self.now == until:
+                return
+
+    def _pause(self, time: int) -> None:
+        self.pass_(time)
+
+    def _write(self, user: int, number: str, n: int, clicked: bool, late: int) -> None:
+        key = self._key(number, user)
+        wamid = f"wamid.{key}.{n}"
+        if self.now - self.wrote.setdefault(wamid, self.now) > 7 * DAY:
+            return  # Meta repeats itself for seven days; later, the same id is not promised to be known
+        at = self.now - late
+        out = self._play(key, MessageReceived(
+            event_id=wamid, at_ms=at, received_ms=self.now, phone_number_id=number, user=self.setting.users[user],
+            wamid=wamid, type="text", message=msgspec.Raw(b"{}"), waba_id=NUMBERS[number],
+            referral="ad" if clicked else None,
+        ))  # fmt: skip
+        new = self.naive.talk(key).write(wamid, at, clicked=clicked)
+        assert [o.topic for o in out] == ([MESSAGES_RECEIVED] if new else [])
+
+    def _send(self, user: int, number: str, n: int, template: str | None, fallback: str | None, patience: int | None,
+              wait: int | None, dry: bool, most: int | None, fate: str, pace: int, told: Any) -> None:  # fmt: skip
+        ask = Ask(
+            f"r{n}", NUMBERS[number], number, self.setting.users[user], template, fallback,
+            self.now + patience if patience else None, self.now + wait if wait else None, dry, most,
+        )  # fmt: skip
+        if any(self.now - a.tellings[0].at > 7 * DAY for a in self.naive.asks if a.id == ask.id):
+            return  # an id is remembered for 8 days, and forgotten some time after
+        request = SendRequested(
+            event_id=ask.id, at_ms=self.now, request_id=ask.id, phone_number_id=number, user=ask.user,
+            type="template" if template else "text", message=msgspec.Raw(b"{}"), digest=ask.body,
+            template=TemplateRef(template, "en") if template else None,
+            fallback=msgspec.Raw(b"{}") if fallback else None,
+            fallback_ref=TemplateRef(fallback, "en") if fallback else None, expires_ms=ask.expires,
+            not_before_ms=ask.not_before, dry_run=dry, max_price_micros=most,
+        )  # fmt: skip
+        before = self.heard
+        self._play(ask.key, request)
+        answer = next(e for e in self._said_since(before) if e.decision is not None)
+        known, new = self.naive.send(ask, self.now)
+        assert answer.decision is not None
+        telling = known.tellings[-1]
+        assert (answer.decision.outcome, answer.decision.reason) == (telling.outcome, telling.reason)
+        if new and not known.conflict:
+            self.fates[known.key, known.id] = (fate, pace, told)
+
+    def _hear(self, n: int, what: str, late: int, told: Any) -> None:
+        asks = [a for a in self.naive.asks if not a.conflict]
+        for message in self.naive.messages:
+            if asks and message.asked is asks[n % len(asks)]:
+                self._word(message, what, late, told)
+
+    def _cancel(self, n: int) -> None:
+        asks = [a for a in self.naive.asks if not a.conflict]
+        if not asks or asks[n % len(asks)].dry:
+            return
+        ask = asks[n % len(asks)]
+        event = CancelRequested(
+            event_id="c", at_ms=self.now, request_id=ask.id, phone_number_id=ask.number, user=ask.user
+        )
+        out = self._play(ask.key, event)
+        assert len(out) == 1
+        if not self.naive.cancel(ask, self.now):
+            return
+        assert out[0].id == f"{ask.id}#1:decided"
+
+    def _again(self, n: int) -> None:
+        """A record comes twice: it says nothing new, and moves nothing."""
+        if not self.duplicates or n >= len(self.world.log):
+            return
+        record = self.world.log[-1 - n]
+        if record.now_ms + DAY <= self.now:
+            return  # a day later an answer is repeated in short: see test_requests.py
+        states, timers, places = self.world.states.copy(), self.world.timers.copy(), self._places()
+        self._play(record.key, record.event)
+        assert (self.world.states, self.world.timers, self._places()) == (states, timers, places)
+
+    def _prefer(self, user: int, number: str, out: bool, late: int) -> None:
+        key, at = self._key(number, user), self.now - late
+        self._play(key, PreferenceChanged(
+            event_id="p", at_ms=at, phone_number_id=number, user=self.setting.users[user], opted_out=out
+        ))  # fmt: skip
+        self.naive.talk(key).preferences.append((at, out))
+
+    def _verify(self, user: int, number: str) -> None:
+        key = self._key(number, user)
+        self._play(key, ReceiverVerified(
+            event_id="v", at_ms=self.now, phone_number_id=number, user=self.setting.users[user]
+        ))  # fmt: skip
+        self.naive.talk(key).verified = True
+
+    def _know(self, waba: str, what: Any, which: Any, then: Any) -> None:
+        """An account fact: at set-up as given, later the `what`th of the changes, `which` late, of the template `then`."""
+        if isinstance(what, str):
+            self._set(self.now, waba, what, which, then)
+            return
+        at, template = self.now - which, f"{then}/en"
+        number = "N1" if waba == "W1" else "N3"
+        if what < 7:
+            account: list[dict[str, Any]] = [
+                {"payment_method": "valid"}, {"payment_method": "missing"},
+                {"payment_method": "failing", "payment_failing_until_ms": at + 6 * HOUR},
+                {"messaging_limit": self.setting.limit + 1 if self.setting.limit > 0 else 2},
+                {"messaging_limit": 1}, {"paused": True}, {"paused": False},
+            ]  # fmt: skip
+            self._set(at, waba, "account", waba, account[what])
+        elif what < 12:
+            status = ["APPROVED", "PAUSED", "DISABLED", "PENDING", "FLAGGED"][what - 7]
+            self._webhook(at, waba, "message_template_status_update", {"event": status, **_named(then)})
+            self.naive.know(at, waba, template, status=status)
+        elif what < 14:
+            category = ["MARKETING", "UTILITY"][what - 12]
+            self._webhook(at, waba, "template_category_update", {"new_category": category, **_named(then)})
+            self.naive.know(at, waba, template, category=category.lower())
+        else:
+            self._set(at, waba, "number", number, {"status": ["RESTRICTED", "CONNECTED"][what - 14]})
+
+    # --- how they are played
+
+    def _set(self, at: int, waba: str, subject: Any, id_: str, fields: dict[str, Any]) -> None:
+        self.world.know(
+            AccountChanged(event_id="x", at_ms=at, waba_id=waba, subject=subject, id=id_, fields=fields)
+        )
+        self.naive.know(at, waba, id_, **fields)
+
+    def _webhook(self, at: int, waba: str, field_: str, value: dict[str, Any]) -> None:
+        raw = msgspec.Raw(msgspec.json.encode(value))
+        self.world.know(AccountWebhook(event_id="x", at_ms=at, waba_id=waba, field=field_, value=raw))
+
+    def _word(self, message: Sent, what: str, late: int, told: Any) -> None:
+        """The sender's or Meta's word on a message, about a time up to `late` ago."""
+        ask = message.asked
+        if self.now > message.at + FORGOTTEN:
+            return
+        code = 131050 if what == "opted out" else None
+        what = "failed" if code else what
+        command, wamid = f"{ask.id}#1", f"wamid.{ask.key}.{ask.id}.{message.at}"
+        at, conversation, meta = self.now, None, None
+        event: ConversationEvent
+        if what == "accepted":
+            event = SendAccepted(event_id="a", at_ms=at, command_id=command, wamid=wamid, user=ask.user)
+        elif what == "refused":
+            event = SendFailed(event_id="f", at_ms=at, command_id=command, origin="meta", reason="x", retryable=False)
+        elif what == "uncertain":
+            event = SendUncertain(event_id="u", at_ms=at, command_id=command, cause="timeout")
+        else:
+            at = max(self.now - late, message.at)
+            if told is not None:
+                until = at + told[1] * HOUR if what == "sent" else None
+                meta = Told(f"meta-{told[0]}", until)
+                conversation = MetaConversation(meta.id, expires_ms=until)
+            event = StatusReceived(
+                event_id=what, at_ms=at, received_ms=self.now, phone_number_id=ask.number, user=ask.user,
+                wamid=wamid, status=what, meta=msgspec.Raw(b"{}"), command_id=command, error_code=code,
+                conversation=conversation, waba_id=ask.waba,
+            )  # fmt: skip
+        self._play(ask.key, event)
+        self.naive.hear(what, message, at, meta, code)
+
+    def _play(self, key: str, event: ConversationEvent) -> Any:
+        out = self.world.play(key, event, self.now)
+        self._listen()
+        return out
+
+    def _tick(self) -> None:
+        self.world.fire(self.now)
+        self._listen()
+        self.naive.tick(self.now)
+
+    def _listen(self) -> None:
+        """Take in what the router says now: what it said before it may only say again byte for byte."""
+        for out in self.world.out[self.heard :]:
+            known = self.said.setdefault((out.key, out.id), out.value)
+            if out.topic is SEND_COMMANDS:
+                self.commanded += 1
+            elif out.topic is SEND_EVENTS:
+                event = decode_send_event(out.value)
+                old = len(self.told.get((out.key, event.request_id or ""), []))
+                if known is not out.value:
+                    assert _in_short(known) == _in_short(out.value), "what is said again is said the same"
+                elif event.decision is not None and "!" not in out.id:
+                    self.told.setdefault((out.key, event.request_id or ""), []).append(event)
+                    assert old == 0 or not _final(self.told[out.key, event.request_id or ""][old - 1])
+        self.heard = len(self.world.out)
+
+    def _said_since(self, start: int) -> list[SendEvent]:
+        return [decode_send_event(o.value) for o in self.world.out[start:] if o.topic is SEND_EVENTS]
+
+    def _commands(self) -> None:
+        """Let what the business asked for have its fate."""
+        for message in self.naive.messages:
+            fate = self.fates.pop((message.asked.key, message.asked.id), None)
+            if fate is not None:
+                for n, what in enumerate(fate[0].split()):
+                    heapq.heappush(
+                        self.coming, (self.now + fate[1] * (n + 1), len(self.coming) * 100 + n, message, what, fate[2])
+                    )
+
+    def _key(self, number: str, user: int) -> str:
+        return f"{number}:{self.setting.users[user]}"
+
+    def _hint(self, ask: Ask) -> int | None:
+        events = self.told.get((ask.key, ask.id), [])
+        if len(events) <= len(ask.tellings):
+            return None
+        text = decision(events[len(ask.tellings)]).not_before_at
+        until = None if text is None else ms(text)
+        places = {m.place for m in self.naive.messages if m.place is not None}
+        assert until is None or until in places, "a place is only promised for when one is free"
+        return until
+
+    def _places(self) -> dict[str, dict[str, int]]:
+        """Who holds what, of every limit."""
+        scopes = self.world.claims.scopes.items()
+        return {
+            name: {member: place.weight for member, place in scope.places.items() if place.until > self.now}
+            for name, scope in scopes
+            if any(place.until > self.now for place in scope.places.values())
+        }
+
+    # --- what must agree
+
+    def _compare(self) -> None:
+        """Every answer, every command, and what is held of every limit."""
+        self._tick()
+        for ask in self.naive.asks:
+            if not ask.conflict:
+                said = [told(e) for e in self.told.get((ask.key, ask.id), [])]
+                assert said == ask.tellings, ask.id
+        assert self.commanded == len(self.naive.messages), "one command for each that is allowed, and no other"
+        places = self._places()
+        users = self.naive.tier_users(self.now)
+        assert set(places.pop("tier:P", {})) == users
+
+    def agree(self) -> None:
+        """The steps of every message and all charges are the model's."""
+        events = self._said_since(0)
+        for message in self.naive.messages:
+            ask = message.asked
+            mine = {
+                e.event_id: e for e in events
+                if e.request_id == ask.id and f"{e.phone_number_id}:{_user_of(e)}" == ask.key
+            }  # fmt: skip
+            steps = [e.event for e in mine.values() if e.event != "decided"]
+            assert steps == message.steps, ask
+            charges = [e.charge for e in mine.values() if e.charge is not None]
+            expected = [] if message.charge is None else [message.charge]
+            assert [(c.counted, c.category, c.month, Price(c.regime, c.rate_card, c.market, c.type, c.amount_micros)) for c in charges] == expected, ask
+
+
+def _named(template: str) -> dict[str, str]:
+    return {"message_template_name": template, "message_template_language": "en"}
+
+
+def decision(event: SendEvent) -> Decision:
+    assert event.decision is not None
+    return event.decision
+
+
+def _final(event: SendEvent) -> bool:
+    return decision(event).final
+
+
+def _user_of(event: SendEvent) -> str:
+    return "" if event.user is None else event.user.user_id or event.user.bsuid or ""
+
+
+def _in_short(value: bytes) -> tuple[Any, ...]:
+    event = decode_send_event(value)
+    if event.decision is None:
+        return (value,)
+    return (event.event_id, event.decision.outcome, event.decision.reason)
+
+
+def told(event: SendEvent) -> Telling:
+    """An answer in the model's words."""
+    said = decision(event)
+    price = said.price
+    return Telling(
+        at=ms(event.at),
+        outcome=said.outcome,
+        reason=said.reason,
+        category=said.category,
+        action=None if said.conversation is None else said.conversation.action,
+        price=None if price is None else Price(price.regime, price.rate_card, price.market, price.type, price.amount_micros),
+        tier_used=None if said.tier is None else said.tier.used,
+        free_left=said.free_left,
+        not_before=None if said.not_before_at is None else ms(said.not_before_at),
+    )
