@@ -222,3 +222,16 @@ def test_a_payment_that_meta_refused_is_put_to_the_test_again_after_its_hour() -
     assert decision(ask(made, "r2", at=NOW + HOUR)).outcome == "allow"
     made.know(fact("account", "W1", payment_method="failing", payment_failing_until_ms=None))
     assert decision(ask(made, "r3", at=NOW + 2 * HOUR)).reason == "payment_method_missing"
+
+
+def test_a_request_decided_after_weeks_is_still_known_when_it_comes_again() -> None:
+    made = world()
+    ask(made, "r1", not_before_ms=NOW + 14 * DAY)
+    ask(made, "r2", template="order_update", at=NOW + HOUR)
+    made.play(KEY, status("read", "r2#1", NOW + HOUR + 1000), NOW + HOUR + 1000)
+    made.fire(NOW + 14 * DAY)
+    made.play(KEY, status("read", "r1#1", NOW + 14 * DAY + 1000), NOW + 14 * DAY + 1000)
+    made.fire(NOW + 18 * DAY)
+    assert commands(made) == 2
+    ask(made, "r1", at=NOW + 18 * DAY, not_before_ms=NOW + 14 * DAY)
+    assert commands(made) == 2
