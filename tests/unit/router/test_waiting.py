@@ -4,7 +4,19 @@ from typing import Any
 
 from shared.events import CancelRequested, Decision, SendEvent
 from shared.topics import SEND_COMMANDS, SEND_EVENTS
-from tests.unit.router.make import HOUR, KEY, NOW, USER, accepted, events, fact, request, status, world
+from tests.unit.router.make import (
+    HOUR,
+    KEY,
+    NOW,
+    USER,
+    accepted,
+    events,
+    fact,
+    received,
+    request,
+    status,
+    world,
+)
 from tests.unit.router.world import World
 
 DAY = 24 * HOUR
@@ -224,14 +236,14 @@ def test_a_payment_that_meta_refused_is_put_to_the_test_again_after_its_hour() -
     assert decision(ask(made, "r3", at=NOW + 2 * HOUR)).reason == "payment_method_missing"
 
 
-def test_a_request_decided_after_weeks_is_still_known_when_it_comes_again() -> None:
+def test_a_request_refused_after_weeks_is_still_known_when_it_comes_again() -> None:
     made = world()
-    ask(made, "r1", not_before_ms=NOW + 14 * DAY)
-    ask(made, "r2", template="order_update", at=NOW + HOUR)
-    made.play(KEY, status("read", "r2#1", NOW + HOUR + 1000), NOW + HOUR + 1000)
+    ask(made, "r1", template=None, not_before_ms=NOW + 14 * DAY)
+    ask(made, "r2", template=None, at=NOW + HOUR)
     made.fire(NOW + 14 * DAY)
-    made.play(KEY, status("read", "r1#1", NOW + 14 * DAY + 1000), NOW + 14 * DAY + 1000)
-    made.fire(NOW + 18 * DAY)
-    assert commands(made) == 2
-    ask(made, "r1", at=NOW + 18 * DAY, not_before_ms=NOW + 14 * DAY)
-    assert commands(made) == 2
+    assert told(made, "r1")[-1] == ("reject", "window_closed")
+    made.fire(NOW + 15 * DAY)
+    made.play(KEY, received(at=NOW + 15 * DAY), NOW + 15 * DAY)
+    ask(made, "r1", template=None, at=NOW + 15 * DAY + 1, not_before_ms=NOW + 14 * DAY)
+    assert told(made, "r1")[-1] == ("reject", "window_closed")
+    assert commands(made) == 0
