@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings
 
 from services.ingress.requests import CancelRequest, SendRequest
 from shared.events import AccountChange, LedgerEntry, ReceivedMessage, SendEvent
-from shared.reasons import FAILURES, REASONS, Reason
+from shared.reasons import FAILURES, REASONS
 from shared.settings import ServiceSettings
 from shared.topics import (
     ACCOUNT_CHANGES,
@@ -226,22 +226,27 @@ def reasons_page() -> str:
                 NOTE.format(source="`shared/reasons.py` and `config/errors.yaml`"),
                 "## Of decisions",
                 "`decision.reason` of a `decided` event. The set is closed. When several apply, the first of this list is given.",
-                _reasons_table(REASONS),
+                "Most reasons pass with time. A request that says until when it matters (`expires_at`) then waits: it is told `defer`, looked at again "
+                "every 10 minutes, and ends in one final decision; it can be taken back meanwhile. A request without `expires_at` is refused at "
+                "once; `error.retry_at` says when a new one could pass, where that is known.",
+                _table(
+                    ("reason", "meaning", "what the business can do", "with `expires_at` it waits"),
+                    [
+                        (f"`{name}`", reason.meaning, reason.fix, reason.passes or "no")
+                        for name, reason in REASONS.items()
+                    ],
+                ),
                 "## Of failures",
                 "`error.reason` of `failed` and `uncertain` events, and what holds a message back. First our own:",
-                _reasons_table(FAILURES),
+                _table(
+                    ("reason", "meaning", "what the business can do"),
+                    [(f"`{name}`", reason.meaning, reason.fix) for name, reason in FAILURES.items()],
+                ),
                 "Then those that follow from Meta's answers; `error.code` is Meta's code, `error.origin` is `meta`.",
                 _table(("reason", "Meta's codes", "what to do"), list(_meta_reasons(table))),
             )
         )
         + "\n"
-    )
-
-
-def _reasons_table(reasons: Mapping[str, Reason]) -> str:
-    return _table(
-        ("reason", "meaning", "what the business can do"),
-        [(f"`{name}`", reason.meaning, reason.fix) for name, reason in reasons.items()],
     )
 
 

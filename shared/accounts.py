@@ -90,6 +90,7 @@ _TYPES: Mapping[str, type[Account] | type[Number] | type[Template]] = {
     "template": Template,
 }
 FactKey = tuple[Subject, str, str]
+_LIMIT_FIELDS = frozenset({"messaging_limit", "portfolio_id"})
 
 
 class InvalidFacts(ValueError):
@@ -124,6 +125,8 @@ class AccountFacts:
         self._owner: dict[str, str] = {}
         self._by_display: dict[str, str] = {}
         self._default: str | None = None
+        self._limits: dict[str, int] = {}
+        self._portfolios: dict[str, set[str]] = {}
 
     def account(self, waba_id: str) -> Account | None:
         """The account, or None when nobody ever set it up."""
@@ -147,6 +150,14 @@ class AccountFacts:
     def default_number(self) -> str | None:
         """The number that a request without `from` leaves from; of the default account if several accounts have one."""
         return self._default
+
+    def messaging_limit(self, waba_id: str) -> int:
+        """The portfolio's limit as last told, of whichever of its accounts (Meta, messaging limits): users in a moving 24 h, -1 unlimited.
+
+        Raises:
+            KeyError: nobody ever set the account up.
+        """
+        return self._limits[waba_id]
 
     def accounts(self) -> list[str]:
         """All account ids, sorted."""
@@ -194,6 +205,9 @@ class AccountFacts:
             self._by_display[_digits(new.display_phone_number)] = event.id
         if "default" in event.fields:
             self._default = self._find_default()
+        if isinstance(new, Account) and (old is None or _LIMIT_FIELDS & event.fields.keys()):
+            portfolio = old.portfolio_id if isinstance(old, Account) else None
+            self._note_limit(event.waba_id, portfolio, new.portfolio_id)
         if old == new:
             return None
         before = {} if old is None else msgspec.to_builtins(old)
@@ -206,6 +220,22 @@ class AccountFacts:
             before={name: before.get(name) for name in fields} if old is not None else {},
             after={name: after[name] for name in fields},
         )
+
+    def _note_limit(self, waba_id: str, old: str | None, new: str | None) -> None:
+        """Let all accounts of the portfolios have the limit set last; an account whose portfolio nobody knows has its own."""
+        if old is not None:
+            self._portfolios[old].discard(waba_id)
+        if new is not None:
+            self._portfolios.setdefault(new, set()).add(waba_id)
+        left = self._portfolios.get(old, set()) if old is not None else set()
+        for accounts in ({waba_id} if new is None else self._portfolios[new], left):
+            told = [
+                (setting.at_ms, waba, setting.value)
+                for waba in accounts
+                if (setting := self.settings_of(("account", waba, waba)).get("messaging_limit")) is not None
+            ]
+            limit = max(told)[2] if told else Account().messaging_limit
+            self._limits |= dict.fromkeys(accounts, limit)
 
     def _find_default(self) -> str | None:
         marked = [

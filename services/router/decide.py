@@ -272,8 +272,11 @@ def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regi
     free = tier = None
     if isinstance(quoted, Quote) and quoted.type == "free_tier":
         free = free_claim(state, command, seen.id, account, waba, regime, tariff, now_ms)
+    limit = asked.facts.messaging_limit(waba)
     if not asked.in_window:
-        tier = tier_claim(state, command, category, account, waba, regime, now_ms, asked.waits_until_ms)
+        tier = tier_claim(
+            state, command, category, limit, account, waba, regime, now_ms, asked.waits_until_ms
+        )
     budgets: tuple[Claim, ...] = ()
     if free is not None and answered(free) and not granted(free):
         quoted = price(room=False)
@@ -289,7 +292,7 @@ def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regi
     refusal = _price_refusal(asked, account, quoted, tier, budgets)
     told: dict[str, Any] = {
         "price": _priced(quoted) if isinstance(quoted, Quote) else None,
-        "tier": None if tier is None else _tier(account, tier, asked.grants[tier.id].used),
+        "tier": None if tier is None else _tier(limit, tier, asked.grants[tier.id].used),
         "free_left": None if free is None else max(0, free.limit - asked.grants[free.id].used),
     }
     if refusal is None:
@@ -327,9 +330,9 @@ def _price_refusal(
     return None
 
 
-def _tier(account: Account, claim: Claim, used: int) -> Tier:
+def _tier(limit: int, claim: Claim, used: int) -> Tier:
     """The messaging limit, and what of it is left for this message's category."""
-    return Tier(limit=account.messaging_limit, used=used, left=max(0, claim.limit - used))
+    return Tier(limit=limit, used=used, left=max(0, claim.limit - used))
 
 
 def _use(seen: Foreseen) -> ConversationUse:

@@ -307,7 +307,8 @@ def _claimed(
     if decision.outcome == "allow" and not request.dry_run and account is not None and price is not None:
         regime, category = tariff.named(price.regime), decision.category or "service"
         if decision.tier is not None:
-            found.append(tier_claim(state, command, category, account, state.waba, regime, now_ms))
+            limit = facts.messaging_limit(state.waba)
+            found.append(tier_claim(state, command, category, limit, account, state.waba, regime, now_ms))
         if price.type == "free_tier" and decision.conversation is not None:
             conversation = decision.conversation.id or ""
             found.append(
