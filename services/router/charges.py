@@ -51,8 +51,9 @@ def deliver(
     free: Claim | None = None
     if was is not None and kind == "free_tier":
         kind = "free_tier" if was.type == "free_tier" else "regular"
-    if kind == "free_tier" and account is not None and not _has_place(life, regime, account, tariff, at_ms):
-        free = free_claim(state, life.command, life.conversation, account, state.waba, regime, tariff, at_ms)
+    if kind == "free_tier" and account is not None and not _has_place(life, settled, regime, account, tariff, at_ms):
+        pending = settled.conversation.pending or life.conversation
+        free = free_claim(state, life.command, pending, account, state.waba, regime, tariff, at_ms)
         if free is not None and free.id not in grants:
             return Delivered(state, None, (), (free,))
         if free is not None and not grants[free.id].granted:
@@ -69,10 +70,13 @@ def deliver(
     return Delivered(settled.state, charge, back, ())
 
 
-def _has_place(life: Life, regime: Regime, account: Account, tariff: Tariff, at_ms: int) -> bool:
-    """Whether the place in the free tier that the decision claimed is one of the delivery's month and regime."""
+def _has_place(
+    life: Life, settled: Settled, regime: Regime, account: Account, tariff: Tariff, at_ms: int
+) -> bool:
+    """Whether the place in the free tier that the decision claimed is of the delivery's month and regime, and of the conversation it opens."""
     same_month = tariff.month(account.timezone, life.decided_ms) == tariff.month(account.timezone, at_ms)
-    return life.free_claim and life.regime == regime.name and same_month
+    its_own = regime.unit == "message" or settled.conversation.pending in ("", life.conversation)
+    return life.free_claim and life.regime == regime.name and same_month and its_own
 
 
 def _settled_budgets(

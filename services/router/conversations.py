@@ -126,15 +126,21 @@ def _new(
     state: State, life: Life, category: str, at_ms: int, lasts_ms: int, told: MetaConversation | None
 ) -> Conversation:
     """The conversation this delivery opens: with Meta's id and expiry where they were told, by this or an earlier status."""
+    own = _own(state, life)
     id_ = told.id if told is not None else life.meta_conversation
     if id_ is None:
-        shared_and_over = any(c.id == life.conversation for c in state.conversations)
-        own = life.command if shared_and_over else life.conversation
-        return Conversation(own, category, at_ms, at_ms + lasts_ms)
+        return Conversation(own, category, at_ms, at_ms + lasts_ms, False, own)
     expires_ms = told.expires_ms if told is not None else None
     if expires_ms is None and life.meta_conversation == id_ and life.meta_expires_ms > at_ms:
         expires_ms = life.meta_expires_ms
-    return Conversation(id_, category, at_ms, expires_ms or at_ms + lasts_ms, True)
+    return Conversation(id_, category, at_ms, expires_ms or at_ms + lasts_ms, True, own)
+
+
+def _own(state: State, life: Life) -> str:
+    """The pending conversation the message shares; one of its own if that was opened by another delivery and is over."""
+    opened = {conversation.pending for conversation in state.conversations}
+    names = (life.conversation, life.command, f"{life.command}+")
+    return next(name for name in names if name not in opened or name is names[-1])
 
 
 def _joined(known: Conversation, at_ms: int, lasts_ms: int, told: MetaConversation | None) -> Conversation:

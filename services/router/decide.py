@@ -225,7 +225,10 @@ def _template_refusal(template: Template) -> Refusal | None:
 def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regime: Regime) -> Refusal | None:
     if not sender.account.can_pay(asked.now_ms):
         if sending.template is not None:
-            return Refusal("payment_method_missing", sender.account.payment_failing_until_ms)
+            failing = sender.account.payment_method == "failing"
+            return Refusal(
+                "payment_method_missing", sender.account.payment_failing_until_ms if failing else None
+            )
         if not sender.number.default:
             return Refusal("sender_not_default")
         if not asked.state.verified:

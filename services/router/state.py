@@ -43,13 +43,14 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Conversation(Part, frozen=True, array_like=True, gc=False):
-    """An opened conversation [opened_ms, expires_ms). `meta` once its id is Meta's own."""
+    """An opened conversation [opened_ms, expires_ms). `meta` once its id is Meta's own; `pending` is its name before, by which it has its place in the free tier."""
 
     id: str
     category: str
     opened_ms: int
     expires_ms: int
     meta: bool = False
+    pending: str = ""
 
 
 class Life(Part, frozen=True, array_like=True, gc=False):

@@ -138,13 +138,23 @@ class Naive:
         until = self.fact(waba, waba, "payment_failing_until_ms")
         return method == "valid" or (method == "failing" and until is not None and until <= now)
 
+    def messaging_limit(self) -> int:
+        """The portfolio's, as last told of any of its accounts."""
+        told = [(at, waba, n) for n, (at, waba, _, name, _) in enumerate(self.facts) if name == "messaging_limit"]
+        return int(self.facts[max(told)[2]][4])
+
     # --- what is held of what is limited
 
     def tier_users(self, now: int) -> set[str]:
         return {m.asked.user for m in self.messages if m.place is not None and now < m.place}
 
-    def free_used(self, owner: str, month: str) -> int:
-        return len([m for m in self.messages if m.free is not None and m.free[1:] == (owner, month)])
+    def free_holders(self, owner: str, month: str) -> set[tuple[str, str]]:
+        """The conversations, pending or opened, in a free tier; where messages are charged, the messages."""
+        return {
+            (m.asked.key, m.pending if self._by_conversation(m.free[0]) else m.request)
+            for m in self.messages
+            if m.free is not None and m.free[1:] == (owner, month)
+        }
 
     def spent(self, waba: str, month: str, category: str | None) -> int:
         return sum(
@@ -300,6 +310,7 @@ class Naive:
             in_window=now < talk.window,
             answers_click=talk.answers_click(now),
             deadline=min(ends) + 15 * MINUTE,
+            pending=talk.foresee(category, now).pending or ask.id,
             ask=ask,
             place=None if telling.tier_used is None else now + DAY,
             spent=(prices.month(self.zone(ask.waba), now), price.micros or 0),
@@ -400,7 +411,7 @@ class Naive:
         zone, rules = self.zone(waba), self.regime(waba, now)
         fall = talk.foresee(category, now)
         scope = self._free_scope(ask, rules, now)
-        used = 0 if scope is None else self.free_used(*scope[1:])
+        used = 0 if scope is None else len(self.free_holders(*scope[1:]))
         kind = self._kind(rules, category, fall, in_window=inside)
         free = kind == "free_tier"
         if free and used >= self.free_units:
@@ -410,7 +421,7 @@ class Naive:
         answer.price = None if price.micros is None else price
         answer.free_left = max(0, self.free_units - used - (kind == "free_tier" and not ask.dry)) if free else None
         users = self.tier_users(now)
-        limit = most = self.fact(waba, waba, "messaging_limit")
+        limit = most = self.messaging_limit()
         if category == "marketing":
             limit -= most * self.fact(waba, waba, "marketing_reserve_percent", 0) // 100
         counts = not inside and most != -1
@@ -445,10 +456,17 @@ class Naive:
         scope = self._free_scope(ask, rules, at)
         if kind != "free_tier":
             message.free = None
-        elif message.free != scope:
+        else:
             assert scope is not None
-            message.free = scope if self.free_used(*scope[1:]) < self.free_units else None
-            kind = "free_tier" if message.free else "regular"
+            name = (fall.pending or "") if self._by_conversation(rules["name"]) else message.request
+            if message.free != scope or name != (message.pending if fall.pending else name):
+                holders = self.free_holders(*scope[1:])
+                fits = (ask.key, name) in holders or len(holders) < self.free_units
+                message.free = scope if fits else None
+        if fall.pending is not None:
+            message.pending = fall.pending
+        if kind == "free_tier" and message.free is None:
+            kind = "regular"
         price = self._priced(ask, rules, message.category, kind, at)
         if price.micros is not None:
             counted = fall.opened or not self._by_conversation(rules["name"])

@@ -22,11 +22,12 @@ class Opened:
     since: int
     until: int
     named: str | None = None
+    pending: str = ""
 
 
 @dataclass
 class Message:
-    """A message on its way, as commanded at `at`. `steps` is what the business was told of it since the decision."""
+    """A message on its way, as commanded at `at`, in the pending conversation `pending`. `steps` is what the business was told of it since the decision."""
 
     request: str
     category: str
@@ -35,6 +36,7 @@ class Message:
     in_window: bool
     answers_click: bool
     deadline: int | None
+    pending: str
     steps: list[str] = field(default_factory=list)
     over: bool = False
     given_up: bool = False
@@ -52,10 +54,11 @@ class Message:
 
 @dataclass
 class Fall:
-    """Where a delivery fell: it opened something or not, in a free entry point or not."""
+    """Where a delivery falls: it opens something or not, in a free entry point or not; and the pending conversation it shares or makes."""
 
     opened: bool
     entry: bool
+    pending: str | None = None
 
 
 @dataclass
@@ -98,13 +101,14 @@ class Talk:
             return Fall(False, True)
         flying = [message for message in self.messages if message.lends(now)]
         if self.answers_click(now):
-            return Fall(not any(message.answers_click for message in flying), True)
+            lent = [message.pending for message in flying if message.answers_click]
+            return Fall(not lent, True, lent[0] if lent else None)
         live = {o.category for o in self.opened if now < o.until}
         if category in live or (category == "service" and live):
             return Fall(False, False)
         for message in flying:
             if category in (message.category, "service"):
-                return Fall(False, message.answers_click)
+                return Fall(False, message.answers_click, message.pending)
         return Fall(True, False)
 
     def deliver(self, message: Message, at: int, told: Told | None) -> Fall:
@@ -124,8 +128,11 @@ class Talk:
             if found.category == message.category:
                 self._join(found, at, DAY, told)
             return Fall(False, False)
-        self.opened.append(self._begin(message, message.category, at, DAY, told))
-        return Fall(True, False)
+        opened = self._begin(message, message.category, at, DAY, told)
+        if message.pending in [other.pending for other in self.opened]:
+            opened.pending = f"{message.request}: a conversation of its own"
+        self.opened.append(opened)
+        return Fall(True, False, opened.pending)
 
     def learn(self, told: Told) -> None:
         """Meta's own end of a conversation that Meta has named."""
@@ -167,4 +174,4 @@ class Talk:
         until = told.until if told else None
         if name is not None and until is None and message.meta is not None and message.meta.id == name:
             until = message.meta.until if (message.meta.until or 0) > at else None
-        return Opened(category, at, until or at + lasts, name)
+        return Opened(category, at, until or at + lasts, name, message.pending)

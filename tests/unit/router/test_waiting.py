@@ -247,6 +247,15 @@ def test_a_payment_that_meta_refused_is_put_to_the_test_again_after_its_hour() -
     assert decision(ask(made, "r3", at=NOW + 2 * HOUR)).reason == "payment_method_missing"
 
 
+def test_a_payment_method_taken_away_is_missing_for_longer_than_metas_refusal_was_believed() -> None:
+    made = world()
+    made.know(fact("account", "W1", payment_method="failing", payment_failing_until_ms=NOW + HOUR))
+    made.know(fact("account", "W1", payment_method="missing"))
+    assert decision(ask(made, "r1")).not_before_at is None
+    waits = decision(ask(made, "r2", at=NOW + 2 * HOUR, expires_ms=NOW + 3 * HOUR))
+    assert (waits.outcome, waits.reason) == ("defer", "payment_method_missing")
+
+
 def test_a_request_refused_after_weeks_is_still_known_when_it_comes_again() -> None:
     made = world()
     ask(made, "r1", template=None, not_before_ms=NOW + 14 * DAY)
