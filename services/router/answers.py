@@ -44,7 +44,7 @@ def uncancellable(state: State, event: CancelRequested) -> Outgoing:
     """The answer to a cancellation of what does not wait: what the request was answered, or that nobody knows it."""
     wanted = fingerprint(event.request_id)
     for answer in state.answers:
-        if answer.request == wanted and answer.outcome != "defer":
+        if answer.request == wanted and answer.outcome != "defer" and answer.reason != "idempotency_conflict":
             key = f"{state.number}:{state.user}"
             if answer.decided is not None:
                 return Outgoing(SEND_EVENTS, key, first_id(event.request_id), "decided", answer.decided)

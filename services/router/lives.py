@@ -117,7 +117,7 @@ def overdue(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff) -> L
         back += _back(state, life, facts, tariff)
         given_up = replace(
             life, stage=FAILED, guessed=True, until_ms=0, at_ms=now_ms, seq=life.seq + 1, free_claim=False,
-            tier_claim=False,
+            tier_claim=False, budget_micros=0,
         )  # fmt: skip
         state = _kept(state, given_up)
         error = SendError(

@@ -374,7 +374,7 @@ class Game:
                 event = decode_send_event(out.value)
                 old = len(self.told.get((out.key, event.request_id or ""), []))
                 if known is not out.value:
-                    assert _in_short(known) == _in_short(out.value), "what is said again is said the same"
+                    assert _in_short(known) == _in_short(out.value), (known, out.value)
                 elif event.decision is not None and "!" not in out.id:
                     self.told.setdefault((out.key, event.request_id or ""), []).append(event)
                     assert old == 0 or not _final(self.told[out.key, event.request_id or ""][old - 1])

@@ -59,6 +59,15 @@ def test_what_fails_gives_its_amount_back() -> None:
     assert outcome(ask(made, "r2", at=NOW + 2 * HOUR))[1] == "ok"
 
 
+def test_a_message_given_up_that_arrives_after_all_is_spent() -> None:
+    made = budgeted({"amount_micros": 10**9})
+    ask(made, "r1")
+    made.fire(NOW + 5 * HOUR)
+    assert spent(made, "budget:W1:all:2026-11") == 0
+    made.play(KEY, status("delivered", at=NOW + 6 * HOUR), NOW + 6 * HOUR)
+    assert spent(made, "budget:W1:all:2026-11") == RATE
+
+
 def test_a_free_message_needs_no_budget() -> None:
     made = budgeted({"amount_micros": 0})
     made.play(KEY, received(), NOW)

@@ -166,6 +166,15 @@ def test_what_has_gone_out_is_not_taken_back_and_told_as_it_was() -> None:
     assert made.play(KEY, cancel("r1", NOW + 1), NOW + 1) == first[:1]
 
 
+def test_a_cancellation_is_never_answered_with_the_conflict_of_another_body() -> None:
+    made = world()
+    made.play(KEY, request("r1"), NOW)
+    made.fire(NOW + 2 * DAY)
+    made.play(KEY, request("r1", digest="other", at=NOW + 2 * DAY), NOW + 2 * DAY)
+    (answer,) = events(made.play(KEY, cancel("r1", NOW + 2 * DAY), NOW + 2 * DAY))
+    assert (answer.event_id, decision(answer).reason) == ("r1!cancel:decided", "malformed")
+
+
 def test_what_nobody_asked_for_cannot_be_taken_back() -> None:
     made = world()
     (answer,) = events(made.play(KEY, cancel("r9", NOW), NOW))
