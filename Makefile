@@ -11,7 +11,7 @@ COMPILE = .local/uv/bin/uv pip compile -q --universal --python-version 3.11 --ge
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static up down status cases chaos bench images k8s-check dashboards-check \
+.PHONY: help demo test check static up down status cases histories chaos bench images k8s-check dashboards-check \
 	format lock docs install clean
 
 help: ## Lists the commands
@@ -43,6 +43,9 @@ status: $(STAMP) ## Tells what runs where
 
 cases: $(STAMP) ## Checks decisions against FILE=cases.yaml; SYSTEM=1 through the whole system
 	$(RUN) -m tests.cases $(if $(SYSTEM),--system) $(FILE)
+
+histories: $(STAMP) ## Plays N=10000 generated histories through the router and a naive model of it
+	HISTORIES=$$(( ($(or $(N),10000) + 5) / 6 )) $(BIN)/pytest -n auto --timeout 0 tests/unit/router/test_histories.py
 
 chaos: $(STAMP) ## Injects seeded faults (SEED=, MINUTES=); leaves reports/chaos.json
 	$(RUN) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

@@ -2,6 +2,7 @@
 
 import heapq
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -15,6 +16,7 @@ from shared.events import (
     AccountChanged,
     AccountWebhook,
     CancelRequested,
+    ChargePredicted,
     ConversationEvent,
     Decision,
     MessageReceived,
@@ -33,9 +35,9 @@ from shared.events import (
 )
 from shared.pricing import PriceBook
 from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
-from tests.unit.router.naive import MINUTE, Ask, Naive, Price, Sent, Telling
+from tests.unit.router.naive import MINUTE, Ask, Charge, Naive, Price, Sent, Telling
 from tests.unit.router.naive_talk import DAY, HOUR, Told
-from tests.unit.router.world import Record, World, book, errors
+from tests.unit.router.world import World, book, errors
 
 SECOND = 1000
 NUMBERS = {"N1": "W1", "N2": "W1", "N3": "W2"}
@@ -150,6 +152,7 @@ class Game:
     duplicates: bool = True
     now: int = 0
     heard: int = 0
+    charged: list[Charge] = field(default_factory=list)
     told: dict[tuple[str, str], list[SendEvent]] = field(default_factory=dict)
     said: dict[tuple[str, str], bytes] = field(default_factory=dict)
     fates: dict[tuple[str, str], tuple[str, int, Any]] = field(default_factory=dict)
@@ -268,9 +271,9 @@ class Game:
         record = self.world.log[-1 - n]
         if record.now_ms + DAY <= self.now:
             return  # a day later an answer is repeated in short: see test_requests.py
-        states, timers, places = self.world.states.copy(), self.world.timers.copy(), self._places()
+        states, timers, places = self.world.states.copy(), self.world.timers.copy(), self.places()
         self._play(record.key, record.event)
-        assert (self.world.states, self.world.timers, self._places()) == (states, timers, places)
+        assert (self.world.states, self.world.timers, self.places()) == (states, timers, places)
 
     def _prefer(self, user: int, number: str, out: bool, late: int) -> None:
         key, at = self._key(number, user), self.now - late
@@ -375,6 +378,8 @@ class Game:
                 old = len(self.told.get((out.key, event.request_id or ""), []))
                 if known is not out.value:
                     assert _in_short(known) == _in_short(out.value), (known, out.value)
+                elif event.charge is not None:
+                    self.charged.append(charge_of(event.charge))
                 elif event.decision is not None and "!" not in out.id:
                     self.told.setdefault((out.key, event.request_id or ""), []).append(event)
                     assert old == 0 or not _final(self.told[out.key, event.request_id or ""][old - 1])
@@ -406,14 +411,9 @@ class Game:
         assert until is None or until in places, "a place is only promised for when one is free"
         return until
 
-    def _places(self) -> dict[str, dict[str, int]]:
-        """Who holds what, of every limit."""
-        scopes = self.world.claims.scopes.items()
-        return {
-            name: {member: place.weight for member, place in scope.places.items() if place.until > self.now}
-            for name, scope in scopes
-            if any(place.until > self.now for place in scope.places.values())
-        }
+    def places(self) -> dict[str, dict[str, int]]:
+        """Who holds what now, of every limit."""
+        return places_of(self.world, self.now)
 
     # --- what must agree
 
@@ -425,9 +425,15 @@ class Game:
                 said = [told(e) for e in self.told.get((ask.key, ask.id), [])]
                 assert said == ask.tellings, ask.id
         assert self.commanded == len(self.naive.messages), "one command for each that is allowed, and no other"
-        places = self._places()
-        users = self.naive.tier_users(self.now)
-        assert set(places.pop("tier:P", {})) == users
+        held = self.places()
+        assert set(held.pop("tier:P", {})) == self.naive.tier_users(self.now)
+        for scope, members in held.items():
+            kind, owner, *rest = scope.split(":")
+            if kind == "free":
+                assert len(members) == len(self.naive.free_holders(owner, rest[0])), scope
+            else:
+                category = None if rest[0] == "all" else rest[0]
+                assert sum(members.values()) == self.naive.spent(owner, rest[1], category), scope
 
     def agree(self) -> None:
         """The steps of every message and all charges are the model's."""
@@ -440,9 +446,34 @@ class Game:
             }  # fmt: skip
             steps = [e.event for e in mine.values() if e.event != "decided"]
             assert steps == message.steps, ask
-            charges = [e.charge for e in mine.values() if e.charge is not None]
-            expected = [] if message.charge is None else [message.charge]
-            assert [(c.counted, c.category, c.month, Price(c.regime, c.rate_card, c.market, c.type, c.amount_micros)) for c in charges] == expected, ask
+            charges = [charge_of(e.charge) for e in mine.values() if e.charge is not None]
+            assert charges == ([] if message.charge is None else [message.charge]), ask
+
+
+def charge_of(said: ChargePredicted) -> Charge:
+    """A charge in the model's words."""
+    price = Price(said.regime, said.rate_card, said.market, said.type, said.amount_micros)
+    return Charge(said.counted, said.category, said.month, price)
+
+
+def places_of(world: World, now: int) -> dict[str, dict[str, int]]:
+    """Member and weight of what is held of each limit in use."""
+    held = {
+        name: {member: place.weight for member, place in scope.places.items() if place.until > now}
+        for name, scope in world.claims.scopes.items()
+    }
+    return {name: members for name, members in held.items() if members}
+
+
+def tally(charges: Iterable[Charge]) -> dict[tuple[str, bool], tuple[int, int]]:
+    """Count and millionths by category, and free or paid."""
+    counted: Counter[tuple[str, bool]] = Counter()
+    micros: Counter[tuple[str, bool]] = Counter()
+    for charge in charges:
+        row = charge.category, charge.price.type != "regular"
+        counted[row] += charge.counted
+        micros[row] += charge.price.micros or 0
+    return {row: (counted[row], micros[row]) for row in counted}
 
 
 def _named(template: str) -> dict[str, str]:

@@ -73,11 +73,13 @@ class World:
         self.out += out
         return out
 
-    def replay(self, records: Iterable[Record]) -> None:
-        """Fold records silently, each with the send events it had brought forth."""
+    def replay(self, records: Iterable[Record]) -> list[tuple[Outgoing, ...]]:
+        """Fold records silently, each with the send events it had brought forth; what each would have published, were it not silent."""
+        silenced = []
         for record in records:
             events = tuple(out.value for out in record.out if out.topic is SEND_EVENTS)
-            self._step(record.key, record.event, record.now_ms, Recalled(events))
+            silenced.append(self._step(record.key, record.event, record.now_ms, Recalled(events)))
+        return silenced
 
     def _step(
         self, key: str, event: ConversationEvent, now_ms: int, recalled: Recalled | None
