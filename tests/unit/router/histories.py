@@ -159,6 +159,7 @@ class Game:
     coming: list[tuple[int, int, Sent, str, Any]] = field(default_factory=list)
     commanded: int = 0
     wrote: dict[str, int] = field(default_factory=dict)
+    ends: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.now = ms(f"{self.setting.start}T12:00:00+00:00")
@@ -346,9 +347,8 @@ class Game:
         else:
             at = max(self.now - late, message.at)
             if told is not None:
-                until = at + told[1] * HOUR if what == "sent" else None
-                meta = Told(f"meta-{told[0]}", until)
-                conversation = MetaConversation(meta.id, expires_ms=until)
+                meta = self._metas(ask.key, *told, at, tells=what == "sent")
+                conversation = MetaConversation(meta.id, expires_ms=meta.until)
             event = StatusReceived(
                 event_id=what, at_ms=at, received_ms=self.now, phone_number_id=ask.number, user=ask.user,
                 wamid=wamid, status=what, meta=msgspec.Raw(b"{}"), command_id=command, error_code=code,
@@ -356,6 +356,12 @@ class Game:
             )  # fmt: skip
         self._play(ask.key, event)
         self.naive.hear(what, message, at, meta, code)
+
+    def _metas(self, key: str, n: int, hours: int, at: int, *, tells: bool) -> Told:
+        """The `n`th of Meta's conversations with a user, or, once it is over, another; Meta says of each the same end, with `sent`."""
+        while (end := self.ends.setdefault((key, n), at + hours * HOUR)) <= at:
+            n += 10
+        return Told(f"meta-{key}-{n}", end if tells else None)
 
     def _play(self, key: str, event: ConversationEvent) -> Any:
         out = self.world.play(key, event, self.now)

@@ -8,7 +8,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from shared.accounts import AccountFacts
@@ -30,7 +30,7 @@ HISTORIES = int(os.environ.get("HISTORIES", "200"))
 Script = list[tuple[Any, ...]]
 
 histories = settings(
-    max_examples=HISTORIES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=HISTORIES, deadline=None, phases=set(Phase) - {Phase.explain}, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
