@@ -64,7 +64,7 @@ def on_cancel(state: State, event: CancelRequested, facts: AccountFacts, tariff:
                 final=True,
                 reason="cancelled",
                 category=None,
-                facts_version=str(facts.revision),
+                facts_version="",  # no fact of an account was asked: a replay under others says the same
             )
             told = announce.decided(
                 state,

@@ -153,6 +153,16 @@ def test_a_request_that_waits_is_taken_back_and_never_sent() -> None:
     assert made.claims.scopes["tier:W1"].waiting == {}
 
 
+def test_a_silent_replay_of_a_cancellation_under_other_facts_comes_to_the_same() -> None:
+    made = world()
+    made.play(KEY, request("r1", not_before_ms=NOW + HOUR), NOW)
+    made.play(KEY, cancel("r1", NOW + 1), NOW + 1)
+    again = world()
+    again.know(fact("account", "W1", paused=True))
+    again.replay(made.log)
+    assert again.states == made.states
+
+
 def test_taking_back_twice_says_the_same_twice() -> None:
     made = world()
     made.play(KEY, request("r1", not_before_ms=NOW + HOUR), NOW)

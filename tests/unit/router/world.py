@@ -63,7 +63,6 @@ class World:
         """Let every timer due by now fire, the earliest first."""
         while due := [(due_ms, key) for key, due_ms in self.timers.items() if due_ms <= now_ms]:
             due_ms, key = min(due)
-            del self.timers[key]
             fired = TimerFired(event_id=f"{key}:{due_ms}", at_ms=due_ms, key=key, name="wake", due_ms=due_ms)
             self._fold(key, fired, due_ms)
 
@@ -102,6 +101,8 @@ class World:
             self.states.pop(key, None)
         elif step.state is not state:
             self.states[key] = self.fold.encode_state(step.state)
+        if isinstance(event, TimerFired) and self.timers.get(key) == event.due_ms:
+            del self.timers[key]
         for name, due_ms in step.timers.items():
             assert name == "wake"
             if due_ms is None:
