@@ -51,7 +51,11 @@ def deliver(
     free: Claim | None = None
     if was is not None and kind == "free_tier":
         kind = "free_tier" if was.type == "free_tier" else "regular"
-    if kind == "free_tier" and account is not None and not _has_place(life, settled, regime, account, tariff, at_ms):
+    if (
+        kind == "free_tier"
+        and account is not None
+        and not _has_place(life, settled, regime, account, tariff, at_ms)
+    ):
         pending = settled.conversation.pending or life.conversation
         free = free_claim(state, life.command, pending, account, state.waba, regime, tariff, at_ms)
         if free is not None and free.id not in grants:

@@ -31,7 +31,6 @@ from shared.events import (
     StatusReceived,
     TemplateRef,
     decode_send_event,
-    encode,
 )
 from shared.pricing import PriceBook
 from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
@@ -341,13 +340,15 @@ class Game:
         if what == "accepted":
             event = SendAccepted(event_id="a", at_ms=at, command_id=command, wamid=wamid, user=ask.user)
         elif what == "refused":
-            event = SendFailed(event_id="f", at_ms=at, command_id=command, origin="meta", reason="x", retryable=False)
+            event = SendFailed(
+                event_id="f", at_ms=at, command_id=command, origin="meta", reason="x", retryable=False
+            )
         elif what == "uncertain":
             event = SendUncertain(event_id="u", at_ms=at, command_id=command, cause="timeout")
         else:
             at = max(self.now - late, message.at)
             if told is not None:
-                meta = self._metas(ask.key, *told, at, tells=what == "sent")
+                meta = self._metas(ask.key, told, at, tells=what == "sent")
                 conversation = MetaConversation(meta.id, expires_ms=meta.until)
             event = StatusReceived(
                 event_id=what, at_ms=at, received_ms=self.now, phone_number_id=ask.number, user=ask.user,
@@ -357,8 +358,9 @@ class Game:
         self._play(ask.key, event)
         self.naive.hear(what, message, at, meta, code)
 
-    def _metas(self, key: str, n: int, hours: int, at: int, *, tells: bool) -> Told:
+    def _metas(self, key: str, told: tuple[int, int], at: int, *, tells: bool) -> Told:
         """The `n`th of Meta's conversations with a user, or, once it is over, another; Meta says of each the same end, with `sent`."""
+        n, hours = told
         while (end := self.ends.setdefault((key, n), at + hours * HOUR)) <= at:
             n += 10
         return Told(f"meta-{key}-{n}", end if tells else None)
@@ -401,7 +403,8 @@ class Game:
             if fate is not None:
                 for n, what in enumerate(fate[0].split()):
                     heapq.heappush(
-                        self.coming, (self.now + fate[1] * (n + 1), len(self.coming) * 100 + n, message, what, fate[2])
+                        self.coming,
+                        (self.now + fate[1] * (n + 1), len(self.coming) * 100 + n, message, what, fate[2]),
                     )
 
     def _key(self, number: str, user: int) -> str:
@@ -430,7 +433,9 @@ class Game:
             if not ask.conflict:
                 said = [told(e) for e in self.told.get((ask.key, ask.id), [])]
                 assert said == ask.tellings, ask.id
-        assert self.commanded == len(self.naive.messages), "one command for each that is allowed, and no other"
+        assert self.commanded == len(self.naive.messages), (
+            "one command for each that is allowed, and no other"
+        )
         held = self.places()
         assert set(held.pop("tier:P", {})) == self.naive.tier_users(self.now)
         for scope, members in held.items():
@@ -516,7 +521,9 @@ def told(event: SendEvent) -> Telling:
         reason=said.reason,
         category=said.category,
         action=None if said.conversation is None else said.conversation.action,
-        price=None if price is None else Price(price.regime, price.rate_card, price.market, price.type, price.amount_micros),
+        price=None
+        if price is None
+        else Price(price.regime, price.rate_card, price.market, price.type, price.amount_micros),
         tier_used=None if said.tier is None else said.tier.used,
         free_left=said.free_left,
         not_before=None if said.not_before_at is None else ms(said.not_before_at),

@@ -140,7 +140,9 @@ class Naive:
 
     def messaging_limit(self) -> int:
         """The portfolio's, as last told of any of its accounts."""
-        told = [(at, waba, n) for n, (at, waba, _, name, _) in enumerate(self.facts) if name == "messaging_limit"]
+        told = [
+            (at, waba, n) for n, (at, waba, _, name, _) in enumerate(self.facts) if name == "messaging_limit"
+        ]
         return int(self.facts[max(told)[2]][4])
 
     # --- what is held of what is limited
@@ -272,11 +274,7 @@ class Naive:
         before = ask.tellings[-1]
         telling = self._decide(ask, now)
         told_for = before.not_before or 0
-        if (
-            telling.outcome == "defer"
-            and telling.reason == before.reason != "ok"
-            and not 0 < told_for <= now
-        ):
+        if telling.outcome == "defer" and telling.reason == before.reason != "ok" and not 0 < told_for <= now:
             self._wait(ask, told_for, now)
         else:
             self._tell(ask, telling, now)
@@ -419,7 +417,9 @@ class Naive:
         price = self._priced(ask, rules, category, kind, now)
         answer.action = "open" if fall.opened else "reuse"
         answer.price = None if price.micros is None else price
-        answer.free_left = max(0, self.free_units - used - (kind == "free_tier" and not ask.dry)) if free else None
+        answer.free_left = (
+            max(0, self.free_units - used - (kind == "free_tier" and not ask.dry)) if free else None
+        )
         users = self.tier_users(now)
         limit = most = self.messaging_limit()
         if category == "marketing":

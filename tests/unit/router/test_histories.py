@@ -30,7 +30,10 @@ HISTORIES = int(os.environ.get("HISTORIES", "200"))
 Script = list[tuple[Any, ...]]
 
 histories = settings(
-    max_examples=HISTORIES, deadline=None, phases=set(Phase) - {Phase.explain}, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=HISTORIES,
+    deadline=None,
+    phases=set(Phase) - {Phase.explain},
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
@@ -74,8 +77,13 @@ def _others(now: int) -> AccountFacts:
     for waba, number in (("W1", "N1"), ("W2", "N3")):
         fields = {"regime": "2026-10-01", "payment_method": "missing", "messaging_limit": 1, "currency": "EUR",
                   "portfolio_id": "P", "timezone": "Asia/Tokyo", "paused": True}  # fmt: skip
-        facts.apply(AccountChanged(event_id="x", at_ms=now, waba_id=waba, subject="account", id=waba, fields=fields), 77)
-        facts.apply(AccountChanged(event_id="x", at_ms=now, waba_id=waba, subject="number", id=number, fields={}), 78)
+        facts.apply(
+            AccountChanged(event_id="x", at_ms=now, waba_id=waba, subject="account", id=waba, fields=fields),
+            77,
+        )
+        facts.apply(
+            AccountChanged(event_id="x", at_ms=now, waba_id=waba, subject="number", id=number, fields={}), 78
+        )
     return facts
 
 

@@ -174,7 +174,9 @@ def test_where_messages_are_charged_metas_conversation_of_a_message_ends_none_of
     told = MetaConversation("meta-1", "marketing", NOW + 5 * HOUR)
     made.play(KEY, status("sent", conversation=told), NOW)
     made.play(KEY, status("delivered"), NOW)
-    decision = events(made.play(KEY, request("r2", at=NOW + 6 * HOUR, dry_run=True), NOW + 6 * HOUR))[0].decision
+    decision = events(made.play(KEY, request("r2", at=NOW + 6 * HOUR, dry_run=True), NOW + 6 * HOUR))[
+        0
+    ].decision
     assert decision is not None
     assert decision.conversation is not None
     assert (decision.conversation.action, decision.conversation.id) == ("reuse", "r1#1")
