@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from hypothesis import strategies as st
@@ -41,7 +42,8 @@ from tests.unit.router.world import World, book, errors
 SECOND = 1000
 NUMBERS = {"N1": "W1", "N2": "W1", "N3": "W2"}
 TEMPLATES = {"promo": "marketing", "order": "utility", "code": "authentication"}
-STARTS = ["2024-10-31", "2025-06-29", "2026-09-29", "2026-10-30", "2026-10-31", "2026-11-02"]
+TURNS = ["2024-11-01", "2025-07-01", "2026-10-01", "2026-10-01", "2026-11-01", "2026-12-01"]
+"""First days of regimes and of months, in the time zone of the first account."""
 ZONES = ["UTC", "Asia/Kolkata", "America/Sao_Paulo", "Pacific/Apia", "Asia/Kathmandu"]
 REGIMES = ["guide", "2024-11-01", "2025-07-01", "2026-10-01"]
 USERS = [
@@ -61,9 +63,10 @@ FORGOTTEN = 6 * DAY
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a history begins, and how the two accounts of the portfolio are set up."""
+    """How long before which turn a history begins, and how the two accounts of the portfolio are set up."""
 
-    start: str
+    turn: str
+    before: int
     zones: tuple[str, str]
     pins: tuple[str, str]
     payments: tuple[str, str]
@@ -78,7 +81,8 @@ class Setting:
 
 settings_of_two_accounts = st.builds(
     Setting,
-    start=st.sampled_from(STARTS),
+    turn=st.sampled_from(TURNS),
+    before=st.sampled_from([MINUTE, HOUR, 3 * HOUR, 9 * HOUR, 20 * HOUR]),
     zones=st.tuples(st.sampled_from(ZONES), st.sampled_from(ZONES)),
     pins=st.tuples(*[st.sampled_from(["calendar", "calendar", *REGIMES])] * 2),
     payments=st.tuples(*[st.sampled_from([*["valid"] * 6, "missing"])] * 2),
@@ -102,7 +106,7 @@ def _sends() -> st.SearchStrategy[tuple[Any, ...]]:
         st.sampled_from([None, None, 30 * MINUTE, 3 * HOUR, 9 * HOUR, 26 * HOUR]),
         st.sampled_from([None] * 5 + [2 * HOUR]), st.sampled_from([False] * 6 + [True]),
         st.sampled_from([None] * 5 + [10_000]), st.sampled_from(FATES),
-        st.sampled_from([SECOND, MINUTE, 3 * HOUR, 25 * HOUR]), _told,
+        st.sampled_from([SECOND, MINUTE, HOUR, 3 * HOUR, 10 * HOUR, 25 * HOUR]), _told,
     )  # fmt: skip
 
 
@@ -161,7 +165,8 @@ class Game:
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.now = ms(f"{self.setting.start}T12:00:00+00:00")
+        turn = datetime.fromisoformat(self.setting.turn).replace(tzinfo=ZoneInfo(self.setting.zones[0]))
+        self.now = round(turn.timestamp() * 1000) - self.setting.before
         self.world = World(RouterFold(tariffs(self.setting.free_units), errors()))
         self.naive = Naive(self.setting.free_units, self._hint)
         for n, waba in enumerate(("W1", "W2")):
