@@ -258,12 +258,12 @@ def _fail(
 
 
 def _late(state: State, event: StatusReceived, stage: int) -> Lived:
-    """A status of a message that is finished, or not known: its price is still told, once."""
+    """A status of a message that is finished, or not known: its price is still told, once, and learnt when its conversation ends."""
     pricing = _signature(event.pricing)
     mark = fingerprint(event.wamid)
     ended = next((e for e in state.ended if e.wamid == mark), None)
     if stage not in (DELIVERED, READ, PLAYED):
-        return Lived(state)
+        return Lived(learn_expiry(state, event.conversation) if stage == SENT else state)
     if ended is None:
         if pricing is None:
             return Lived(state)

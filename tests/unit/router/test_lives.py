@@ -182,6 +182,33 @@ def test_where_messages_are_charged_metas_conversation_of_a_message_ends_none_of
     assert (decision.conversation.action, decision.conversation.id) == ("reuse", "r1#1")
 
 
+def test_the_end_of_metas_conversation_is_learnt_even_after_its_message_was_read() -> None:
+    made = sent()
+    made.play(KEY, status("read", conversation=MetaConversation("meta-1")), NOW)
+    made.play(KEY, status("sent", conversation=MetaConversation("meta-1", "marketing", NOW + 5 * HOUR)), NOW)
+    decision = events(made.play(KEY, request("r2", at=NOW + 6 * HOUR, dry_run=True), NOW + 6 * HOUR))[
+        0
+    ].decision
+    assert decision is not None
+    assert decision.conversation is not None
+    assert decision.conversation.action == "open"
+
+
+def test_a_free_form_delivered_when_the_conversation_it_was_to_share_is_over_takes_a_free_place_of_its_own() -> (
+    None
+):
+    made = world()
+    for at in (NOW, NOW + 24 * HOUR - 1):
+        made.play(KEY, received(f"wamid.{at}", at=at), at)
+    for id_ in ("r1", "r2"):
+        made.play(KEY, request(id_, None, at=NOW + 1), NOW + 1)
+        made.play(KEY, accepted(f"{id_}#1", NOW + 1), NOW + 1)
+    made.play(KEY, status("delivered", "r1#1", NOW + 2), NOW + 2)
+    made.play(KEY, status("delivered", "r2#1", NOW + 25 * HOUR), NOW + 25 * HOUR)
+    assert [e.charge.counted for e in made.send_events() if e.charge is not None] == [True, True]
+    assert len(made.claims.members("free:W1:2026-11")) == 2
+
+
 def test_a_reply_is_traced_to_the_request_it_answers_even_after_it_was_read() -> None:
     made = world()
     made.play(KEY, request(correlation_id="order-1"), NOW)
