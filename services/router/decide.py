@@ -10,8 +10,9 @@ from services.router.conversations import Foreseen, answers_click, foresee
 from services.router.quotas import free_claim, tier_claim
 from services.router.state import COMMANDED, MAX_DEFERRED, State
 from services.router.tariff import Tariff
-from shared.accounts import Account, AccountFacts, Number, Template
-from shared.events import Category, ConversationUse, Decision, Price, SendRequested, TemplateRef, Tier
+from services.router.template_shape import message_problems, template_problems
+from shared.accounts import Account, AccountFacts, Number, Template, category_at, status_at
+from shared.events import Category, ConversationUse, Decision, Price, SendRequested, Tier
 from shared.ids import command_id
 from shared.phone import canonical_user, is_bsuid
 from shared.pricing import Quote, RateUnknown, Regime
@@ -48,6 +49,8 @@ class Verdict:
     decision: Decision | None
     claims: tuple[Claim, ...] = ()
     releases: tuple[Release, ...] = ()
+    message: str | None = None
+    """What exactly is wrong, where the reason alone does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class _Sending:
     """What is to be sent: the message itself, or its fallback template when the window is shut."""
 
     category: Category
-    template: TemplateRef | None
+    template: Template | None
     used_fallback: bool
 
 
@@ -70,9 +73,16 @@ def decide(
     version = str(facts.revision)
     window = rfc3339(state.window_ms) if now_ms < state.window_ms else None
 
-    def refuse(reason: str, category: Category | None = None, *, used_fallback: bool = False) -> Verdict:
+    def refuse(
+        reason: str,
+        category: Category | None = None,
+        *,
+        used_fallback: bool = False,
+        message: str | None = None,
+    ) -> Verdict:
         return Verdict(
-            Decision(
+            message=message,
+            decision=Decision(
                 outcome="reject",
                 final=True,
                 reason=reason,
@@ -80,7 +90,7 @@ def decide(
                 facts_version=version,
                 used_fallback=used_fallback,
                 window_expires_at=window,
-            )
+            ),
         )
 
     if request.expires_ms is not None and request.expires_ms <= max(now_ms, request.not_before_ms or 0):
@@ -110,9 +120,13 @@ def decide(
             )
         )
     regime = tariff.regime(account.regime, account.timezone, now_ms)
-    sending = _what(request, facts, waba, in_window)
+    sending = _what(request, facts, waba, in_window, now_ms)
     if isinstance(sending, str):
         return refuse(sending)
+    unfit = "; ".join(_unfit(request, sending))
+    if unfit:
+        fallback = sending.used_fallback
+        return refuse("template_parameters", sending.category, used_fallback=fallback, message=unfit)
     reason = _content_reason(state, request, sending, account, number, regime, now_ms)
     if reason is not None:
         return refuse(reason, sending.category, used_fallback=sending.used_fallback)
@@ -145,7 +159,9 @@ def _sender_reason(
     return None
 
 
-def _what(request: SendRequested, facts: AccountFacts, waba: str, in_window: bool) -> _Sending | str:
+def _what(
+    request: SendRequested, facts: AccountFacts, waba: str, in_window: bool, now_ms: int
+) -> _Sending | str:
     """What would be sent, or the reason why neither the message nor its fallback can be."""
     if request.template is None and in_window:
         return _Sending("service", None, False)
@@ -155,20 +171,32 @@ def _what(request: SendRequested, facts: AccountFacts, waba: str, in_window: boo
         if wanted is None or request.fallback is None:
             return "window_closed"
     template = facts.template(waba, wanted.name, wanted.language)
-    reason = _template_reason(template)
+    reason = _template_reason(template, now_ms)
     if reason is not None or template is None:
         return reason or "template_unknown"
-    return _Sending(_CATEGORIES.get(template.category.lower(), "marketing"), wanted, used_fallback)
+    category = _CATEGORIES.get(category_at(template, now_ms).lower(), "marketing")
+    return _Sending(category, template, used_fallback)
 
 
-def _template_reason(template: Template | None) -> str | None:
+def _unfit(request: SendRequested, sending: _Sending) -> tuple[str, ...]:
+    """What does not fit the template, as far as its parameters are known."""
+    shape = None if sending.template is None else sending.template.parameters
+    if shape is None:
+        return ()
+    if not sending.used_fallback:
+        return message_problems(shape, request.message)
+    return () if request.fallback is None else template_problems(shape, request.fallback)
+
+
+def _template_reason(template: Template | None, now_ms: int) -> str | None:
     if template is None:
         return "template_unknown"
     if template.paused:
         return "paused_by_operator"
-    if template.status in SENDABLE:
+    status = status_at(template, now_ms)
+    if status in SENDABLE:
         return None
-    return _TEMPLATE_REASONS.get(template.status, "template_not_approved")
+    return _TEMPLATE_REASONS.get(status, "template_not_approved")
 
 
 def _content_reason(
