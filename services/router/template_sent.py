@@ -75,7 +75,7 @@ def string(value: object) -> str:
 def position(value: object) -> int | None:
     """A position from 0 to 9, as a number or in digits."""
     digits = string(value)
-    return int(digits) if len(digits) == 1 and digits.isdecimal() else None
+    return int(digits) if len(digits) == 1 and digits.isascii() and digits.isdecimal() else None
 
 
 def is_time(value: object) -> bool:
