@@ -184,7 +184,7 @@ class AccountFacts:
         return tuple(changes)
 
     def _set(self, event: AccountChanged) -> Change | None:
-        id = _language_as_meta_has_it(event.id) if event.subject == "template" else event.id
+        id = template_id(event.id) if event.subject == "template" else event.id
         key = (event.subject, event.waba_id, id)
         stamped = dict(self._fields.get(key, {}))
         for name, value in event.fields.items():
@@ -241,9 +241,9 @@ def _in_force(stamped: Mapping[str, Setting]) -> dict[str, Any]:
     return values
 
 
-def _language_as_meta_has_it(template: str) -> str:
-    """`name/en-US` is `name/en_US`: Meta's webhooks write both."""
-    name, slash, language = template.rpartition("/")
+def template_id(id: str) -> str:
+    """The one id of a template: `name/en-US` is `name/en_US`, for Meta's webhooks write both."""
+    name, slash, language = id.rpartition("/")
     return f"{name}{slash}{language.replace('-', '_')}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 
-class Parameter(msgspec.Struct, frozen=True):
+class Parameter(msgspec.Struct, frozen=True, gc=False):
     """A parameter as it was sent. What it holds under its type may be of any form."""
 
     type: Any = None
@@ -28,14 +28,14 @@ class Parameter(msgspec.Struct, frozen=True):
     limited_time_offer: Any = None
 
 
-class Card(msgspec.Struct, frozen=True):
+class Card(msgspec.Struct, frozen=True, gc=False):
     """A card of a carousel as it was sent."""
 
     card_index: Any = None
     components: "list[Component] | None" = None
 
 
-class Component(msgspec.Struct, frozen=True):
+class Component(msgspec.Struct, frozen=True, gc=False):
     """A component as it was sent."""
 
     type: Any = None
@@ -45,13 +45,13 @@ class Component(msgspec.Struct, frozen=True):
     cards: list[Card] | None = None
 
 
-class Template(msgspec.Struct, frozen=True):
+class Template(msgspec.Struct, frozen=True, gc=False):
     """The template object as it was sent."""
 
     components: list[Component] | None = None
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A message of type template as it was sent."""
 
     template: Template
