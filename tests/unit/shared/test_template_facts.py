@@ -1,15 +1,18 @@
 """What the registry of templates makes of Meta's webhooks, in whatever order they come."""
 
 import itertools
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from shared.accounts import AccountFacts, Template, category_at, status_at
-from shared.events import AccountChanged, AccountEvent, AccountWebhook
-from shared.template_definition import Shape
+from shared.events import AccountChanged, AccountEvent, AccountWebhook, decode_account_event
+from shared.template_definition import Button, Shape
 
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "webhooks"
 HOUR = 3_600_000
 NOW = 1_793_620_800_000
 SECOND = NOW // 1000
@@ -149,3 +152,29 @@ def test_a_hyphened_language_is_the_same_template() -> None:
 @pytest.mark.parametrize("event", ["PAUSED", "DISABLED", "REJECTED", "LOCKED"])
 def test_odd_details_do_not_hide_the_status(odd: dict[str, Any], event: str) -> None:
     assert template(status(event, **odd)).status == event
+
+
+def test_the_webhooks_as_meta_sends_them_make_one_template() -> None:
+    facts = AccountFacts()
+    for revision, shape in enumerate(
+        ("template_status_paused", "template_components", "template_category_announced")
+    ):
+        event = json.loads((FIXTURES / f"{shape}.json").read_text())["expected"][0]["event"]
+        facts.apply(decode_account_event(json.dumps(event).encode()), revision)
+    found = facts.template("102290129340398", "order_confirmation", "en_US")
+    assert found == Template(
+        category="utility",
+        status="PAUSED",
+        paused_until_ms=1_746_082_800_000 + 3 * HOUR,
+        next_category="marketing",
+        next_category_ms=1_746_169_200_000,
+        meta_id="1315502779341834",
+        parameters=Shape(
+            header="TEXT",
+            header_variables=["1"],
+            body=["1", "2"],
+            buttons=[Button("URL", variable=True), Button("PHONE_NUMBER")],
+            offer=None,
+            cards=None,
+        ),
+    )
