@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from shared.events import AccountChanged, AccountEvent, AccountWebhook
+from shared.template_definition import Shape
+from shared.template_webhooks import TEMPLATE_WEBHOOKS
 
 Subject = Literal["account", "number", "template"]
 Author = Literal["meta", "operator", "sender"]
@@ -73,15 +75,40 @@ class Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A message template; `status` and `category` are Meta's current words, category in lower case."""
+    """A message template; `status` and `category` are Meta's last words, category in lower case. What holds now, `status_at` and `category_at` say."""
 
     category: str = "marketing"
     status: str = "PENDING"
     quality: str = "UNKNOWN"
     paused_until_ms: int | None = None
+    """When Meta's pause ends by itself; None where it does not, or nobody knows."""
+    disabled_at_ms: int | None = None
+    """When Meta disabled it (`disable_info`)."""
+    next_category: str | None = None
+    next_category_ms: int | None = None
+    """What it is going to be, and from when, as Meta announces a day ahead."""
     rejection_reason: str | None = None
+    recommendation: str | None = None
+    """What Meta recommends against the rejection."""
+    meta_id: str | None = None
+    """`message_template_id`."""
+    parameters: Shape | None = None
+    """The shape its messages must have; None is not known, and nothing is checked."""
     paused: bool = False
     """By an operator; Meta's own pause is the status PAUSED."""
+
+
+def status_at(template: Template, now_ms: int) -> str:
+    """The status that holds at `now_ms`: a pause that is over counts as approved, as long as nothing newer was said."""
+    until_ms = template.paused_until_ms
+    lapsed = template.status == "PAUSED" and until_ms is not None and until_ms <= now_ms
+    return "APPROVED" if lapsed else template.status
+
+
+def category_at(template: Template, now_ms: int) -> str:
+    """The category that holds at `now_ms`: from its time on the one that Meta announced, as long as nothing newer was said."""
+    next_, from_ms = template.next_category, template.next_category_ms
+    return next_ if next_ is not None and from_ms is not None and from_ms <= now_ms else template.category
 
 
 _TYPES: Mapping[str, type[Account] | type[Number] | type[Template]] = {
@@ -186,7 +213,8 @@ class AccountFacts:
         return tuple(changes)
 
     def _set(self, event: AccountChanged) -> Change | None:
-        key = (event.subject, event.waba_id, event.id)
+        id = template_id(event.id) if event.subject == "template" else event.id
+        key = (event.subject, event.waba_id, id)
         stamped = dict(self._fields.get(key, {}))
         for name, value in event.fields.items():
             known = stamped.get(name)
@@ -194,15 +222,15 @@ class AccountFacts:
                 stamped[name] = Setting(event.at_ms, value, event.by)
         kind = _TYPES[event.subject]
         try:
-            new = msgspec.convert({name: setting.value for name, setting in stamped.items()}, kind)
+            new = msgspec.convert(_in_force(stamped), kind)
         except msgspec.ValidationError as error:
             raise InvalidFacts(f"{event.subject} {event.id}: {error}") from error
         old = self._values.get(key)
         self._fields[key] = stamped
         self._values[key] = new
         if isinstance(new, Number):
-            self._owner[event.id] = event.waba_id
-            self._by_display[_digits(new.display_phone_number)] = event.id
+            self._owner[id] = event.waba_id
+            self._by_display[_digits(new.display_phone_number)] = id
         if "default" in event.fields:
             self._default = self._find_default()
         if isinstance(new, Account) and (old is None or _LIMIT_FIELDS & event.fields.keys()):
@@ -216,7 +244,7 @@ class AccountFacts:
         return Change(
             waba_id=event.waba_id,
             subject=event.subject,
-            id=event.id,
+            id=id,
             before={name: before.get(name) for name in fields} if old is not None else {},
             after={name: after[name] for name in fields},
         )
@@ -247,6 +275,24 @@ class AccountFacts:
             first = {waba for waba, _ in marked if (account := self.account(waba)) and account.default}
             marked = [(waba, id) for waba, id in marked if waba in first]
         return marked[0][1] if len(marked) == 1 else None
+
+
+def _in_force(stamped: Mapping[str, Setting]) -> dict[str, Any]:
+    """The values, less a pause's end and an announced category that something newer has overtaken."""
+    values = {name: setting.value for name, setting in stamped.items()}
+    status, until = stamped.get("status"), stamped.get("paused_until_ms")
+    if status is not None and until is not None and status.at_ms > until.at_ms:
+        values["paused_until_ms"] = None
+    category, from_ms = stamped.get("category"), values.get("next_category_ms")
+    if category is not None and isinstance(from_ms, int) and category.at_ms >= from_ms:
+        values["next_category"] = values["next_category_ms"] = None
+    return values
+
+
+def template_id(id: str) -> str:
+    """The one id of a template: `name/en-US` is `name/en_US`, for Meta's webhooks write both."""
+    name, slash, language = id.rpartition("/")
+    return f"{name}{slash}{language.replace('-', '_')}"
 
 
 def _digits(display: str) -> str:
@@ -280,35 +326,12 @@ def _by_meta(
     )
 
 
-def _template_id(value: dict[str, Any]) -> str:
-    return f"{value.get('message_template_name')}/{str(value.get('message_template_language')).replace('-', '_')}"
-
-
-def _template_status(
+def _template(
     event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
 ) -> tuple[AccountChanged, ...]:
-    fields: dict[str, Any] = {"status": str(value.get("event", "PENDING"))}
-    if fields["status"] == "REINSTATED":
-        fields["status"] = "APPROVED"
-    if category := value.get("message_template_category"):
-        fields["category"] = str(category).lower()
-    if fields["status"] == "REJECTED":
-        fields["rejection_reason"] = value.get("reason")
-    return _by_meta(event, "template", _template_id(value), fields)
-
-
-def _template_quality(
-    event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
-) -> tuple[AccountChanged, ...]:
-    return _by_meta(event, "template", _template_id(value), {"quality": str(value.get("new_quality_score"))})
-
-
-def _template_category(
-    event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
-) -> tuple[AccountChanged, ...]:
-    if not value.get("new_category"):
-        return ()
-    return _by_meta(event, "template", _template_id(value), {"category": str(value["new_category"]).lower()})
+    fields = TEMPLATE_WEBHOOKS[event.field](value, event.at_ms)
+    name, language = value.get("message_template_name"), value.get("message_template_language")
+    return _by_meta(event, "template", f"{name}/{language}", fields) if fields else ()
 
 
 _TIERS = {
@@ -363,9 +386,7 @@ def _account_update(
 
 
 _WEBHOOKS = {
-    "message_template_status_update": _template_status,
-    "message_template_quality_update": _template_quality,
-    "template_category_update": _template_category,
+    **dict.fromkeys(TEMPLATE_WEBHOOKS, _template),
     "business_capability_update": _capability,
     "phone_number_name_update": _name_update,
     "account_update": _account_update,
