@@ -15,7 +15,9 @@ from shared.accounts import Account, AccountFacts, Author, FactKey, Number, Sett
 from shared.events import AccountChanged
 
 META_OWNED: Mapping[str, frozenset[str]] = {
-    "account": frozenset({"messaging_limit", "restrictions", "status"}),
+    "account": frozenset(
+        {"messaging_limit", "restrictions", "status", "primary_location", "auth_international"}
+    ),
     "number": frozenset({"quality", "verified_name", "name_status", "status", "throughput"}),
     "template": frozenset({"category", "status", "quality"}),
 }
@@ -119,10 +121,11 @@ def _compare(
     force: bool,
 ) -> tuple[list[FieldChange], list[Kept]]:
     differing, kept = [], []
+    known = {} if value is None else msgspec.to_builtins(value)
     for field, after in fields.items():
-        if value is not None and getattr(value, field) == after:
+        if value is not None and known[field] == after:
             continue
-        change = FieldChange(key, field, None if value is None else getattr(value, field), after)
+        change = FieldChange(key, field, known.get(field), after)
         setting = settings.get(field)
         if setting and setting.by != "operator" and field in META_OWNED[key[0]] and not force:
             kept.append(Kept(change, setting.by))

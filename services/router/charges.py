@@ -11,8 +11,6 @@ from shared.events import ChargePredicted, SendEvent, StatusReceived
 from shared.pricing import QuoteType, Regime, quote_type
 from shared.stream.fold import Claim, Grants, Release
 
-UTC = "UTC"
-
 
 class Delivered(NamedTuple):
     """The state after a delivery and its charge (None: no rate is known); with `claim`, ask it first and nothing else counts."""
@@ -56,7 +54,7 @@ def deliver(
     back: tuple[Release, ...] = ()
     if life.free_claim and kind != "free_tier":
         back = releases(state, life, account, state.waba, tariff, free_only=True)
-    charge = _charge(regime, life, settled, kind, account, status.at_ms, tariff)
+    charge = _charge(regime, life, settled, kind, state.user, account or Account(), status.at_ms, tariff)
     return Delivered(settled.state, charge, back, None)
 
 
@@ -76,16 +74,16 @@ def _charge(
     life: Life,
     settled: Settled,
     kind: QuoteType,
-    account: Account | None,
+    user: str,
+    account: Account,
     at_ms: int,
     tariff: Tariff,
 ) -> ChargePredicted | None:
-    amount = 0
+    rate = None
     if kind == "regular":
-        rate = tariff.amount(life.card, life.market, life.category)
+        rate = tariff.rate(regime, life.card, life.market, life.category, user, account, at_ms)
         if rate is None:
             return None
-        amount = rate
     return ChargePredicted(
         counted=regime.unit == "message" or settled.opened,
         unit=regime.unit,
@@ -94,8 +92,10 @@ def _charge(
         market=life.market,
         regime=life.regime,
         rate_card=life.card,
-        month=tariff.month(account.timezone if account is not None else UTC, at_ms),
+        month=tariff.month(account.timezone, at_ms),
         type=kind,
-        amount_micros=amount,
+        amount_micros=0 if rate is None else rate.amount_micros,
         currency=life.currency,
+        rate_category=None if rate is None else rate.category,
+        volume_tier=None if rate is None else rate.volume_tier,
     )

@@ -221,8 +221,7 @@ def _at_price(
             regime,
             category,
             request.user,
-            account.currency,
-            account.timezone,
+            account,
             now_ms,
             in_window=in_window,
             entry_point_open=seen.free_entry,
@@ -306,4 +305,6 @@ def _priced(quoted: Quote) -> Price:
         type=quoted.type,
         amount_micros=quoted.amount_micros,
         currency=quoted.currency,
+        rate_category=quoted.rate_category,
+        volume_tier=quoted.volume_tier,
     )

@@ -16,13 +16,13 @@ from services.console.document import (
     parse,
 )
 from shared.accounts import Account, Number, Template
-from shared.pricing import Regimes
+from shared.pricing import PriceBook
 
 CONFIG = Path(__file__).parents[3] / "config"
 
 
 def read(text: str) -> AccountsDocument:
-    return parse(text, lambda pin: pin in ("guide", "calendar"))
+    return parse(text, lambda pin: pin in ("guide", "calendar"), lambda market: market == "India")
 
 
 def problems(text: str) -> tuple[Problem, ...]:
@@ -32,8 +32,9 @@ def problems(text: str) -> tuple[Problem, ...]:
 
 
 def test_the_example_is_valid_and_is_what_its_comments_say() -> None:
-    regimes = Regimes.load(CONFIG / "regimes.yaml")
-    paying, trying = parse((CONFIG / "accounts.example.yaml").read_text("utf-8"), regimes.is_pin).accounts
+    book = PriceBook.load(CONFIG)
+    text = (CONFIG / "accounts.example.yaml").read_text("utf-8")
+    paying, trying = parse(text, book.regimes.is_pin, book.cards.markets.is_market).accounts
     assert (paying.payment_method, trying.payment_method) == ("valid", "missing")
     assert [number.default for number in paying.numbers] == [True, False]
     assert {template.id: template.status for template in paying.templates} == {
@@ -47,7 +48,7 @@ def test_the_example_is_valid_and_is_what_its_comments_say() -> None:
 @pytest.mark.parametrize(
     ("entry", "facts", "of_meta_alone"),
     [
-        (AccountEntry, Account, set()),
+        (AccountEntry, Account, {"tier_notices"}),
         (NumberEntry, Number, set()),
         (TemplateEntry, Template, {"paused_until_ms", "rejection_reason"}),
     ],

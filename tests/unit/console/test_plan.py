@@ -25,7 +25,7 @@ accounts:
 
 
 def read(text: str) -> AccountsDocument:
-    return parse(text, lambda _: True)
+    return parse(text, lambda _: True, lambda _: True)
 
 
 def fold(facts: AccountFacts, events: tuple[AccountEvent, ...]) -> AccountFacts:
