@@ -71,9 +71,14 @@ def joined(known: Tiers, told: Tiers) -> Tiers:
 
 
 def tier_at(reached: dict[str, int], at_ms: int) -> str | None:
-    """The tier in force: the one reached last, at `at_ms` or before; None before the first."""
-    begun = [(since_ms, _lower(tier), tier) for tier, since_ms in reached.items() if since_ms <= at_ms]
-    return max(begun)[2] if begun else None
+    """The tier in force: the one reached last, at `at_ms` or before (at once: the highest); None before the first."""
+    last: tuple[str, int] | None = None
+    for tier, since_ms in reached.items():
+        if since_ms > at_ms:
+            continue
+        if last is None or since_ms > last[1] or (since_ms == last[1] and _lower(tier) > _lower(last[0])):
+            last = (tier, since_ms)
+    return None if last is None else last[0]
 
 
 def read(value: dict[str, Any], at_ms: int) -> dict[str, Any]:

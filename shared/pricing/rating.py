@@ -58,15 +58,18 @@ def tier_in_force(
 ) -> str | None:
     """Return the volume tier an account is in, as Meta writes it; None without notice, and where the regime has no tiers.
 
+    Of a tier that both an operator wrote down and Meta told, Meta's time counts.
+
     An account that begins to owe authentication-international keeps the tier it reached with authentication: messages of both add up
     (Meta, pricing, volume tiers, example 2).
     """
     if column not in regime.volume_tiers or not (account.tier_notices or account.volume_tiers):
         return None
     counted = ("authentication", column) if column == "authentication_international" else (column,)
-    reached: dict[str, int] = {}
-    for category in counted:
-        key = tier_key(category, market, month)
-        reached |= account.volume_tiers.get(key, {})
-        reached |= account.tier_notices.get(key, {})
+    keys = [tier_key(category, market, month) for category in counted]
+    maps = (account.volume_tiers, account.tier_notices)
+    told = [tiers[key] for tiers in maps for key in keys if key in tiers]
+    if not told:
+        return None
+    reached = told[0] if len(told) == 1 else {tier: at for tiers in told for tier, at in tiers.items()}
     return tier_at(reached, at_ms)
