@@ -16,6 +16,7 @@ from services.console.document import (
     parse,
 )
 from shared.accounts import Account, Number, Template
+from shared.price_facts import AuthInternational
 from shared.pricing import PriceBook
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -154,3 +155,50 @@ def test_a_token_written_into_the_file_is_refused_and_never_repeated(line: str) 
 )
 def test_what_is_no_accounts_file_is_refused_with_the_reason(text: str, said: str) -> None:
     assert any(said in str(problem) for problem in problems(text)), problems(text)
+
+
+PRICED = """
+accounts:
+  - id: "1"
+    primary_location: DE
+    auth_international:
+      start_at: 2026-03-01T00:00:00Z
+      exceptions: {IN: 2026-04-01T02:00:00+02:00}
+    volume_tiers:
+      - {category: utility, market: India, month: "2026-11", tier: "1001:5000", reached_at: "2026-11-17T08:30:00Z"}
+      - {category: utility, market: India, month: "2026-11", tier: "1:1000"}
+"""
+
+
+def test_the_facts_that_decide_prices_become_those_of_an_account() -> None:
+    facts = msgspec.convert(read(PRICED).accounts[0].facts(), Account)
+    assert facts.primary_location == "DE"
+    assert facts.auth_international == AuthInternational(
+        start_ms=1_772_323_200_000, exceptions={"IN": 1_775_001_600_000}
+    )
+    assert facts.volume_tiers == {
+        "utility/2026-11/india": {"1001:5000": 1_794_904_200_000, "1:1000": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "text"),
+    [
+        ("DE", "Germany", "primary_location", "unknown country; use two capital letters like IN"),
+        ("{IN:", "{XX:", "auth_international.exceptions.XX.[key]", "unknown country"),
+        ("start_at: 2026-03-01T00:00:00Z", "start_at: soon", "auth_international.start_at", "not a time; write"),
+        ("start_at: 2026-03-01T00:00:00Z", "start_at: 2026-03-01T00:00:00", "auth_international.start_at", "timezone"),
+        ("start_at", "starts_at", "auth_international.starts_at", "did you mean `start_at`?"),
+        ("utility, market: India", "utility, market: Atlantis", "volume_tiers[0].market", "market_map.csv"),
+        ("category: utility", "category: marketing", "volume_tiers[0].category", "authentication"),
+        ('"1001:5000"', '"5000:1001"', "volume_tiers[0].tier", "not a tier; write"),
+        ('"1001:5000"', "1001", "volume_tiers[0].tier", "must be text"),
+        ('"2026-11"', '"2026-13"', "volume_tiers[0].month", "pattern"),
+        ('"1:1000"', '"1001:5000"', "", "volume tier more than once"),
+    ],
+)  # fmt: skip
+def test_a_wrong_fact_of_prices_is_told_at_its_place(old: str, new: str, path: str, text: str) -> None:
+    (problem,) = problems(PRICED.replace(old, new, 1))
+    assert problem.path.removeprefix("accounts[0]").removeprefix(".") == path
+    assert text in problem.text
+    assert problem.line > 1
