@@ -72,13 +72,13 @@ def joined(known: Tiers, told: Tiers) -> Tiers:
 
 def tier_at(reached: dict[str, int], at_ms: int) -> str | None:
     """The tier in force: the one reached last, at `at_ms` or before (at once: the highest); None before the first."""
-    last: tuple[str, int] | None = None
+    last, last_ms = None, 0
     for tier, since_ms in reached.items():
         if since_ms > at_ms:
             continue
-        if last is None or since_ms > last[1] or (since_ms == last[1] and _lower(tier) > _lower(last[0])):
-            last = (tier, since_ms)
-    return None if last is None else last[0]
+        if last is None or since_ms > last_ms or (since_ms == last_ms and _rank(tier) > _rank(last)):
+            last, last_ms = tier, since_ms
+    return last
 
 
 def read(value: dict[str, Any], at_ms: int) -> dict[str, Any]:
@@ -152,6 +152,6 @@ def _month(key: str) -> str:
     return key.split("/")[1] if key.count("/") == 2 else ""
 
 
-def _lower(tier: str) -> int:
+def _rank(tier: str) -> tuple[int, str]:
     bounds = tier_bounds(tier)
-    return 0 if bounds is None else bounds[0]
+    return (0 if bounds is None else bounds[0], tier)

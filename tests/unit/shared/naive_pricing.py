@@ -80,6 +80,7 @@ class NaivePricing:
 
     def __init__(self, config: Path) -> None:
         self.folder = config / "rates"
+        self.read: dict[str, list[dict[str, str]]] = {}
         self.manifest = yaml.safe_load((self.folder / "manifest.yaml").read_text())
         self.regimes = yaml.safe_load((config / "regimes.yaml").read_text())["regimes"]
         self.map = self._rows(self.manifest["market_map"])
@@ -154,9 +155,11 @@ class NaivePricing:
             # Where both categories name a tier, its own column's time counts.
             first = next((min(found) for found in reversed(times.values()) if found), None)
             if first is not None and first <= at.timestamp():
-                reached.append((first, int(tier.split(":")[0]), tier))
+                reached.append((first, max(1, int(tier.split(":")[0])), tier))
         return max(reached)[2] if reached else None
 
     def _rows(self, name: str) -> list[dict[str, str]]:
-        with (self.folder / name).open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        if name not in self.read:
+            with (self.folder / name).open(encoding="utf-8", newline="") as file:
+                self.read[name] = list(csv.DictReader(file))
+        return self.read[name]

@@ -164,6 +164,13 @@ def test_the_tier_in_force_is_the_one_reached_last_and_a_late_duplicate_does_not
     assert found == [None, "1001:5000", "1001:5000", "5001:MAX", "5001:MAX"]
 
 
+def test_of_tiers_reached_at_once_the_highest_is_in_force_whatever_came_first() -> None:
+    tiers = {"1:77": 5, "0:1000": 5, "1001:5000": 5}
+    assert tier_at(tiers, 5) == "1001:5000"
+    del tiers["1001:5000"]
+    assert tier_at(tiers, 5) == tier_at(dict(reversed(tiers.items())), 5) == "1:77"
+
+
 def test_an_old_notice_that_comes_late_is_added_and_no_other_fact_is_set_back() -> None:
     newer = notice(AT_MS + 5, region="Brazil")
     late = notice(AT_MS - 5)
