@@ -161,7 +161,7 @@ def said(found: Quote | RateUnknown) -> Priced | None:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     deliveries(),
     st.sampled_from(["marketing", "utility", "authentication", "authentication"]),
