@@ -1,16 +1,19 @@
 """Account facts: what is known of accounts, numbers and templates, folded from account events. Pure.
 
-Each field remembers when it was set; the last writer by Meta's own time wins, whatever order the events come in. The facts are kept in memory by
-every service that needs them (`shared/account_reader.py`) and never change in place.
+Each field remembers when it was set; the last writer by Meta's own time wins, whatever order the events come in. Only Meta's notices of volume tiers
+are joined instead: each tells of another market, month or tier. The facts are kept in memory by every service that needs them
+(`shared/account_reader.py`) and never change in place.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from shared import price_facts
 from shared.events import AccountChanged, AccountEvent, AccountWebhook
+from shared.price_facts import AuthInternational, Tiers
 from shared.template_definition import Shape
 from shared.template_webhooks import TEMPLATE_WEBHOOKS
 
@@ -50,6 +53,14 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """So much of the messaging limit is kept back from marketing, for the order updates of the day."""
     paused: bool = False
     """An operator holds back all it sends: `paused_by_operator`. Numbers and templates can be paused by themselves."""
+    primary_location: str | None = None
+    """The business's primary country (ISO 3166, two letters); None is not verified (Meta, account_update)."""
+    auth_international: AuthInternational | None = None
+    """From when it owes authentication-international rates; None is not at all."""
+    volume_tiers: Tiers = {}
+    """Volume tiers as an operator wrote them down, for months whose notices never came."""
+    tier_notices: Tiers = {}
+    """Volume tiers as Meta told them (Meta, account_update); joined, never overwritten."""
 
     def can_pay(self, now_ms: int) -> bool:
         """Whether Meta has, as far as is known, a payment method that it can charge."""
@@ -118,6 +129,7 @@ _TYPES: Mapping[str, type[Account] | type[Number] | type[Template]] = {
 }
 FactKey = tuple[Subject, str, str]
 _LIMIT_FIELDS = frozenset({"messaging_limit", "portfolio_id"})
+_JOINED: Final = "tier_notices"
 
 
 class InvalidFacts(ValueError):
@@ -216,12 +228,14 @@ class AccountFacts:
         id = template_id(event.id) if event.subject == "template" else event.id
         key = (event.subject, event.waba_id, id)
         stamped = dict(self._fields.get(key, {}))
-        for name, value in event.fields.items():
-            known = stamped.get(name)
-            if known is None or known.at_ms <= event.at_ms:
-                stamped[name] = Setting(event.at_ms, value, event.by)
         kind = _TYPES[event.subject]
         try:
+            for name, value in event.fields.items():
+                known = stamped.get(name)
+                if name == _JOINED:
+                    stamped[name] = _join(known, Setting(event.at_ms, value, event.by))
+                elif known is None or known.at_ms <= event.at_ms:
+                    stamped[name] = Setting(event.at_ms, value, event.by)
             new = msgspec.convert(_in_force(stamped), kind)
         except msgspec.ValidationError as error:
             raise InvalidFacts(f"{event.subject} {event.id}: {error}") from error
@@ -293,6 +307,15 @@ def template_id(id: str) -> str:
     """The one id of a template: `name/en-US` is `name/en_US`, for Meta's webhooks write both."""
     name, slash, language = id.rpartition("/")
     return f"{name}{slash}{language.replace('-', '_')}"
+
+
+def _join(known: Setting | None, told: Setting) -> Setting:
+    """Both settings in one, by the later author; msgspec.ValidationError where the value is no map of tiers."""
+    tiers = msgspec.convert(told.value, Tiers)
+    if known is None:
+        return Setting(told.at_ms, price_facts.joined({}, tiers), told.by)
+    later = max(known, told, key=lambda setting: setting.at_ms)
+    return Setting(later.at_ms, price_facts.joined(known.value, tiers), later.by)
 
 
 def _digits(display: str) -> str:
@@ -382,6 +405,8 @@ def _account_update(
             fields["status"] = "disabled"
         elif "REINSTATE" in states:
             fields["status"] = "active"
+    else:
+        fields = price_facts.read(value, event.at_ms)
     return _by_meta(event, "account", event.waba_id, fields) if fields else ()
 
 

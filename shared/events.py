@@ -312,6 +312,15 @@ class ConversationUse(Struct, frozen=True, kw_only=True):
     expires_at: str | None = None
 
 
+class VolumeTier(Struct, frozen=True, kw_only=True):
+    """The volume tier a price was found in (Meta, pricing, volume tiers)."""
+
+    tier: str
+    """Meta's own word, `lower:upper`: the first and last message of the month it prices, both inclusive; `MAX` for no last one."""
+    rates: str | None
+    """The card or tier table that its rate stands on. Null: none has it, and the list rate stands in."""
+
+
 class Price(Struct, frozen=True, kw_only=True):
     """A predicted price. `type`: regular, free_tier, free_customer_service, free_entry_point or reused."""
 
@@ -321,6 +330,10 @@ class Price(Struct, frozen=True, kw_only=True):
     type: str
     amount_micros: int
     currency: str
+    rate_category: str | None = None
+    """The column of the card: the message's category, or authentication_international. Null where nothing is charged."""
+    volume_tier: VolumeTier | None = None
+    """Null: the list rate."""
 
 
 class Tier(Struct, frozen=True, kw_only=True):
@@ -363,6 +376,9 @@ class ChargePredicted(Struct, frozen=True, kw_only=True):
     type: str
     amount_micros: int
     currency: str
+    rate_category: str | None = None
+    """The column of the card that priced it, as Meta's `pricing.category` will name it. Null where nothing is charged."""
+    volume_tier: VolumeTier | None = None
 
 
 class SendError(Struct, frozen=True, kw_only=True):
@@ -464,7 +480,8 @@ class AccountChange(Struct, frozen=True, kw_only=True):
 class LedgerEntry(Struct, frozen=True, kw_only=True):
     """One line of the ledger. Amounts are integer millionths of `currency`; a correction holds the difference only.
 
-    `basis` tells Meta's own pricing from what we predicted; `counts` is 1 where a conversation (or, in per-message regimes, a message)
+    `category` is what Meta's `pricing.category` says or would say, so authentication_international too. `basis` tells Meta's own pricing from
+    what we predicted; `counts` is 1 where a conversation (or, in per-message regimes, a message)
     is counted, -1 or 0 in corrections.
     """
 
@@ -492,6 +509,7 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
     basis: Literal["meta", "predicted"]
     tags: dict[str, str]
     meta_pricing: MetaPricing | None = None
+    volume_tier: VolumeTier | None = None
     v: int = 1
 
 

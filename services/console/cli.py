@@ -34,7 +34,7 @@ from shared.account_reader import read_once
 from shared.clock import clock_from
 from shared.events import encode
 from shared.phone import canonical_user
-from shared.pricing import Regimes, RegimesFileError
+from shared.pricing import MarketMapError, PriceBook, RateCardError, RegimesFileError
 
 REFUSED = 1
 USAGE = 2
@@ -234,16 +234,16 @@ async def _follow(
 
 def _document(file: Path, settings: ConsoleSettings) -> AccountsDocument:
     try:
-        regimes = Regimes.load(settings.config_dir / "regimes.yaml")
+        book = PriceBook.load(settings.config_dir)
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except RegimesFileError as error:
+    except (RegimesFileError, RateCardError, MarketMapError) as error:
         err.print(str(error), markup=False)
         raise typer.Exit(USAGE) from None
     except (OSError, UnicodeDecodeError) as error:
         err.print(f"{error} (the configuration is looked for in WA_CONFIG_DIR)", markup=False, soft_wrap=True)
         raise typer.Exit(USAGE) from None
     try:
-        return parse(text, regimes.is_pin)
+        return parse(text, book.regimes.is_pin, book.cards.markets.is_market)
     except InvalidDocument as error:
         for problem in error.problems:
             err.print(f"{file}: {problem}", markup=False, soft_wrap=True)

@@ -15,7 +15,9 @@ from shared.accounts import Account, AccountFacts, Author, FactKey, Number, Sett
 from shared.events import AccountChanged
 
 META_OWNED: Mapping[str, frozenset[str]] = {
-    "account": frozenset({"messaging_limit", "restrictions", "status"}),
+    "account": frozenset(
+        {"messaging_limit", "restrictions", "status", "primary_location", "auth_international"}
+    ),
     "number": frozenset({"quality", "verified_name", "name_status", "status", "throughput"}),
     "template": frozenset({"category", "status", "quality", "parameters"}),
 }
@@ -120,9 +122,10 @@ def _compare(
 ) -> tuple[list[FieldChange], list[Kept]]:
     differing, kept = [], []
     for field, after in fields.items():
-        if value is not None and getattr(value, field) == after:
+        before = getattr(value, field, None)
+        if value is not None and msgspec.to_builtins(before) == msgspec.to_builtins(after):
             continue
-        change = FieldChange(key, field, None if value is None else getattr(value, field), after)
+        change = FieldChange(key, field, before, after)
         setting = settings.get(field)
         if setting and setting.by != "operator" and field in META_OWNED[key[0]] and not force:
             kept.append(Kept(change, setting.by))

@@ -72,6 +72,7 @@ class Console:
         tallies: Tallies,
         tokens: Tokens,
         is_regime: Callable[[str], bool],
+        is_market: Callable[[str], bool],
         links: Mapping[str, str],
         clock: Clock,
     ) -> None:
@@ -80,6 +81,7 @@ class Console:
         self._tallies = tallies
         self._tokens = tokens
         self._is_regime = is_regime
+        self._is_market = is_market
         self._links = links
         self._clock = clock
 
@@ -147,7 +149,7 @@ class Console:
 
     async def _document(self, request: web.Request) -> AccountsDocument:
         try:
-            return document.parse((await request.read()).decode(), self._is_regime)
+            return document.parse((await request.read()).decode(), self._is_regime, self._is_market)
         except UnicodeDecodeError as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, "invalid", "the body is not UTF-8") from error
         except InvalidDocument as error:

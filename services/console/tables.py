@@ -11,7 +11,7 @@ from services.console.steps import is_refused
 from services.console.tally import Tally, amounts, money
 from services.console.view import shown
 from shared.accounts import UNLIMITED, Account, AccountFacts, FactKey, Number, Template
-from shared.events import SendEvent
+from shared.events import Price, SendEvent
 from shared.times import DAY_MS, rfc3339
 
 
@@ -97,8 +97,7 @@ def _details(event: SendEvent) -> Iterable[str]:
         if decision.conversation and decision.conversation.action != "none":
             yield f"conversation={decision.conversation.action}"
         if decision.price:
-            price = money(decision.price.amount_micros, decision.price.currency)
-            yield f"price={price} ({decision.price.type}, {decision.price.market}, {decision.price.rate_card})"
+            yield f"price={money(decision.price.amount_micros, decision.price.currency)} ({_basis(decision.price)})"
         if decision.not_before_at:
             yield f"not_before_at={decision.not_before_at}"
     if event.wamid:
@@ -128,6 +127,16 @@ def _subject(key: FactKey) -> Text:
     return Text.assemble((f"{key[0]} ", "dim"), _printable(key[2]))
 
 
+def _basis(price: Price) -> str:
+    parts = [price.type, price.market, price.rate_card]
+    if price.rate_category == "authentication_international":
+        parts.append(price.rate_category)
+    if price.volume_tier is not None:
+        parts.append(f"tier {price.volume_tier.tier}")
+        parts.append(price.volume_tier.rates or "its rate is unknown: list rate")
+    return ", ".join(parts)
+
+
 def _summary(value: Account | Number | Template) -> str:
     match value:
         case Account():
@@ -137,6 +146,7 @@ def _summary(value: Account | Number | Template) -> str:
                 f"payment {value.payment_method}",
                 f"regime {value.regime}",
                 f"{value.currency}, {value.timezone}",
+                f"located in {value.primary_location}" if value.primary_location else "",
                 f"{limit} new users/day",
                 *value.restrictions,
             ]

@@ -272,8 +272,7 @@ def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regi
             regime,
             category,
             request.user,
-            account.currency,
-            account.timezone,
+            account,
             now_ms,
             in_window=asked.in_window,
             entry_point_open=seen.free_entry,
@@ -371,4 +370,6 @@ def _priced(quoted: Quote) -> Price:
         type=quoted.type,
         amount_micros=quoted.amount_micros,
         currency=quoted.currency,
+        rate_category=quoted.rate_category,
+        volume_tier=quoted.volume_tier,
     )

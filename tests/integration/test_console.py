@@ -126,7 +126,7 @@ async def test_applying_twice_publishes_once_and_the_facts_read_back_equal(ready
     assert (second.code, second.out) == (0, f"Nothing to do; facts revision {SUBJECTS}.\n")
     assert await operator.revision() == SUBJECTS
     facts = await read_once(operator.settings)
-    for account in parse(EXAMPLE.read_text("utf-8"), lambda _: True).accounts:
+    for account in parse(EXAMPLE.read_text("utf-8"), lambda _: True, lambda _: True).accounts:
         found = facts.account(account.id)
         assert {name: getattr(found, name) for name in account.facts()} == account.facts()
         for number in account.numbers:

@@ -99,6 +99,7 @@ async def serve(token: SecretStr | None) -> AsyncIterator[Site]:
         tallies=billing,
         tokens=Tokens(token, None),
         is_regime=lambda pin: pin == "calendar",
+        is_market=lambda market: market == "India",
         links={"router": "http://127.0.0.1:9102/metrics"},
         clock=clock,
     )

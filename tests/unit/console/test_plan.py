@@ -29,7 +29,7 @@ accounts:
 
 
 def read(text: str) -> AccountsDocument:
-    return parse(text, lambda _: True)
+    return parse(text, lambda _: True, lambda _: True)
 
 
 def fold(facts: AccountFacts, events: tuple[AccountEvent, ...]) -> AccountFacts:
@@ -261,3 +261,46 @@ def test_a_definition_that_meta_has_told_since_stays() -> None:
     again = plan(DEFINED, fold(applied(DEFINED), (edited,)), NOW + 2)
     assert again.events == ()
     assert [(kept.change.field, kept.by) for kept in again.kept] == [("parameters", "meta")]
+
+
+PRICED = """
+accounts:
+  - id: "1"
+    primary_location: DE
+    auth_international: {start_at: 2026-03-01T00:00:00Z, exceptions: {IN: 2026-04-01T00:00:00Z}}
+    volume_tiers: [{category: utility, market: India, month: "2026-11", tier: "1001:5000"}]
+"""
+
+
+def account_update(at_ms: int, **value: object) -> AccountWebhook:
+    raw = Raw(msgspec.json.encode(value))
+    return AccountWebhook(event_id=f"a:{at_ms}", at_ms=at_ms, waba_id="1", field="account_update", value=raw)
+
+
+def test_facts_of_prices_applied_again_change_nothing() -> None:
+    facts = applied(PRICED)
+    again = plan(PRICED, facts)
+    assert (again.changes, again.kept, again.events) == ((), (), ())
+
+
+def test_a_location_that_meta_told_stays_and_its_tiers_leave_the_files_alone() -> None:
+    info = {
+        "pricing_category": "UTILITY",
+        "region": "INDIA",
+        "effective_month": "2026-11",
+        "tier": "5001:MAX",
+    }
+    facts = fold(
+        applied(PRICED),
+        (
+            account_update(NOW + 1, event="BUSINESS_PRIMARY_LOCATION_COUNTRY_UPDATE", country="FR"),
+            account_update(NOW + 2, event="VOLUME_BASED_PRICING_TIER_UPDATE", volume_tier_info=info),
+        ),
+    )
+    again = plan(PRICED, facts, NOW + 3)
+    assert [kept.change.field for kept in again.kept] == ["primary_location"]
+    assert again.events == ()
+    forced = fold(facts, plan(PRICED, facts, NOW + 3, force=True).events)
+    account = forced.account("1")
+    assert account is not None
+    assert (account.primary_location, list(account.tier_notices)) == ("DE", ["utility/2026-11/india"])
