@@ -175,8 +175,19 @@ class AccountEntry(_Entry):
     budgets: list[BudgetEntry] = []
     marketing_reserve_percent: int = Field(0, ge=0, le=100)
     paused: bool = False
+    paused_categories: list[Literal["marketing", "utility", "authentication", "service"]] = []
+    stop_words: dict[
+        Annotated[str, Field(min_length=1, max_length=64)], Literal["stop", "start", "ignore"]
+    ] = {}
     numbers: list[NumberEntry] = []
     templates: list[TemplateEntry] = []
+
+    def facts(self) -> dict[str, Any]:
+        """The facts that the file gives; a restriction of the file has no end."""
+        given = super().facts()
+        if "restrictions" in given:
+            given["restrictions"] = dict.fromkeys(given["restrictions"])
+        return given
 
     @model_validator(mode="after")
     def _templates_once(self) -> Self:
