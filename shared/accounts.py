@@ -20,6 +20,8 @@ from shared.template_webhooks import TEMPLATE_WEBHOOKS
 Subject = Literal["account", "number", "template"]
 Author = Literal["meta", "operator", "sender"]
 UNLIMITED = -1
+HIGH_THROUGHPUT = 1000
+"""Messages per second after Meta has upgraded a number (Meta, Cloud API, throughput)."""
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,8 +45,8 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`failing` by Meta's own refusal (error 131042) is believed until then, and put to the test by the next message; by an operator for good."""
     business_verified: bool = False
     messaging_limit: int = 250
-    restrictions: list[str] = []
-    """Meta's restriction types in force (Meta, account_update)."""
+    restrictions: dict[str, int | None] = {}
+    """Meta's restriction types, each until (epoch ms; None: until Meta lifts it) (Meta, account_update). See `restrictions_in_force`."""
     status: Literal["active", "disabled", "deleted"] = "active"
     default: bool = False
     """Whether a request without `from` means this account, where more than one has a default number."""
@@ -53,6 +55,16 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """So much of the messaging limit is kept back from marketing, for the order updates of the day."""
     paused: bool = False
     """An operator holds back all it sends: `paused_by_operator`. Numbers and templates can be paused by themselves."""
+    paused_categories: list[str] = []
+    """Categories of which an operator holds back every message of the account."""
+    pause_reason: str | None = None
+    """Why the operator paused last; gone when nothing of the subject is paused any more."""
+    stop_words: dict[str, Literal["stop", "start", "ignore"]] = {}
+    """The account's own words for opting out and coming back, beside config/stop_words.yaml; `ignore` switches one of those off."""
+    review: str | None = None
+    """Meta's decision on the account (Meta, account_review_update)."""
+    alert: str | None = None
+    """The last alert on the account, e.g. that it may not grow (Meta, account_alerts)."""
     primary_location: str | None = None
     """The business's primary country (ISO 3166, two letters); None is not verified (Meta, account_update)."""
     auth_international: AuthInternational | None = None
@@ -83,6 +95,9 @@ class Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str = "default"  # noqa: S105 - the reference of a token, not a token
     """Reference of the access token to send with; never the token itself."""
     paused: bool = False
+    pause_reason: str | None = None
+    security_event: str | None = None
+    """What was last done to the number's PIN (Meta, security)."""
 
 
 class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +122,14 @@ class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The shape its messages must have; None is not known, and nothing is checked."""
     paused: bool = False
     """By an operator; Meta's own pause is the status PAUSED."""
+    pause_reason: str | None = None
+
+
+def restrictions_in_force(account: Account, now_ms: int) -> frozenset[str]:
+    """Meta's restriction types that hold at `now_ms` (epoch ms)."""
+    return frozenset(
+        kind for kind, until_ms in account.restrictions.items() if until_ms is None or now_ms < until_ms
+    )
 
 
 def status_at(template: Template, now_ms: int) -> str:
@@ -235,7 +258,7 @@ class AccountFacts:
                 if name == _JOINED:
                     stamped[name] = _join(known, Setting(event.at_ms, value, event.by))
                 elif known is None or known.at_ms <= event.at_ms:
-                    stamped[name] = Setting(event.at_ms, value, event.by)
+                    stamped[name] = Setting(event.at_ms, _current_form(name, value), event.by)
             new = msgspec.convert(_in_force(stamped), kind)
         except msgspec.ValidationError as error:
             raise InvalidFacts(f"{event.subject} {event.id}: {error}") from error
@@ -309,6 +332,11 @@ def template_id(id: str) -> str:
     return f"{name}{slash}{language.replace('-', '_')}"
 
 
+def _current_form(field: str, value: Any) -> Any:
+    """A value as it is kept now: restrictions were a list of types, without their ends, before."""
+    return dict.fromkeys(value) if field == "restrictions" and isinstance(value, list) else value
+
+
 def _join(known: Setting | None, told: Setting) -> Setting:
     """Both settings in one, by the later author; msgspec.ValidationError where the value is no map of tiers."""
     tiers = msgspec.convert(told.value, Tiers)
@@ -358,21 +386,55 @@ def _template(
 
 
 _TIERS = {
-    "TIER_50": 50,
-    "TIER_250": 250,
-    "TIER_1K": 1000,
-    "TIER_2K": 2000,
-    "TIER_10K": 10_000,
-    "TIER_100K": 100_000,
+    "50": 50,
+    "250": 250,
+    "1K": 1000,
+    "2K": 2000,
+    "10K": 10_000,
+    "100K": 100_000,
+    "UNLIMITED": UNLIMITED,
 }
+
+
+def _limit(raw: Any) -> int | None:
+    """A messaging limit as Meta writes it: a number (-1 unlimited), digits, or a tier's name; None where it names none."""
+    if isinstance(raw, bool):
+        return None
+    if isinstance(raw, str):
+        name = raw.removeprefix("TIER_")
+        if name in _TIERS:
+            return _TIERS[name]
+        raw = int(raw) if raw.lstrip("-").isdecimal() and raw.isascii() else None
+    return raw if isinstance(raw, int) and raw >= UNLIMITED else None
 
 
 def _capability(
     event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
 ) -> tuple[AccountChanged, ...]:
-    raw = value.get("max_daily_conversations_per_business", value.get("max_daily_conversation_per_phone"))
-    limit = raw if isinstance(raw, int) else UNLIMITED if raw == "TIER_UNLIMITED" else _TIERS.get(str(raw))
+    limit = _limit(
+        value.get("max_daily_conversations_per_business", value.get("max_daily_conversation_per_phone"))
+    )
     return () if limit is None else _by_meta(event, "account", event.waba_id, {"messaging_limit": limit})
+
+
+_FLAGS = {"FLAGGED": "RED", "UNFLAGGED": "UNKNOWN"}
+"""A flagged number's quality is low; when it is unflagged Meta says that it is better, not how good (Meta, phone_number_quality_update)."""
+
+
+def _number_quality(
+    event: AccountWebhook, value: dict[str, Any], numbers: Mapping[str, str]
+) -> tuple[AccountChanged, ...]:
+    """A number's flag or throughput, and the limit, which is the portfolio's."""
+    found: tuple[AccountChanged, ...] = ()
+    limit = _limit(value.get("max_daily_conversations_per_business", value.get("current_limit")))
+    if limit is not None:
+        found += _by_meta(event, "account", event.waba_id, {"messaging_limit": limit})
+    number, what = numbers.get(_digits(str(value.get("display_phone_number", "")))), value.get("event")
+    if number is not None and what in _FLAGS:
+        found += _by_meta(event, "number", number, {"quality": _FLAGS[what]})
+    elif number is not None and what == "THROUGHPUT_UPGRADE":
+        found += _by_meta(event, "number", number, {"throughput": HIGH_THROUGHPUT})
+    return found
 
 
 def _name_update(
@@ -387,13 +449,47 @@ def _name_update(
     return _by_meta(event, "number", number, fields)
 
 
+def _security(
+    event: AccountWebhook, value: dict[str, Any], numbers: Mapping[str, str]
+) -> tuple[AccountChanged, ...]:
+    number = numbers.get(_digits(str(value.get("display_phone_number", ""))))
+    what = value.get("event")
+    return (
+        () if number is None or not what else _by_meta(event, "number", number, {"security_event": str(what)})
+    )
+
+
+def _review(event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]) -> tuple[AccountChanged, ...]:
+    decision = value.get("decision")
+    return _by_meta(event, "account", event.waba_id, {"review": str(decision)}) if decision else ()
+
+
+def _alert(event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]) -> tuple[AccountChanged, ...]:
+    """Documented nested in `alert_info`, sent flat by the dashboard (Meta, account_alerts)."""
+    info = value.get("alert_info")
+    kind = (info if isinstance(info, dict) else value).get("alert_type")
+    return _by_meta(event, "account", event.waba_id, {"alert": str(kind)}) if kind else ()
+
+
+def _restrictions(value: dict[str, Any]) -> dict[str, int | None]:
+    """Every type with its end in epoch ms; none of it when Meta names none."""
+    found: dict[str, int | None] = {}
+    for info in filter(lambda entry: isinstance(entry, dict), value.get("restriction_info") or []):
+        until = info.get("expiration")
+        seconds = (
+            int(until) if isinstance(until, int) or (isinstance(until, str) and until.isdecimal()) else 0
+        )
+        found[str(info.get("restriction_type"))] = seconds * 1000 or None
+    return found
+
+
 def _account_update(
     event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
 ) -> tuple[AccountChanged, ...]:
     what = value.get("event")
     fields: dict[str, Any] = {}
     if what == "ACCOUNT_RESTRICTION":
-        fields["restrictions"] = [str(r.get("restriction_type")) for r in value.get("restriction_info") or []]
+        fields["restrictions"] = _restrictions(value)
     elif what in ("ACCOUNT_DELETED", "ACCOUNT_OFFBOARDED", "PARTNER_REMOVED", "PARTNER_APP_UNINSTALLED"):
         fields["status"] = "deleted"
     elif what == "ACCOUNT_RECONNECTED":
@@ -413,6 +509,10 @@ def _account_update(
 _WEBHOOKS = {
     **dict.fromkeys(TEMPLATE_WEBHOOKS, _template),
     "business_capability_update": _capability,
+    "phone_number_quality_update": _number_quality,
     "phone_number_name_update": _name_update,
     "account_update": _account_update,
+    "account_review_update": _review,
+    "account_alerts": _alert,
+    "security": _security,
 }

@@ -49,7 +49,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             "until Meta lifts it",
         ),
         "paused_by_operator": Reason(
-            "An operator has paused sending for the account, the number or the template.",
+            "An operator has paused sending for the account, the number, the template or the category.",
             "Ask the operator; send it again once sending has been resumed.",
             "until the operator resumes sending",
         ),

@@ -237,6 +237,10 @@ class AccountEntry(_Entry):
     budgets: list[BudgetEntry] = []
     marketing_reserve_percent: int = Field(0, ge=0, le=100)
     paused: bool = False
+    paused_categories: list[Literal["marketing", "utility", "authentication", "service"]] = []
+    stop_words: dict[
+        Annotated[str, Field(min_length=1, max_length=64)], Literal["stop", "start", "ignore"]
+    ] = {}
     primary_location: Country | None = None
     auth_international: AuthInternationalEntry | None = None
     volume_tiers: list[VolumeTierEntry] = []
@@ -244,8 +248,10 @@ class AccountEntry(_Entry):
     templates: list[TemplateEntry] = []
 
     def facts(self) -> dict[str, Any]:
-        """The facts that the file gives, in the form of `shared.accounts.Account`."""
+        """The facts that the file gives, in the form of `shared.accounts.Account`; a restriction of the file has no end."""
         facts = super().facts()
+        if "restrictions" in facts:
+            facts["restrictions"] = dict.fromkeys(facts["restrictions"])
         if self.auth_international is not None:
             facts["auth_international"] = self.auth_international.facts()
         if "volume_tiers" in facts:

@@ -13,7 +13,15 @@ from services.router.quotas import budget_claims, free_claim, tier_claim
 from services.router.state import COMMANDED, MAX_DEFERRED, State
 from services.router.tariff import Tariff
 from services.router.template_shape import message_problems, template_problems
-from shared.accounts import Account, AccountFacts, Number, Template, category_at, status_at
+from shared.accounts import (
+    Account,
+    AccountFacts,
+    Number,
+    Template,
+    category_at,
+    restrictions_in_force,
+    status_at,
+)
 from shared.events import Category, ConversationUse, Decision, Price, SendRequested, Tier
 from shared.ids import command_id
 from shared.phone import canonical_user, is_bsuid
@@ -184,9 +192,9 @@ def _sender(asked: _Question) -> _Sender | Refusal:
     if account is not None:
         if account.status != "active":
             return Refusal("account_restricted", None)
-        answer = request.template is None and asked.in_window
-        if account.restrictions and (_NO_ANSWERING if answer else _NO_INITIATING) in account.restrictions:
-            return Refusal("account_restricted", None)
+        restriction = _NO_ANSWERING if request.template is None and asked.in_window else _NO_INITIATING
+        if restriction in restrictions_in_force(account, asked.now_ms):
+            return Refusal("account_restricted", account.restrictions[restriction])
     if waba is None or account is None or number is None or not number.registered:
         return Refusal("number_not_registered")
     if number.status in _NUMBER_STOPPED:
@@ -239,6 +247,8 @@ def _unfit(request: SendRequested, sending: _Sending) -> tuple[str, ...]:
 
 
 def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regime: Regime) -> Refusal | None:
+    if sending.category in sender.account.paused_categories:
+        return Refusal("paused_by_operator", None)
     unfit = _unfit(asked.request, sending)
     if unfit:
         return Refusal("template_parameters", message="; ".join(unfit))

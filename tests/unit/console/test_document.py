@@ -56,12 +56,16 @@ def test_the_example_is_valid_and_is_what_its_comments_say() -> None:
 @pytest.mark.parametrize(
     ("entry", "facts", "not_in_the_file"),
     [
-        (AccountEntry, Account, {"payment_failing_until_ms", "tier_notices"}),
-        (NumberEntry, Number, set()),
-        (TemplateEntry, Template, OF_META_ALONE | {"parameters"}),
+        (
+            AccountEntry,
+            Account,
+            {"payment_failing_until_ms", "tier_notices", "pause_reason", "review", "alert"},
+        ),
+        (NumberEntry, Number, {"pause_reason", "security_event"}),
+        (TemplateEntry, Template, OF_META_ALONE | {"parameters", "pause_reason"}),
     ],
 )
-def test_every_fact_an_operator_may_set_is_in_the_file_with_the_same_default(
+def test_every_fact_that_is_not_set_elsewhere_is_in_the_file_with_the_same_default(
     entry: type[AccountEntry | NumberEntry | TemplateEntry],
     facts: type[Account | Number | Template],
     not_in_the_file: set[str],
