@@ -128,6 +128,11 @@ class Case:
         return next(iter(self.accounts.values()))
 
     @property
+    def instants(self) -> frozenset[int]:
+        """When something happens: the times (epoch ms) at which a clock must stand."""
+        return frozenset((self.start_ms, *(step.at_ms for step in self.steps)))
+
+    @property
     def reasons(self) -> frozenset[str]:
         """The reasons that its steps expect."""
         found = [step.expect.reasons for step in self.steps if step.expect is not None]

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -44,7 +45,7 @@ _DECIDING: Final = (SEND_REQUESTS, CONVERSATION_EVENTS, ACCOUNT_EVENTS, SEND_COM
 """The topics on which a later decision can depend."""
 _READ_FACTS: Final = ("ingress", "router", "sender")
 _CLAIMS_AT_ONCE: Final = 500
-_INTO_THE_MILLISECOND_S: Final = 0.0002
+_INTO_THE_MILLISECOND: Final = timedelta(microseconds=200)
 """The clock stands this far inside a millisecond, so that no rounding of a float gives the one before."""
 
 
@@ -100,9 +101,9 @@ class Outside:
 
     async def move_to(self, at_ms: int) -> None:
         """Let the clock stand at a later time, and what was due by then come to rest."""
-        at = from_ms(at_ms).timestamp() + _INTO_THE_MILLISECOND_S
-        if at > self._clock.time():
-            self._clock.stand(from_ms(at_ms).replace(microsecond=at_ms % 1000 * 1000 + 200))
+        at, now = from_ms(at_ms) + _INTO_THE_MILLISECOND, self._clock.now()
+        # It may have run on meanwhile (see STANDS_FOR_S): then it stands where it has come to.
+        self._clock.stand(at if at > now else now + timedelta(milliseconds=1))
         await self.at_rest()
 
     async def next_due_ms(self) -> int | None:

@@ -38,7 +38,7 @@ class SystemPlayer:
             StackError: a service has ended.
         """
         runs = [_Run(Names(case, index), self._outside) for index, case in enumerate(cases, 1)]
-        instants = sorted({at_ms for case in cases for at_ms in (case.start_ms, *_times(case))})
+        instants = sorted(frozenset().union(*(case.instants for case in cases)))
         for nth, at_ms in enumerate(instants, 1):
             self._moved(nth, len(instants), at_ms)
             await self._outside.move_to(at_ms)
@@ -53,10 +53,6 @@ class SystemPlayer:
             await run.end(calls)
             done(run.played)
         return [run.played for run in runs]
-
-
-def _times(case: Case) -> list[int]:
-    return [step.at_ms for step in case.steps]
 
 
 async def _ledger(outside: Outside) -> list[dict[str, str]]:
