@@ -23,6 +23,8 @@ LETTERS: Final = "ABCDEFGH"
 """Users that every case has: real numbers of one market."""
 UNRATED: Final = "unrated"
 """A user that every case has: a satellite telephone, of no country, so of no market."""
+LANGUAGE: Final = "en"
+"""Of all templates."""
 TEMPLATES: Final = {"promo": "marketing", "order_update": "utility", "login_code": "authentication"}
 """Templates that every account has, approved, in English."""
 

@@ -30,7 +30,7 @@ from shared.events import (
 from shared.ids import conversation_key
 from shared.stream.fold import Outgoing
 from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
-from tests.cases import told
+from tests.cases import accounts, told
 from tests.cases.actions import Call, Facts, Happening, Pay, Prefer, Receive, Send, Verify, Webhook
 from tests.cases.expectations import Answer, Expect, Totals, compare
 from tests.cases.form import Case, Step
@@ -72,10 +72,10 @@ class _Run:
 
     def play(self) -> Played:
         case, world = self._case, self._world
-        world.know(*told.facts(self._names))
-        for claim in told.places_taken(self._names):
+        world.know(*accounts.facts(self._names))
+        for claim in accounts.places_taken(self._names):
             world.claims.ask(claim, case.start_ms)
-        for action in told.before(case):
+        for action in accounts.before(case):
             self._happen(action, case.start_ms)
         for place, step in enumerate(case.steps):
             self._statuses_until(step.at_ms)
@@ -98,9 +98,9 @@ class _Run:
                 event = ReceiverVerified(event_id=f"v{at_ms}", at_ms=at_ms, phone_number_id=number, user=user)
                 self._world.play(conversation_key(number, user), event, at_ms)
             case Pay():
-                self._world.know(told.paying(self._names, action, at_ms))
+                self._world.know(accounts.paying(self._names, action, at_ms))
             case Facts():
-                self._world.know(told.changed(self._names, action, at_ms))
+                self._world.know(accounts.changed(self._names, action, at_ms))
             case Send():
                 raise TypeError("a send is answered: see _send")
             case _:

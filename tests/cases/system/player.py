@@ -11,7 +11,7 @@ from typing import assert_never
 
 from deploy.local.demo.business import Missing
 from shared.events import ReceivedMessage, SendEvent
-from tests.cases import told
+from tests.cases import accounts, told
 from tests.cases.actions import Call, Facts, Happening, Pay, Prefer, Receive, Send, Verify, Webhook
 from tests.cases.expectations import Answer, Expect, Totals, compare
 from tests.cases.form import Case, Step
@@ -64,13 +64,13 @@ async def _begin(starting: Sequence[Names], outside: Outside) -> None:
     """Set up the accounts of the cases that begin now, at Meta and in the system, and what was before."""
     if not starting:
         return
-    wabas = [waba for names in starting for waba in told.meta_accounts(names)["wabas"]]
+    wabas = [waba for names in starting for waba in accounts.meta_accounts(names)["wabas"]]
     await outside.meta("PUT", "/sim/accounts", {"wabas": wabas})
-    await outside.set_facts([event for names in starting for event in told.facts(names)])
-    await outside.take_places([claim for names in starting for claim in told.places_taken(names)])
+    await outside.set_facts([event for names in starting for event in accounts.facts(names)])
+    await outside.take_places([claim for names in starting for claim in accounts.places_taken(names)])
     await outside.taken()
     for names in starting:
-        for action in told.before(names.case):
+        for action in accounts.before(names.case):
             await _happen(names, action, outside)
     await outside.at_rest()
 
@@ -92,9 +92,9 @@ async def _happen(names: Names, action: Happening, outside: Outside) -> None:
         case Pay():
             waba, fields = names.account(action.account), {"payment_method": action.method}
             await outside.meta("PATCH", f"/sim/accounts/{waba}", fields)
-            await outside.set_facts([told.paying(names, action, outside.now_ms())])
+            await outside.set_facts([accounts.paying(names, action, outside.now_ms())])
         case Facts():
-            await outside.set_facts([told.changed(names, action, outside.now_ms())])
+            await outside.set_facts([accounts.changed(names, action, outside.now_ms())])
         case Webhook():
             waba = names.account(action.account)
             body = {"waba_id": waba, "field": action.field, "value": action.value()}
@@ -142,7 +142,8 @@ class _Run:
             await outside.meta("POST", "/sim/script", rule)
         if asks_default and "from" not in body:
             yes, no = (
-                told.default_account(names, outside.now_ms(), is_default=default) for default in (True, False)
+                accounts.default_account(names, outside.now_ms(), is_default=default)
+                for default in (True, False)
             )
             async with outside.default_being(yes, no):
                 answer = await outside.ask(body)
@@ -183,7 +184,7 @@ class _Run:
     async def _tallied(self) -> dict[str, tuple[int, int]]:
         free: Counter[str] = Counter()
         paid: Counter[str] = Counter()
-        for waba, months in told.months(self.names).items():
+        for waba, months in accounts.months(self.names).items():
             for month in sorted(months):
                 tally = await self._outside.tallies.of_month(waba, month)
                 for category, totals in tally.totals.items():

@@ -8,11 +8,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases.accounts import facts, meta_accounts
 from tests.cases.actions import ACTIONS, Receive, moment_ms, span_ms
 from tests.cases.expectations import CAME, Expect
 from tests.cases.form import FormError, read
 from tests.cases.names import Names
-from tests.cases.told import facts, meta_accounts
 from tests.fixtures import CASES
 
 DOCS = Path(__file__).parents[3] / "docs" / "cases.md"
