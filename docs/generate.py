@@ -19,9 +19,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from services.ingress.requests import SendRequest
+from services.ingress.requests import CancelRequest, SendRequest
 from shared.events import AccountChange, LedgerEntry, ReceivedMessage, SendEvent
-from shared.reasons import FAILURES, REASONS, Reason
+from shared.reasons import FAILURES, REASONS
 from shared.settings import ServiceSettings
 from shared.topics import (
     ACCOUNT_CHANGES,
@@ -62,6 +62,13 @@ PUBLIC = (
         "receive",
         "any; the middleware keys requests by conversation itself",
         "Requests to send a message. `request_id` is the idempotency key for 8 days.",
+    ),
+    PublicTopic(
+        SEND_REQUESTS,
+        CancelRequest,
+        "receive",
+        "the same as the request's",
+        "Takes back a request that waits.",
     ),
     PublicTopic(
         SEND_EVENTS,
@@ -219,22 +226,27 @@ def reasons_page() -> str:
                 NOTE.format(source="`shared/reasons.py` and `config/errors.yaml`"),
                 "## Of decisions",
                 "`decision.reason` of a `decided` event. The set is closed. When several apply, the first of this list is given.",
-                _reasons_table(REASONS),
+                "Most reasons pass with time. A request that says until when it matters (`expires_at`) then waits: it is told `defer`, looked at again "
+                "every 10 minutes, and ends in one final decision; it can be taken back meanwhile. A request without `expires_at` is refused at "
+                "once; `error.retry_at` says when a new one could pass, where that is known.",
+                _table(
+                    ("reason", "meaning", "what the business can do", "with `expires_at` it waits"),
+                    [
+                        (f"`{name}`", reason.meaning, reason.fix, reason.passes or "no")
+                        for name, reason in REASONS.items()
+                    ],
+                ),
                 "## Of failures",
                 "`error.reason` of `failed` and `uncertain` events, and what holds a message back. First our own:",
-                _reasons_table(FAILURES),
+                _table(
+                    ("reason", "meaning", "what the business can do"),
+                    [(f"`{name}`", reason.meaning, reason.fix) for name, reason in FAILURES.items()],
+                ),
                 "Then those that follow from Meta's answers; `error.code` is Meta's code, `error.origin` is `meta`.",
                 _table(("reason", "Meta's codes", "what to do"), list(_meta_reasons(table))),
             )
         )
         + "\n"
-    )
-
-
-def _reasons_table(reasons: Mapping[str, Reason]) -> str:
-    return _table(
-        ("reason", "meaning", "what the business can do"),
-        [(f"`{name}`", reason.meaning, reason.fix) for name, reason in reasons.items()],
     )
 
 
@@ -286,8 +298,8 @@ def asyncapi() -> str:
                 },
             }
         },
-        "channels": {_channel(public): _channel_of(public) for public in PUBLIC},
-        "operations": {_operation(public): _operation_of(public) for public in PUBLIC},
+        "channels": _channels(),
+        "operations": _operations(),
         "components": {
             "messages": {public.payload.__name__: _message_of(public) for public in PUBLIC},
             "schemas": {"CloudEventsHeaders": _CLOUD_EVENTS},
@@ -332,13 +344,31 @@ def _operation(public: PublicTopic) -> str:
     return f"{public.action}{channel[0].upper()}{channel[1:]}"
 
 
+def _channels() -> dict[str, Any]:
+    channels: dict[str, Any] = {}
+    for public in PUBLIC:
+        channel = channels.setdefault(_channel(public), _channel_of(public))
+        name = public.payload.__name__
+        channel["messages"][name] = {"$ref": f"#/components/messages/{name}"}
+    return channels
+
+
+def _operations() -> dict[str, Any]:
+    operations: dict[str, Any] = {}
+    for public in PUBLIC:
+        operation = operations.setdefault(_operation(public), _operation_of(public))
+        message = f"#/channels/{_channel(public)}/messages/{public.payload.__name__}"
+        operation["messages"].append({"$ref": message})
+    return operations
+
+
 def _channel_of(public: PublicTopic) -> dict[str, Any]:
     kept = "for ever" if public.topic.retention_ms < 0 else f"{public.topic.retention_ms // DAY_MS} days"
     return {
         "address": f"{{prefix}}{public.topic.name}",
         "description": f"{public.summary} Kept {kept}.",
         "parameters": {"prefix": {"default": "wa.", "description": "WA_TOPIC_PREFIX"}},
-        "messages": {public.payload.__name__: {"$ref": f"#/components/messages/{public.payload.__name__}"}},
+        "messages": {},
     }
 
 
@@ -348,7 +378,7 @@ def _operation_of(public: PublicTopic) -> dict[str, Any]:
         "action": public.action,
         "channel": {"$ref": channel},
         "summary": public.summary,
-        "messages": [{"$ref": f"{channel}/messages/{public.payload.__name__}"}],
+        "messages": [],
     }
 
 

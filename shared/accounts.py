@@ -11,10 +11,19 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from shared.events import AccountChanged, AccountEvent, AccountWebhook
+from shared.template_definition import Shape
+from shared.template_webhooks import TEMPLATE_WEBHOOKS
 
 Subject = Literal["account", "number", "template"]
 Author = Literal["meta", "operator", "sender"]
 UNLIMITED = -1
+
+
+class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The most that may be spent in a calendar month of the account's time zone, in millionths of its currency; on one category, or (None) on all."""
+
+    amount_micros: int
+    category: Literal["marketing", "utility", "authentication", "service"] | None = None
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,6 +36,8 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     regime: str = "calendar"
     """A regime's name pins the account to it; `calendar` follows the dates (config/regimes.yaml)."""
     payment_method: Literal["valid", "missing", "failing"] = "missing"
+    payment_failing_until_ms: int | None = None
+    """`failing` by Meta's own refusal (error 131042) is believed until then, and put to the test by the next message; by an operator for good."""
     business_verified: bool = False
     messaging_limit: int = 250
     restrictions: list[str] = []
@@ -34,8 +45,17 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: Literal["active", "disabled", "deleted"] = "active"
     default: bool = False
     """Whether a request without `from` means this account, where more than one has a default number."""
+    budgets: list[Budget] = []
+    marketing_reserve_percent: int = 0
+    """So much of the messaging limit is kept back from marketing, for the order updates of the day."""
     paused: bool = False
     """An operator holds back all it sends: `paused_by_operator`. Numbers and templates can be paused by themselves."""
+
+    def can_pay(self, now_ms: int) -> bool:
+        """Whether Meta has, as far as is known, a payment method that it can charge."""
+        until_ms = self.payment_failing_until_ms
+        lapsed = self.payment_method == "failing" and until_ms is not None and until_ms <= now_ms
+        return self.payment_method == "valid" or lapsed
 
 
 class Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,15 +75,40 @@ class Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A message template; `status` and `category` are Meta's current words, category in lower case."""
+    """A message template; `status` and `category` are Meta's last words, category in lower case. What holds now, `status_at` and `category_at` say."""
 
     category: str = "marketing"
     status: str = "PENDING"
     quality: str = "UNKNOWN"
     paused_until_ms: int | None = None
+    """When Meta's pause ends by itself; None where it does not, or nobody knows."""
+    disabled_at_ms: int | None = None
+    """When Meta disabled it (`disable_info`)."""
+    next_category: str | None = None
+    next_category_ms: int | None = None
+    """What it is going to be, and from when, as Meta announces a day ahead."""
     rejection_reason: str | None = None
+    recommendation: str | None = None
+    """What Meta recommends against the rejection."""
+    meta_id: str | None = None
+    """`message_template_id`."""
+    parameters: Shape | None = None
+    """The shape its messages must have; None is not known, and nothing is checked."""
     paused: bool = False
     """By an operator; Meta's own pause is the status PAUSED."""
+
+
+def status_at(template: Template, now_ms: int) -> str:
+    """The status that holds at `now_ms`: a pause that is over counts as approved, as long as nothing newer was said."""
+    until_ms = template.paused_until_ms
+    lapsed = template.status == "PAUSED" and until_ms is not None and until_ms <= now_ms
+    return "APPROVED" if lapsed else template.status
+
+
+def category_at(template: Template, now_ms: int) -> str:
+    """The category that holds at `now_ms`: from its time on the one that Meta announced, as long as nothing newer was said."""
+    next_, from_ms = template.next_category, template.next_category_ms
+    return next_ if next_ is not None and from_ms is not None and from_ms <= now_ms else template.category
 
 
 _TYPES: Mapping[str, type[Account] | type[Number] | type[Template]] = {
@@ -72,6 +117,7 @@ _TYPES: Mapping[str, type[Account] | type[Number] | type[Template]] = {
     "template": Template,
 }
 FactKey = tuple[Subject, str, str]
+_LIMIT_FIELDS = frozenset({"messaging_limit", "portfolio_id"})
 
 
 class InvalidFacts(ValueError):
@@ -106,6 +152,8 @@ class AccountFacts:
         self._owner: dict[str, str] = {}
         self._by_display: dict[str, str] = {}
         self._default: str | None = None
+        self._limits: dict[str, int] = {}
+        self._portfolios: dict[str, set[str]] = {}
 
     def account(self, waba_id: str) -> Account | None:
         """The account, or None when nobody ever set it up."""
@@ -129,6 +177,14 @@ class AccountFacts:
     def default_number(self) -> str | None:
         """The number that a request without `from` leaves from; of the default account if several accounts have one."""
         return self._default
+
+    def messaging_limit(self, waba_id: str) -> int:
+        """The portfolio's limit as last told, of whichever of its accounts (Meta, messaging limits): users in a moving 24 h, -1 unlimited.
+
+        Raises:
+            KeyError: nobody ever set the account up.
+        """
+        return self._limits[waba_id]
 
     def accounts(self) -> list[str]:
         """All account ids, sorted."""
@@ -157,7 +213,8 @@ class AccountFacts:
         return tuple(changes)
 
     def _set(self, event: AccountChanged) -> Change | None:
-        key = (event.subject, event.waba_id, event.id)
+        id = template_id(event.id) if event.subject == "template" else event.id
+        key = (event.subject, event.waba_id, id)
         stamped = dict(self._fields.get(key, {}))
         for name, value in event.fields.items():
             known = stamped.get(name)
@@ -165,17 +222,20 @@ class AccountFacts:
                 stamped[name] = Setting(event.at_ms, value, event.by)
         kind = _TYPES[event.subject]
         try:
-            new = msgspec.convert({name: setting.value for name, setting in stamped.items()}, kind)
+            new = msgspec.convert(_in_force(stamped), kind)
         except msgspec.ValidationError as error:
             raise InvalidFacts(f"{event.subject} {event.id}: {error}") from error
         old = self._values.get(key)
         self._fields[key] = stamped
         self._values[key] = new
         if isinstance(new, Number):
-            self._owner[event.id] = event.waba_id
-            self._by_display[_digits(new.display_phone_number)] = event.id
+            self._owner[id] = event.waba_id
+            self._by_display[_digits(new.display_phone_number)] = id
         if "default" in event.fields:
             self._default = self._find_default()
+        if isinstance(new, Account) and (old is None or _LIMIT_FIELDS & event.fields.keys()):
+            portfolio = old.portfolio_id if isinstance(old, Account) else None
+            self._note_limit(event.waba_id, portfolio, new.portfolio_id)
         if old == new:
             return None
         before = {} if old is None else msgspec.to_builtins(old)
@@ -184,10 +244,26 @@ class AccountFacts:
         return Change(
             waba_id=event.waba_id,
             subject=event.subject,
-            id=event.id,
+            id=id,
             before={name: before.get(name) for name in fields} if old is not None else {},
             after={name: after[name] for name in fields},
         )
+
+    def _note_limit(self, waba_id: str, old: str | None, new: str | None) -> None:
+        """Let all accounts of the portfolios have the limit set last; an account whose portfolio nobody knows has its own."""
+        if old is not None:
+            self._portfolios[old].discard(waba_id)
+        if new is not None:
+            self._portfolios.setdefault(new, set()).add(waba_id)
+        left = self._portfolios.get(old, set()) if old is not None else set()
+        for accounts in ({waba_id} if new is None else self._portfolios[new], left):
+            told = [
+                (setting.at_ms, waba, setting.value)
+                for waba in accounts
+                if (setting := self.settings_of(("account", waba, waba)).get("messaging_limit")) is not None
+            ]
+            limit = max(told)[2] if told else Account().messaging_limit
+            self._limits |= dict.fromkeys(accounts, limit)
 
     def _find_default(self) -> str | None:
         marked = [
@@ -199,6 +275,24 @@ class AccountFacts:
             first = {waba for waba, _ in marked if (account := self.account(waba)) and account.default}
             marked = [(waba, id) for waba, id in marked if waba in first]
         return marked[0][1] if len(marked) == 1 else None
+
+
+def _in_force(stamped: Mapping[str, Setting]) -> dict[str, Any]:
+    """The values, less a pause's end and an announced category that something newer has overtaken."""
+    values = {name: setting.value for name, setting in stamped.items()}
+    status, until = stamped.get("status"), stamped.get("paused_until_ms")
+    if status is not None and until is not None and status.at_ms > until.at_ms:
+        values["paused_until_ms"] = None
+    category, from_ms = stamped.get("category"), values.get("next_category_ms")
+    if category is not None and isinstance(from_ms, int) and category.at_ms >= from_ms:
+        values["next_category"] = values["next_category_ms"] = None
+    return values
+
+
+def template_id(id: str) -> str:
+    """The one id of a template: `name/en-US` is `name/en_US`, for Meta's webhooks write both."""
+    name, slash, language = id.rpartition("/")
+    return f"{name}{slash}{language.replace('-', '_')}"
 
 
 def _digits(display: str) -> str:
@@ -232,35 +326,12 @@ def _by_meta(
     )
 
 
-def _template_id(value: dict[str, Any]) -> str:
-    return f"{value.get('message_template_name')}/{str(value.get('message_template_language')).replace('-', '_')}"
-
-
-def _template_status(
+def _template(
     event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
 ) -> tuple[AccountChanged, ...]:
-    fields: dict[str, Any] = {"status": str(value.get("event", "PENDING"))}
-    if fields["status"] == "REINSTATED":
-        fields["status"] = "APPROVED"
-    if category := value.get("message_template_category"):
-        fields["category"] = str(category).lower()
-    if fields["status"] == "REJECTED":
-        fields["rejection_reason"] = value.get("reason")
-    return _by_meta(event, "template", _template_id(value), fields)
-
-
-def _template_quality(
-    event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
-) -> tuple[AccountChanged, ...]:
-    return _by_meta(event, "template", _template_id(value), {"quality": str(value.get("new_quality_score"))})
-
-
-def _template_category(
-    event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
-) -> tuple[AccountChanged, ...]:
-    if not value.get("new_category"):
-        return ()
-    return _by_meta(event, "template", _template_id(value), {"category": str(value["new_category"]).lower()})
+    fields = TEMPLATE_WEBHOOKS[event.field](value, event.at_ms)
+    name, language = value.get("message_template_name"), value.get("message_template_language")
+    return _by_meta(event, "template", f"{name}/{language}", fields) if fields else ()
 
 
 _TIERS = {
@@ -315,9 +386,7 @@ def _account_update(
 
 
 _WEBHOOKS = {
-    "message_template_status_update": _template_status,
-    "message_template_quality_update": _template_quality,
-    "template_category_update": _template_category,
+    **dict.fromkeys(TEMPLATE_WEBHOOKS, _template),
     "business_capability_update": _capability,
     "phone_number_name_update": _name_update,
     "account_update": _account_update,

@@ -154,6 +154,16 @@ class RequestMalformed(Internal, frozen=True, kw_only=True, tag="RequestMalforme
     tags: dict[str, str] = {}
 
 
+class CancelRequested(Internal, frozen=True, kw_only=True, tag="CancelRequested"):
+    """A business takes back a request that has not gone out."""
+
+    event_id: str
+    at_ms: int
+    request_id: str
+    phone_number_id: str
+    user: str
+
+
 class SendAccepted(Internal, frozen=True, kw_only=True, tag="SendAccepted"):
     """Meta took the message (HTTP 200); the outcome comes by webhook."""
 
@@ -224,6 +234,7 @@ ConversationEvent = (
     | StatusReceived
     | ConversationWebhook
     | SendRequested
+    | CancelRequested
     | RequestMalformed
     | SendAccepted
     | SendFailed

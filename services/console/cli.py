@@ -194,6 +194,21 @@ def send(
 
 
 @app.command()
+def cancel(
+    request_id: Annotated[str, typer.Argument(help="The `request_id` to take back.")],
+    to: Annotated[str, typer.Option("--to", help="The request's recipient, international form.")],
+    sender: Annotated[
+        str | None, typer.Option("--from", help="phone_number_id; the default number without it.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait at most.", min=0.1)] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Take back a request that waits, and print what became of it."""
+    request = {"cancel_request_id": request_id, "to": to} | ({"from": sender} if sender else {})
+    raise typer.Exit(_run(_follow(_settings(), request, "decided", timeout, as_json=as_json)))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     out.print(metadata.version(DISTRIBUTION))
@@ -203,7 +218,7 @@ async def _follow(
     settings: ConsoleSettings, request: dict[str, Any], until: Step, timeout_s: float, *, as_json: bool
 ) -> int:
     if not as_json:
-        out.print(f"request {request['request_id']}", markup=False)
+        out.print(f"request {request.get('request_id') or request['cancel_request_id']}", markup=False)
     async with aclosing(sending.send(settings, request, until, timeout_s)) as events:
         async for event in events:
             if as_json:

@@ -11,6 +11,9 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from services.console.template_words import misspelt
+from shared.template_definition import InvalidDefinition, Shape, read
+
 MAX_DEPTH = 16
 """Nesting beyond any accounts file; bounds the work on hostile input."""
 
@@ -75,8 +78,7 @@ class _Entry(BaseModel):
 
     def facts(self) -> dict[str, Any]:
         """The facts that the file gives; what it leaves out is left as it is."""
-        given = self.model_fields_set - self.not_facts
-        return {name: getattr(self, name) for name in type(self).model_fields if name in given}
+        return self.model_dump(include=self.model_fields_set - self.not_facts)
 
 
 class NumberEntry(_Entry):
@@ -96,21 +98,63 @@ class NumberEntry(_Entry):
 
 
 class TemplateEntry(_Entry):
-    """A template in one language."""
+    """A template in one language, with its definition as Meta's management API gives it, or just `body` where it has nothing but a text."""
 
-    not_facts: ClassVar[frozenset[str]] = frozenset({"name", "language"})
+    not_facts: ClassVar[frozenset[str]] = frozenset(
+        {"name", "language", "components", "parameter_format", "body"}
+    )
 
     name: str = Field(pattern=r"^[a-z0-9_]{1,512}$")
-    language: str = Field(pattern=r"^[a-z]{2,3}(_[A-Z]{2})?$")
+    language: str = Field(pattern=r"^[a-z]{2,3}([_-][A-Z]{2})?$")
     category: Literal["marketing", "utility", "authentication"]
     status: MetaWord = "PENDING"
     quality: MetaWord = "UNKNOWN"
+    components: list[dict[str, Any]] | None = Field(None, min_length=1)
+    parameter_format: Annotated[str, Field(pattern=r"^(?i:named|positional)$")] | None = None
+    body: str | None = Field(None, min_length=1, max_length=1024)
     paused: bool = False
+
+    @model_validator(mode="after")
+    def _one_definition(self) -> Self:
+        if self.components is not None and self.body is not None:
+            raise ValueError("either `components` or `body`, not both")
+        try:
+            self.shape()
+        except InvalidDefinition as wrong:
+            raise ValueError(str(wrong)) from None
+        for wrong_word in misspelt(self.components or []):
+            raise ValueError(wrong_word)
+        return self
 
     @property
     def id(self) -> str:
         """`name/language`, as account events name a template."""
-        return f"{self.name}/{self.language}"
+        return f"{self.name}/{self.language.replace('-', '_')}"
+
+    def definition(self) -> list[dict[str, Any]] | None:
+        """The components, as Meta gives them; None where the file does not say."""
+        return self.components if self.body is None else [{"type": "BODY", "text": self.body}]
+
+    def shape(self) -> Shape | None:
+        """The shape its messages must have; None where the file does not give the definition.
+
+        Raises:
+            InvalidDefinition: never of a checked entry.
+        """
+        components = self.definition()
+        return None if components is None else read(components, self.parameter_format)
+
+    def facts(self) -> dict[str, Any]:
+        """The facts that the file gives, with the definition as the shape that it asks for."""
+        shape = self.shape()
+        return super().facts() | ({} if shape is None else {"parameters": shape})
+
+
+class BudgetEntry(_Entry):
+    """The most that may be spent in a month, in millionths of the account's currency: on one category, or on all."""
+
+    amount_micros: int = Field(ge=0, le=10**15)
+    category: Literal["marketing", "utility", "authentication", "service"] | None = None
 
 
 class AccountEntry(_Entry):
@@ -128,6 +172,8 @@ class AccountEntry(_Entry):
     restrictions: list[MetaWord] = []
     status: Literal["active", "disabled", "deleted"] = "active"
     default: bool = False
+    budgets: list[BudgetEntry] = []
+    marketing_reserve_percent: int = Field(0, ge=0, le=100)
     paused: bool = False
     numbers: list[NumberEntry] = []
     templates: list[TemplateEntry] = []
@@ -135,6 +181,7 @@ class AccountEntry(_Entry):
     @model_validator(mode="after")
     def _templates_once(self) -> Self:
         _not_repeated("template", [template.id for template in self.templates])
+        _not_repeated("budget", [budget.category or "all" for budget in self.budgets])
         return self
 
 
@@ -263,6 +310,7 @@ def _fields_at(path: Path) -> list[str]:
         "accounts": AccountEntry,
         "numbers": NumberEntry,
         "templates": TemplateEntry,
+        "budgets": BudgetEntry,
     }
     lists = [part for part in path[:-1] if isinstance(part, str)]
     return list((kinds[lists[-1]] if lists else AccountsDocument).model_fields)

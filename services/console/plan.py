@@ -17,7 +17,7 @@ from shared.events import AccountChanged
 META_OWNED: Mapping[str, frozenset[str]] = {
     "account": frozenset({"messaging_limit", "restrictions", "status"}),
     "number": frozenset({"quality", "verified_name", "name_status", "status", "throughput"}),
-    "template": frozenset({"category", "status", "quality"}),
+    "template": frozenset({"category", "status", "quality", "parameters"}),
 }
 """Facts that Meta tells by webhook. The file gives their first value; what Meta has told since stays."""
 

@@ -22,11 +22,12 @@ from shared.topics import SEND_EVENTS, SEND_REQUESTS
 async def send(
     settings: ServiceSettings, request: dict[str, Any], until: Step, timeout_s: float
 ) -> AsyncGenerator[SendEvent, None]:
-    """Publish the request and yield its events, each once, up to the last one or for `timeout_s`.
+    """Publish the request (or its cancellation) and yield its events, each once, up to the last one or for `timeout_s`.
 
     Raises:
         KafkaError: Kafka can't be reached, or the topics were never created.
     """
+    request_id: str = request.get("request_id") or request["cancel_request_id"]
     consumer = kafka.reader(settings)
     try:
         await consumer.start()
@@ -34,11 +35,11 @@ async def send(
         try:
             await producer.start()
             await _seek_to_end(consumer, producer, kafka.name_of(SEND_EVENTS, settings))
-            key, value = request["request_id"].encode(), json.dumps(request).encode()
+            key, value = request_id.encode(), json.dumps(request).encode()
             await producer.send_and_wait(kafka.name_of(SEND_REQUESTS, settings), value, key)
         finally:
             await producer.stop()
-        async with aclosing(_follow(consumer, request["request_id"], timeout_s)) as events:
+        async with aclosing(_follow(consumer, request_id, timeout_s)) as events:
             async for event in events:
                 yield event
                 if is_last(event, until):

@@ -12,7 +12,7 @@ from services.console.tally import Tally, amounts, money
 from services.console.view import shown
 from shared.accounts import UNLIMITED, Account, AccountFacts, FactKey, Number, Template
 from shared.events import SendEvent
-from shared.times import DAY_MS
+from shared.times import DAY_MS, rfc3339
 
 
 def plan_table(plan: Plan) -> Table:
@@ -151,7 +151,16 @@ def _summary(value: Account | Number | Template) -> str:
                 f"token {value.token}",
             ]
         case Template():
-            parts = [value.category, f"quality {value.quality}", value.rejection_reason or ""]
+            parts = [
+                value.category,
+                f"quality {value.quality}",
+                f"{value.next_category} from {rfc3339(value.next_category_ms)}"
+                if value.next_category_ms
+                else "",
+                f"until {rfc3339(value.paused_until_ms)}" if value.paused_until_ms else "",
+                value.rejection_reason or "",
+                value.recommendation or "",
+            ]
     return " · ".join(part for part in (*parts, "paused" if value.paused else "") if part)
 
 

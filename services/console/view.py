@@ -7,6 +7,7 @@ import msgspec
 
 from services.console.plan import Applied, FieldChange
 from shared.accounts import AccountFacts, FactKey
+from shared.template_definition import Shape
 
 
 def accounts(facts: AccountFacts) -> dict[str, Any]:
@@ -53,6 +54,8 @@ def shown(value: object) -> str:
         return "—"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Shape):
+        return _shape(value)
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return str(value) if value != "" else '""'
@@ -64,7 +67,23 @@ def changed_fields(changes: tuple[FieldChange, ...]) -> Iterator[str]:
 
 
 def _change(change: FieldChange) -> dict[str, Any]:
-    return {**_subject(change.key), "field": change.field, "before": change.before, "after": change.after}
+    before, after = msgspec.to_builtins((change.before, change.after))
+    return {**_subject(change.key), "field": change.field, "before": before, "after": after}
+
+
+def _shape(shape: Shape) -> str:
+    """What a message must bring: `header image; body first_name, city; button 0 url`."""
+    parts = []
+    if shape.header and (shape.header != "TEXT" or shape.header_variables):
+        parts.append(" ".join(("header", shape.header.lower(), *shape.header_variables)))
+    if shape.body:
+        parts.append(f"body {', '.join(shape.body)}")
+    for index, button in enumerate(shape.buttons or []):
+        if button.variable or button.type in ("COPY_CODE", "FLOW", "MPM", "ORDER_DETAILS"):
+            parts.append(f"button {index} {button.type.lower()}")
+    if shape.cards:
+        parts.append(f"{len(shape.cards)} cards")
+    return "; ".join(parts) or "no parameters"
 
 
 def _subject(key: FactKey) -> dict[str, str]:

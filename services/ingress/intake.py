@@ -25,7 +25,7 @@ from services.ingress.record import Record
 from services.ingress.requests import UnreadableRequest, key_of, take
 from shared import kafka, metrics
 from shared.clock import Clock
-from shared.events import SendRequested, encode
+from shared.events import RequestMalformed, encode
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
 from shared.times import DAY_MS
@@ -200,7 +200,7 @@ def outgoing(row: ConsumerRecord, now_ms: int, default_number: str | None) -> li
         metrics.DLQ_RECORDS.labels(SEND_REQUESTS.dead_letters.name).inc()
         key = (row.key or b"").decode(errors="replace")
         return dead_letters(SEND_REQUESTS, key, value, str(error), source)
-    if isinstance(event, SendRequested):
+    if not isinstance(event, RequestMalformed):
         _TAKEN["ok"].inc()
     else:
         log.warning("request_malformed", request_id=event.request_id, problems=event.problems)

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from shared.events import RequestMalformed, SendRequested, TemplateRef
+from shared.events import CancelRequested, RequestMalformed, SendRequested, TemplateRef
 from shared.ids import conversation_key
 from shared.phone import canonical_user
 from shared.times import to_ms
@@ -134,6 +134,17 @@ class SendRequest(_Model):
     )
 
 
+class CancelRequest(_Model):
+    """Takes back a request that waits (`decided` with outcome `defer`): it ends as refused, reason `cancelled`.
+
+    Publish it with the record key of the request, so that it can't overtake it.
+    """
+
+    cancel_request_id: RequestIdText = Field(description="The `request_id` to take back.")
+    from_: PhoneNumberIdText | None = Field(None, alias="from", description="As in the request.")
+    to: str = Field(description="The receiver of the request: phone number or business-scoped user id.")
+
+
 _NULL = Raw(b"null")
 
 
@@ -141,19 +152,24 @@ class _Parts(msgspec.Struct):
     """The request's members, unread."""
 
     request_id: Any = None
+    cancel_request_id: Any = None
     correlation_id: Any = None
     tags: Any = None
     message: Raw = _NULL
     fallback_template: Raw = _NULL
 
 
+_NO_SENDER = "from: is needed, since no number is marked as the default"
+
 _parts = msgspec.json.Decoder(_Parts).decode
 _any = msgspec.json.Decoder().decode
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
-def take(value: bytes, now_ms: int, default_number: str | None) -> SendRequested | RequestMalformed:
-    """Check one request.
+def take(
+    value: bytes, now_ms: int, default_number: str | None
+) -> SendRequested | CancelRequested | RequestMalformed:
+    """Check one request, or one cancellation.
 
     Args:
         value: the record's JSON.
@@ -161,16 +177,21 @@ def take(value: bytes, now_ms: int, default_number: str | None) -> SendRequested
         default_number: the phone number id that requests without `from` leave from, if there is one.
 
     Raises:
-        UnreadableRequest: no JSON object with a readable `request_id`.
+        UnreadableRequest: no JSON object with a readable `request_id` or `cancel_request_id`.
     """
     try:
         parts = _parts(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableRequest(f"no request: {error}") from error
+    cancels = parts.request_id is None and parts.cancel_request_id is not None
+    if cancels:
+        parts.request_id = parts.cancel_request_id
     if not isinstance(parts.request_id, str) or not _READABLE.fullmatch(parts.request_id):
         raise UnreadableRequest("request_id: a string of 1 to 200 characters is needed")
     if len(value) > MAX_REQUEST_BYTES:
         return _malformed(parts, now_ms, [f"larger than {MAX_REQUEST_BYTES} bytes"])
+    if cancels:
+        return _cancellation(value, parts, now_ms, default_number)
     try:
         request = SendRequest.model_validate_json(value)
         meaning = _meaning(request, parts)
@@ -180,7 +201,7 @@ def take(value: bytes, now_ms: int, default_number: str | None) -> SendRequested
         return _malformed(parts, now_ms, [f"message: {error}"])
     number = request.from_ or default_number
     if number is None:
-        return _malformed(parts, now_ms, ["from: is needed, since no number is marked as the default"])
+        return _malformed(parts, now_ms, [_NO_SENDER])
     user = request.message.user() or ""  # the model has seen to it
     return SendRequested(
         event_id=f"{request.request_id}:requested",
@@ -205,7 +226,28 @@ def take(value: bytes, now_ms: int, default_number: str | None) -> SendRequested
     )
 
 
-def key_of(event: SendRequested | RequestMalformed) -> str:
+def _cancellation(
+    value: bytes, parts: _Parts, now_ms: int, default_number: str | None
+) -> CancelRequested | RequestMalformed:
+    try:
+        request = CancelRequest.model_validate_json(value)
+    except ValidationError as error:
+        return _malformed(parts, now_ms, _problems(error))
+    number, user = request.from_ or default_number, canonical_user(request.to)
+    if number is None:
+        return _malformed(parts, now_ms, [_NO_SENDER])
+    if user is None:
+        return _malformed(parts, now_ms, ["to: no phone number with its country code and no user id"])
+    return CancelRequested(
+        event_id=f"{request.cancel_request_id}:cancelled",
+        at_ms=now_ms,
+        request_id=request.cancel_request_id,
+        phone_number_id=number,
+        user=user,
+    )
+
+
+def key_of(event: SendRequested | CancelRequested | RequestMalformed) -> str:
     """The key of the record: the conversation's, or one of the request's own when there is none."""
     if isinstance(event, RequestMalformed):
         return f"malformed:{event.request_id}"

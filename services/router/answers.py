@@ -5,8 +5,9 @@ from msgspec.structs import replace
 from services.router import announce
 from services.router.seen import fingerprint
 from services.router.state import MAX_ANSWERS, MAX_FULL_ANSWERS, Answer, State
-from shared.events import Decision, SendRequested
+from shared.events import CancelRequested, Decision, SendRequested
 from shared.stream.fold import Outgoing
+from shared.times import rfc3339
 from shared.topics import SEND_EVENTS
 
 
@@ -39,13 +40,33 @@ def conflict_id(request: SendRequested) -> str:
     return f"{request.request_id}!{fingerprint(request.digest).hex()}:decided"
 
 
+def uncancellable(state: State, event: CancelRequested) -> Outgoing:
+    """The answer to a cancellation of what does not wait: what the request was answered, or that nobody knows it."""
+    wanted = fingerprint(event.request_id)
+    for answer in state.answers:
+        if answer.request == wanted and answer.outcome != "defer":
+            key = f"{state.number}:{state.user}"
+            if answer.decided is not None:
+                return Outgoing(SEND_EVENTS, key, first_id(event.request_id), "decided", answer.decided)
+    return announce.malformed(
+        event.request_id,
+        f"{event.request_id}!cancel:decided",
+        rfc3339(event.at_ms),
+        "cancel_request_id: no request of this id waits for this receiver",
+        f"{state.number}:{state.user}",
+        {},
+        None,
+    )
+
+
 def remember(state: State, request: SendRequested, decision: Decision, told: Outgoing, at_ms: int) -> State:
     """The state that knows the answer, in place of an earlier, not final one of the same request."""
     wanted, digest = fingerprint(request.request_id), fingerprint(request.digest)
     answer = Answer(wanted, digest, at_ms, decision.outcome, decision.reason, decision.category, told.value)
     for known in state.answers:
         if known.request == wanted and known.digest == digest:
-            return replace(state, answers=tuple(answer if k is known else k for k in state.answers))
+            rest = tuple(k for k in state.answers if k is not known)
+            return replace(state, answers=(*rest, answer))  # the latest stands last
     rest = state.answers[-(MAX_ANSWERS - 1) :]
     if len(rest) >= MAX_FULL_ANSWERS:
         stale = rest[-MAX_FULL_ANSWERS]
@@ -59,11 +80,9 @@ def repeat(state: State, request: SendRequested, answer: Answer) -> Outgoing:
     first = next(known for known in state.answers if known.request == answer.request)
     if first.digest != answer.digest:
         event_id = conflict_id(request)
-    elif answer.outcome == "defer":
-        seq = next((d.seq for d in state.deferred if d.id == request.request_id), 1)
-        event_id = deferred_id(request.request_id, seq)
     else:
-        event_id = first_id(request.request_id)
+        seq = next((d.seq for d in state.deferred if d.id == request.request_id), None)
+        event_id = first_id(request.request_id) if seq is None else deferred_id(request.request_id, seq)
     if answer.decided is not None:
         key = f"{state.number}:{state.user}"
         return Outgoing(SEND_EVENTS, key, event_id, "decided", answer.decided)

@@ -1,26 +1,26 @@
-"""What a delivery costs by our own rules: the decision's quote, settled by what is open at the delivery. Pure."""
+"""What a delivery costs by our own rules: priced by the day of the delivery, settled by what is open then. Pure."""
 
 from typing import NamedTuple
 
 from services.router.conversations import Settled, settle
-from services.router.quotas import free_claim, releases
+from services.router.quotas import budget_claims, budget_releases, free_claim, releases
 from services.router.state import Life, State
 from services.router.tariff import Tariff
 from shared.accounts import Account, AccountFacts
 from shared.events import ChargePredicted, SendEvent, StatusReceived
-from shared.pricing import QuoteType, Regime, quote_type
+from shared.pricing import Quote, QuoteType, Regime, quote_type
 from shared.stream.fold import Claim, Grants, Release
 
 UTC = "UTC"
 
 
 class Delivered(NamedTuple):
-    """The state after a delivery and its charge (None: no rate is known); with `claim`, ask it first and nothing else counts."""
+    """The state after a delivery and its charge (None: no rate is known); with `claims`, ask them first and nothing else counts."""
 
     state: State
     charge: ChargePredicted | None
     releases: tuple[Release, ...]
-    claim: Claim | None
+    claims: tuple[Claim, ...]
 
 
 def deliver(
@@ -35,29 +35,65 @@ def deliver(
     """Let a message be delivered. `recalled` is the delivered event as it was published, in a silent replay.
 
     The free tier is settled here: a message that was to reuse a conversation and opens one needs a place now, one that was to open and
-    reuses gives its place back.
+    reuses gives its place back. So are the budgets: what was charged counts, whatever was expected.
     """
-    regime = tariff.named(life.regime)
     account = facts.account(state.waba)
-    settled = settle(state, life, status.at_ms, regime, status.conversation)
+    at_ms = status.at_ms
+    was = recalled.charge if recalled is not None else None
+    if was is not None:
+        regime = tariff.named(was.regime)
+    elif account is not None:
+        regime = tariff.regime(account.regime, account.timezone, at_ms)
+    else:
+        regime = tariff.named(life.regime)
+    settled = settle(state, life, at_ms, regime, status.conversation)
     kind = _kind(regime, life, settled, room=True)
-    claim = None
-    if recalled is not None and kind == "free_tier":
-        was_free = recalled.charge is not None and recalled.charge.type == "free_tier"
-        kind = "free_tier" if was_free else "regular"
-    if kind == "free_tier" and not life.free_claim and account is not None:
-        claim = free_claim(
-            state, life.command, life.conversation, account, state.waba, regime, tariff, status.at_ms
-        )
-        if claim is not None and claim.id not in grants:
-            return Delivered(state, None, (), claim)
-        if claim is not None and not grants[claim.id].granted:
+    free: Claim | None = None
+    if was is not None and kind == "free_tier":
+        kind = "free_tier" if was.type == "free_tier" else "regular"
+    if kind == "free_tier" and account is not None and not _has_place(life, regime, account, tariff, at_ms):
+        free = free_claim(state, life.command, life.conversation, account, state.waba, regime, tariff, at_ms)
+        if free is not None and free.id not in grants:
+            return Delivered(state, None, (), (free,))
+        if free is not None and not grants[free.id].granted:
             kind = _kind(regime, life, settled, room=False)
     back: tuple[Release, ...] = ()
-    if life.free_claim and kind != "free_tier":
+    if life.free_claim and (kind != "free_tier" or free is not None):
         back = releases(state, life, account, state.waba, tariff, free_only=True)
-    charge = _charge(regime, life, settled, kind, account, status.at_ms, tariff)
-    return Delivered(settled.state, charge, back, None)
+    charge = was or _charge(regime, life, settled, kind, account, at_ms, tariff, state.user)
+    if account is not None and charge is not None:
+        spent, unspent = _settled_budgets(state, life, charge, account, tariff, at_ms)
+        if any(claim.id not in grants for claim in spent):
+            return Delivered(state, None, (), (*spent, *((free,) if free is not None else ())))
+        back += unspent
+    return Delivered(settled.state, charge, back, ())
+
+
+def _has_place(life: Life, regime: Regime, account: Account, tariff: Tariff, at_ms: int) -> bool:
+    """Whether the place in the free tier that the decision claimed is one of the delivery's month and regime."""
+    same_month = tariff.month(account.timezone, life.decided_ms) == tariff.month(account.timezone, at_ms)
+    return life.free_claim and life.regime == regime.name and same_month
+
+
+def _settled_budgets(
+    state: State, life: Life, charge: ChargePredicted, account: Account, tariff: Tariff, at_ms: int
+) -> tuple[tuple[Claim, ...], tuple[Release, ...]]:
+    """What was charged, noted in the budgets of its month in place of what was expected; nothing where both are the same."""
+    expected_month = tariff.month(account.timezone, life.decided_ms)
+    if charge.amount_micros == life.budget_micros and charge.month == expected_month:
+        return (), ()
+    spent = budget_claims(
+        state,
+        life.command,
+        life.category,
+        charge.amount_micros,
+        account,
+        state.waba,
+        charge.month,
+        at_ms,
+        spent=True,
+    )
+    return spent, budget_releases(state, life, state.waba, expected_month)
 
 
 def _kind(regime: Regime, life: Life, settled: Settled, *, room: bool) -> QuoteType:
@@ -79,9 +115,29 @@ def _charge(
     account: Account | None,
     at_ms: int,
     tariff: Tariff,
+    user: str,
 ) -> ChargePredicted | None:
-    amount = 0
-    if kind == "regular":
+    """The rate is that of the delivery's day in the account's time zone (Meta, pricing); the quote's own without facts of the account."""
+    amount, card, market, currency = 0, life.card, life.market, life.currency
+    if account is not None:
+        quoted = tariff.quote(
+            regime,
+            life.category,
+            user,
+            account.currency,
+            account.timezone,
+            at_ms,
+            in_window=life.in_window,
+            entry_point_open=settled.free_entry,
+            opens_conversation=settled.opened,
+            free_tier_has_room=kind == "free_tier",
+        )
+        if not isinstance(quoted, Quote):
+            return None
+        amount, card, market, currency = (
+            quoted.amount_micros, quoted.rate_card, quoted.market, quoted.currency,
+        )  # fmt: skip
+    elif kind == "regular":
         rate = tariff.amount(life.card, life.market, life.category)
         if rate is None:
             return None
@@ -91,11 +147,11 @@ def _charge(
         unit=regime.unit,
         conversation_id=settled.conversation.id,
         category=life.category,
-        market=life.market,
-        regime=life.regime,
-        rate_card=life.card,
+        market=market,
+        regime=regime.name,
+        rate_card=card,
         month=tariff.month(account.timezone if account is not None else UTC, at_ms),
         type=kind,
         amount_micros=amount,
-        currency=life.currency,
+        currency=currency,
     )

@@ -1,17 +1,20 @@
 """May this message go out now, as what, at which price, and why not: request, state and account facts in, one decision out. Pure.
 
-The reasons and their order of precedence are those of `shared/reasons.py`: the checks below stand in that order, the first that fails speaks.
+The reasons and their order of precedence are those of `shared/reasons.py`: the checks below stand in that order, the first that fails speaks. A
+reason that passes with time defers a request that says until when it matters (`expires_at`), and refuses any other.
 """
 
 from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from services.router.american import MARKETING_STOPPED_MS, is_american
 from services.router.conversations import Foreseen, answers_click, foresee
-from services.router.quotas import free_claim, tier_claim
+from services.router.quotas import budget_claims, free_claim, tier_claim
 from services.router.state import COMMANDED, MAX_DEFERRED, State
 from services.router.tariff import Tariff
-from shared.accounts import Account, AccountFacts, Number, Template
-from shared.events import Category, ConversationUse, Decision, Price, SendRequested, TemplateRef, Tier
+from services.router.template_shape import message_problems, template_problems
+from shared.accounts import Account, AccountFacts, Number, Template, category_at, status_at
+from shared.events import Category, ConversationUse, Decision, Price, SendRequested, Tier
 from shared.ids import command_id
 from shared.phone import canonical_user, is_bsuid
 from shared.pricing import Quote, RateUnknown, Regime
@@ -42,81 +45,126 @@ _CATEGORIES: dict[str, Category] = {
 class Verdict:
     """A decision; or, with `claims` not empty, the wish to be asked again with their answers.
 
-    `releases` gives back what was granted to a request that is refused all the same.
+    `held` are the claims that were granted on the way; of a request that does not go out, `releases` gives them back.
     """
 
     decision: Decision | None
     claims: tuple[Claim, ...] = ()
-    releases: tuple[Release, ...] = ()
+    held: tuple[Claim, ...] = ()
+    message: str | None = None
+    """What exactly is wrong, where the reason alone does not say it."""
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """The places of what is held."""
+        return tuple(Release(claim.scope, claim.id, claim.member) for claim in self.held)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sending:
+class Refusal(NamedTuple):
+    """The first check that failed. `until_ms`: when it passes by itself; None: some day; 0: never. `message`: what exactly is wrong."""
+
+    reason: str
+    until_ms: int | None = 0
+    message: str | None = None
+
+
+class _Sending(NamedTuple):
     """What is to be sent: the message itself, or its fallback template when the window is shut."""
 
     category: Category
-    template: TemplateRef | None
+    template: Template | None
     used_fallback: bool
+
+
+class _Sender(NamedTuple):
+    """Who sends: the number and its account."""
+
+    waba: str
+    account: Account
+    number: Number
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """All that a decision is made from. `now_ms` is the time it is made for."""
+
+    state: State
+    request: SendRequested
+    facts: AccountFacts
+    now_ms: int
+    tariff: Tariff
+    grants: Grants
+
+    @property
+    def in_window(self) -> bool:
+        return self.now_ms < self.state.window_ms
+
+    def answer(
+        self,
+        outcome: Literal["allow", "reject", "defer"],
+        reason: str,
+        sending: _Sending | None = None,
+        **more: Any,
+    ) -> Decision:
+        return Decision(
+            outcome=outcome,
+            final=outcome != "defer" or self.request.dry_run,
+            reason=reason,
+            category=sending.category if sending is not None else None,
+            facts_version=str(self.facts.revision),
+            used_fallback=sending is not None and sending.used_fallback,
+            window_expires_at=rfc3339(self.state.window_ms) if self.in_window else None,
+            **more,
+        )
+
+    def refuse(self, refusal: Refusal, sending: _Sending | None = None, **more: Any) -> Decision:
+        """No; or not yet, where the reason passes before the request loses its sense. Either way `not_before_at` says when, if that is known."""
+        reason, until_ms, _ = refusal
+        passes = until_ms is None or until_ms > self.now_ms
+        if until_ms is not None and passes:
+            more["not_before_at"] = rfc3339(until_ms)
+        waits = passes and self.waits_until_ms > (until_ms or 0)
+        return self.answer("defer" if waits else "reject", reason, sending, **more)
+
+    @property
+    def waits_until_ms(self) -> int:
+        """Until when the request would wait for a reason to pass; 0: not at all."""
+        full = len(self.state.deferred) >= MAX_DEFERRED
+        return 0 if full else self.request.expires_ms or 0
 
 
 def decide(
     state: State, request: SendRequested, facts: AccountFacts, now_ms: int, tariff: Tariff, grants: Grants
 ) -> Verdict:
-    """Decide on a request that was not answered before. `now_ms` is the time it is decided for.
+    """Decide on a request that was not answered finally before. `now_ms` is the time it is decided for.
+
+    A dry run is decided as any other, but takes no place in any limit; it never waits, `defer` is its final answer.
 
     Raises:
         UnknownRegimeError, KeyError: the account's facts name a regime or time zone that nobody knows.
     """
-    version = str(facts.revision)
-    window = rfc3339(state.window_ms) if now_ms < state.window_ms else None
-
-    def refuse(reason: str, category: Category | None = None, *, used_fallback: bool = False) -> Verdict:
-        return Verdict(
-            Decision(
-                outcome="reject",
-                final=True,
-                reason=reason,
-                category=category,
-                facts_version=version,
-                used_fallback=used_fallback,
-                window_expires_at=window,
-            )
-        )
-
+    asked = _Question(state, request, facts, now_ms, tariff, grants)
     if request.expires_ms is not None and request.expires_ms <= max(now_ms, request.not_before_ms or 0):
-        return refuse("request_expired")
-    waba = facts.waba_of(request.phone_number_id)
-    account = facts.account(waba) if waba is not None else None
-    number = facts.number(request.phone_number_id)
-    in_window = now_ms < state.window_ms
-    reason = _sender_reason(account, number, request, in_window)
-    if reason is not None or account is None or number is None or waba is None:
-        return refuse(reason or "number_not_registered")
+        return Verdict(asked.answer("reject", "request_expired"))
+    sender = _sender(asked)
+    if isinstance(sender, Refusal):
+        return Verdict(asked.refuse(sender))
     if canonical_user(request.user) != request.user:
-        return refuse("recipient_invalid")
+        return Verdict(asked.answer("reject", "recipient_invalid"))
     early = request.not_before_ms is not None and request.not_before_ms > now_ms
     if early or is_pending(state, request.after_request_id):
         if len(state.deferred) >= MAX_DEFERRED:
-            return refuse("malformed")
-        return Verdict(
-            Decision(
-                outcome="defer",
-                final=False,
-                reason="ok",
-                category=None,
-                facts_version=version,
-                not_before_at=rfc3339(request.not_before_ms or 0) if early else None,
-                window_expires_at=window,
-            )
-        )
-    regime = tariff.regime(account.regime, account.timezone, now_ms)
-    sending = _what(request, facts, waba, in_window)
-    if isinstance(sending, str):
-        return refuse(sending)
-    reason = _content_reason(state, request, sending, account, number, regime, now_ms)
-    if reason is not None:
-        return refuse(reason, sending.category, used_fallback=sending.used_fallback)
-    return _at_price(state, request, sending, account, waba, regime, now_ms, tariff, grants, version, window)
+            return Verdict(asked.answer("reject", "malformed"))
+        at = rfc3339(request.not_before_ms or 0) if early else None
+        return Verdict(asked.answer("defer", "ok", not_before_at=at))
+    sending = _what(asked, sender.waba)
+    if isinstance(sending, Refusal):
+        return Verdict(asked.refuse(sending))
+    regime = tariff.regime(sender.account.regime, sender.account.timezone, now_ms)
+    refusal = _content_refusal(asked, sending, sender, regime)
+    if refusal is not None:
+        return Verdict(asked.refuse(refusal, sending), message=refusal.message)
+    return _at_price(asked, sending, sender, regime)
 
 
 def is_pending(state: State, request_id: str | None) -> bool:
@@ -127,93 +175,96 @@ def is_pending(state: State, request_id: str | None) -> bool:
     return waiting or any(life.stage == COMMANDED and life.request_id == request_id for life in state.lives)
 
 
-def _sender_reason(
-    account: Account | None, number: Number | None, request: SendRequested, in_window: bool
-) -> str | None:
+def _sender(asked: _Question) -> _Sender | Refusal:
+    """Who sends, if account and number may send at all."""
+    facts, request = asked.facts, asked.request
+    waba = facts.waba_of(request.phone_number_id)
+    account = facts.account(waba) if waba is not None else None
+    number = facts.number(request.phone_number_id)
     if account is not None:
         if account.status != "active":
-            return "account_restricted"
-        answer = request.template is None and in_window
+            return Refusal("account_restricted", None)
+        answer = request.template is None and asked.in_window
         if account.restrictions and (_NO_ANSWERING if answer else _NO_INITIATING) in account.restrictions:
-            return "account_restricted"
-    if account is None or number is None or not number.registered:
-        return "number_not_registered"
+            return Refusal("account_restricted", None)
+    if waba is None or account is None or number is None or not number.registered:
+        return Refusal("number_not_registered")
     if number.status in _NUMBER_STOPPED:
-        return "number_restricted"
+        return Refusal("number_restricted", None)
     if account.paused or number.paused:
-        return "paused_by_operator"
-    return None
+        return Refusal("paused_by_operator", None)
+    return _Sender(waba, account, number)
 
 
-def _what(request: SendRequested, facts: AccountFacts, waba: str, in_window: bool) -> _Sending | str:
+def _what(asked: _Question, waba: str) -> _Sending | Refusal:
     """What would be sent, or the reason why neither the message nor its fallback can be."""
-    if request.template is None and in_window:
+    request = asked.request
+    if request.template is None and asked.in_window:
         return _Sending("service", None, False)
     wanted, used_fallback = request.template, False
     if wanted is None:
         wanted, used_fallback = request.fallback_ref, True
         if wanted is None or request.fallback is None:
-            return "window_closed"
-    template = facts.template(waba, wanted.name, wanted.language)
-    reason = _template_reason(template)
-    if reason is not None or template is None:
-        return reason or "template_unknown"
-    return _Sending(_CATEGORIES.get(template.category.lower(), "marketing"), wanted, used_fallback)
-
-
-def _template_reason(template: Template | None) -> str | None:
+            return Refusal("window_closed")
+    template = asked.facts.template(waba, wanted.name, wanted.language)
     if template is None:
-        return "template_unknown"
+        return Refusal("template_unknown")
+    refusal = _template_refusal(template, asked.now_ms)
+    if refusal is not None:
+        return refusal
+    category = _CATEGORIES.get(category_at(template, asked.now_ms).lower(), "marketing")
+    return _Sending(category, template, used_fallback)
+
+
+def _template_refusal(template: Template, now_ms: int) -> Refusal | None:
     if template.paused:
-        return "paused_by_operator"
-    if template.status in SENDABLE:
+        return Refusal("paused_by_operator", None)
+    status = status_at(template, now_ms)
+    if status in SENDABLE:
         return None
-    return _TEMPLATE_REASONS.get(template.status, "template_not_approved")
+    reason = _TEMPLATE_REASONS.get(status, "template_not_approved")
+    if reason == "template_paused":
+        return Refusal(reason, template.paused_until_ms)
+    return Refusal(reason, None if status in ("PENDING", "IN_APPEAL") else 0)
 
 
-def _content_reason(
-    state: State,
-    request: SendRequested,
-    sending: _Sending,
-    account: Account,
-    number: Number,
-    regime: Regime,
-    now_ms: int,
-) -> str | None:
-    if account.payment_method != "valid":
+def _unfit(request: SendRequested, sending: _Sending) -> tuple[str, ...]:
+    """What does not fit the template, as far as its parameters are known."""
+    shape = None if sending.template is None else sending.template.parameters
+    if shape is None:
+        return ()
+    if not sending.used_fallback:
+        return message_problems(shape, request.message)
+    return () if request.fallback is None else template_problems(shape, request.fallback)
+
+
+def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regime: Regime) -> Refusal | None:
+    unfit = _unfit(asked.request, sending)
+    if unfit:
+        return Refusal("template_parameters", message="; ".join(unfit))
+    if not sender.account.can_pay(asked.now_ms):
         if sending.template is not None:
-            return "payment_method_missing"
-        if not number.default:
-            return "sender_not_default"
-        if not state.verified:
-            return "recipient_not_verified"
+            return Refusal("payment_method_missing", sender.account.payment_failing_until_ms)
+        if not sender.number.default:
+            return Refusal("sender_not_default")
+        if not asked.state.verified:
+            return Refusal("recipient_not_verified", None)
     if sending.category == "marketing":
-        if state.opted_out:
-            return "opted_out"
-        stopped = regime.name != GUIDE_REGIME and now_ms >= MARKETING_STOPPED_MS
-        if stopped and is_american(request.user):
-            return "marketing_not_allowed"
-    if sending.category == "authentication" and is_bsuid(request.user):
-        return "recipient_invalid"  # Meta, error 131062: one-time passwords go to numbers only
+        if asked.state.opted_out:
+            return Refusal("opted_out")
+        stopped = regime.name != GUIDE_REGIME and asked.now_ms >= MARKETING_STOPPED_MS
+        if stopped and is_american(asked.request.user):
+            return Refusal("marketing_not_allowed")
+    if sending.category == "authentication" and is_bsuid(asked.request.user):
+        return Refusal("recipient_invalid")  # Meta, error 131062: one-time passwords go to numbers only
     return None
 
 
-def _at_price(
-    state: State,
-    request: SendRequested,
-    sending: _Sending,
-    account: Account,
-    waba: str,
-    regime: Regime,
-    now_ms: int,
-    tariff: Tariff,
-    grants: Grants,
-    version: str,
-    window: str | None,
-) -> Verdict:
+def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regime) -> Verdict:
     """Decide by price and limits, the last checks: ask for the places the message needs, then judge by the answers."""
+    state, request, now_ms, tariff = asked.state, asked.request, asked.now_ms, asked.tariff
+    waba, account, _ = sender
     category, command = sending.category, command_id(request.request_id, 1)
-    in_window = now_ms < state.window_ms
     seen = foresee(state, category, command, now_ms, answers=answers_click(state, regime, now_ms))
 
     def price(*, room: bool) -> Quote | RateUnknown:
@@ -224,69 +275,83 @@ def _at_price(
             account.currency,
             account.timezone,
             now_ms,
-            in_window=in_window,
+            in_window=asked.in_window,
             entry_point_open=seen.free_entry,
             opens_conversation=seen.opens,
             free_tier_has_room=room,
         )
 
+    def answered(claim: Claim | None) -> bool:
+        return claim is not None and claim.id in asked.grants
+
+    def granted(claim: Claim) -> bool:
+        return asked.grants[claim.id].granted
+
     quoted = price(room=True)
     free = tier = None
-    if not request.dry_run:
-        if isinstance(quoted, Quote) and quoted.type == "free_tier":
-            free = free_claim(state, command, seen.id, account, waba, regime, tariff, now_ms)
-        if not in_window:
-            tier = tier_claim(state, command, account, waba, regime, now_ms)
-        wanted = tuple(claim for claim in (free, tier) if claim is not None)
-        if any(claim.id not in grants for claim in wanted):
-            return Verdict(None, claims=wanted)
-    free_left = None
-    if free is not None:
-        free_left = max(0, free.limit - grants[free.id].used)
-        if not grants[free.id].granted:
-            quoted = price(room=False)
-    limit = None
-    if tier is not None:
-        used = grants[tier.id].used
-        limit = Tier(limit=tier.limit, used=used, left=max(0, tier.limit - used))
-    reason = _price_reason(request, account, quoted, tier, grants)
-    decision = Decision(
-        outcome="allow" if reason is None else "reject",
-        final=True,
-        reason=reason or "ok",
-        category=category,
-        facts_version=version,
-        used_fallback=sending.used_fallback,
-        window_expires_at=window,
-        conversation=_use(seen) if reason is None else None,
-        price=_priced(quoted) if isinstance(quoted, Quote) else None,
-        tier=limit,
-        free_left=free_left,
-    )
-    if reason is None:
-        return Verdict(decision)
-    held = tuple(
-        Release(c.scope, c.id, c.member) for c in (free, tier) if c is not None and grants[c.id].granted
-    )
-    return Verdict(decision, releases=held)
+    if isinstance(quoted, Quote) and quoted.type == "free_tier":
+        free = free_claim(state, command, seen.id, account, waba, regime, tariff, now_ms)
+    limit = asked.facts.messaging_limit(waba)
+    if not asked.in_window:
+        tier = tier_claim(
+            state, command, category, limit, account, waba, regime, now_ms, asked.waits_until_ms
+        )
+    budgets: tuple[Claim, ...] = ()
+    if free is not None and answered(free) and not granted(free):
+        quoted = price(room=False)
+    if isinstance(quoted, Quote) and not quoted.free:
+        month = tariff.month(account.timezone, now_ms)
+        budgets = budget_claims(state, command, category, quoted.amount_micros, account, waba, month, now_ms)
+    wanted = tuple(claim for claim in (free, tier, *budgets) if claim is not None)
+    if request.dry_run:
+        wanted = tuple(claim._replace(take=False, waits_until_ms=0) for claim in wanted)
+    if not all(answered(claim) for claim in wanted):
+        return Verdict(None, claims=wanted)
+    held = tuple(claim for claim in wanted if granted(claim) and claim.take)
+    refusal = _price_refusal(asked, account, quoted, tier, budgets)
+    told: dict[str, Any] = {
+        "price": _priced(quoted) if isinstance(quoted, Quote) else None,
+        "tier": None if tier is None else _tier(limit, tier, asked.grants[tier.id].used),
+        "free_left": None if free is None else max(0, free.limit - asked.grants[free.id].used),
+    }
+    if refusal is None:
+        return Verdict(asked.answer("allow", "ok", sending, conversation=_use(seen), **told), held=held)
+    decision = asked.refuse(refusal, sending, **told)
+    if tier is not None and decision.outcome == "reject" and tier.waits_until_ms and tier not in held:
+        held = (*held, tier)  # its turn among those who wait
+    return Verdict(decision, held=held)
 
 
-def _price_reason(
-    request: SendRequested, account: Account, quoted: Quote | RateUnknown, tier: Claim | None, grants: Grants
-) -> str | None:
+def _price_refusal(
+    asked: _Question,
+    account: Account,
+    quoted: Quote | RateUnknown,
+    tier: Claim | None,
+    budgets: tuple[Claim, ...],
+) -> Refusal | None:
     costs = isinstance(quoted, RateUnknown) or not quoted.free
-    if costs and account.payment_method != "valid":
-        return "free_tier_exhausted"
-    if tier is not None and not grants[tier.id].granted:
-        return "tier_limit_reached"
+    next_month_ms = asked.tariff.next_month_ms(account.timezone, asked.now_ms)
+    if costs and not account.can_pay(asked.now_ms):
+        return Refusal("free_tier_exhausted", next_month_ms)
+    if tier is not None and not asked.grants[tier.id].granted:
+        return Refusal("tier_limit_reached", asked.grants[tier.id].free_ms or None)
     if isinstance(quoted, RateUnknown):
-        return "rate_unknown"
-    most = request.max_price_micros
-    if most is None or quoted.free:
-        return None
-    if quoted.amount_micros > most or quoted.currency != (request.max_price_currency or quoted.currency):
-        return "max_price_exceeded"
+        return Refusal("rate_unknown")
+    most, currency = asked.request.max_price_micros, asked.request.max_price_currency
+    if (
+        most is not None
+        and costs
+        and (quoted.amount_micros > most or quoted.currency != (currency or quoted.currency))
+    ):
+        return Refusal("max_price_exceeded")
+    if not all(asked.grants[claim.id].granted for claim in budgets):
+        return Refusal("budget_exceeded", next_month_ms)
     return None
+
+
+def _tier(limit: int, claim: Claim, used: int) -> Tier:
+    """The messaging limit, and what of it is left for this message's category."""
+    return Tier(limit=limit, used=used, left=max(0, claim.limit - used))
 
 
 def _use(seen: Foreseen) -> ConversationUse:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from services.router import announce
 from services.router.lives import on_accepted, on_failed, on_status, on_uncertain, overdue
 from services.router.meta_errors import MetaErrors
-from services.router.requests import on_due, on_request, released
+from services.router.requests import on_cancel, on_due, on_request, released
 from services.router.seen import add, fingerprint, has
 from services.router.state import (
     VERSION,
@@ -28,6 +28,7 @@ from services.router.state import (
 from services.router.tariff import Tariff
 from shared.accounts import AccountFacts
 from shared.events import (
+    CancelRequested,
     ConversationEvent,
     ConversationWebhook,
     MessageReceived,
@@ -44,7 +45,7 @@ from shared.events import (
     decode_conversation_event,
 )
 from shared.pricing import PriceBook
-from shared.stream.fold import Claim, Grants, Outgoing, Release, Step
+from shared.stream.fold import Claim, Grants, Outgoing, Owned, Release, Step
 from shared.times import rfc3339
 
 WAKE = "wake"
@@ -53,6 +54,7 @@ OPENS_NO_WINDOW = frozenset({"system", "history"})
 """What the user did not write to the business now (Meta, webhooks: system messages, coexistence history)."""
 _Conversational = (
     SendRequested
+    | CancelRequested
     | MessageReceived
     | ReceiverVerified
     | PreferenceChanged
@@ -62,7 +64,7 @@ _Conversational = (
     | SendUncertain
 )
 _OUTCOMES = (SendAccepted, SendFailed, SendUncertain)
-Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim, ...]]
+Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim | Owned, ...]]
 
 
 class RouterFold:
@@ -133,6 +135,9 @@ class RouterFold:
         if isinstance(event, SendRequested):
             handled = on_request(state, event, facts, self._tariff, grants)
             return handled.state, handled.out, handled.releases, handled.claims
+        if isinstance(event, CancelRequested):
+            handled = on_cancel(state, event, facts, self._tariff)
+            return handled.state, handled.out, handled.releases, ()
         if isinstance(event, MessageReceived):
             state, out = _received(state, event)
             return state, out, (), ()

@@ -194,8 +194,8 @@ def _arrive(
     pricing = _signature(event.pricing)
     if life.stage < DELIVERED:
         delivery = deliver(state, life, event, facts, tariff, grants, _recalled_delivery(grants))
-        if delivery.claim is not None:
-            return Lived(state, claims=(delivery.claim,))
+        if delivery.claims:
+            return Lived(state, claims=delivery.claims)
         state, back = delivery.state, delivery.releases
         life = replace(
             _stepped(life, DELIVERED, event.at_ms), pricing=pricing, free_claim=False, tier_claim=False

@@ -1,4 +1,4 @@
-"""Claims on the limits that conversations share: the portfolio's messaging limit and the month's free tier. Pure."""
+"""Claims on the limits that conversations share: the portfolio's messaging limit, the month's free tier and its budgets. Pure."""
 
 from services.router.state import Life, State
 from services.router.tariff import Tariff
@@ -14,6 +14,10 @@ FREE_TIER_KEPT_MS = KEEP_MS
 """A month's count must outlive its month; the scope's name turns with the month, so nothing is counted twice."""
 
 
+NO_LIMIT = 2**52
+"""More micro-units than any budget has; a Lua number still holds it exactly."""
+
+
 def claim_id(state: State, command: str, kind: str) -> str:
     """The idempotency key of a claim; with the conversation, for only within it a request id is known to be one."""
     return f"{state.number}:{state.user}|{command}|{kind}"
@@ -26,17 +30,31 @@ def tier_scope(account: Account, waba: str, number: str, regime: Regime) -> str:
 
 
 def tier_claim(
-    state: State, command: str, account: Account, waba: str, regime: Regime, now_ms: int
+    state: State,
+    command: str,
+    category: str,
+    limit: int,
+    account: Account,
+    waba: str,
+    regime: Regime,
+    now_ms: int,
+    waits_until_ms: int = 0,
 ) -> Claim | None:
-    """The place of this user among those written to outside the window in a moving day; None where there is no limit."""
-    if account.messaging_limit == UNLIMITED:
+    """The place of this user among those written to outside the window in a moving day; None where there is no limit.
+
+    `limit` is the portfolio's. Marketing leaves the account's reserve of places to the other categories.
+    """
+    if limit == UNLIMITED:
         return None
+    if category == "marketing":
+        limit -= limit * account.marketing_reserve_percent // 100
     return Claim(
         scope=tier_scope(account, waba, state.number, regime),
         id=claim_id(state, command, "tier"),
         member=state.user,
-        limit=account.messaging_limit,
+        limit=limit,
         expires_ms=now_ms + TIER_MS,
+        waits_until_ms=waits_until_ms,
     )
 
 
@@ -63,11 +81,65 @@ def free_claim(
     )
 
 
+def budget_claims(
+    state: State,
+    command: str,
+    category: str,
+    amount_micros: int,
+    account: Account,
+    waba: str,
+    month: str,
+    now_ms: int,
+    *,
+    spent: bool = False,
+) -> tuple[Claim, ...]:
+    """The amount's places in the account's budgets of a month: that of the category and that of all, as far as there are any.
+
+    With `spent` the amount is what was charged: it is noted whether the budget has room or not.
+    """
+    if not amount_micros:
+        return ()
+    return tuple(
+        Claim(
+            scope=_budget_scope(waba, budget.category, month),
+            id=claim_id(state, command, _budget_kind(budget.category, spent=spent)),
+            member=f"{state.number}:{state.user}|{command}{'|spent' if spent else ''}",
+            limit=NO_LIMIT if spent else budget.amount_micros,
+            expires_ms=now_ms + FREE_TIER_KEPT_MS,
+            weight=amount_micros,
+        )
+        for budget in account.budgets
+        if budget.category in (None, category)
+    )
+
+
+def budget_releases(state: State, life: Life, waba: str, month: str) -> tuple[Release, ...]:
+    """What a message holds in budgets, given back; the budgets may be others by now, so both that it can be in are named."""
+    if not life.budget_micros:
+        return ()
+    return tuple(
+        Release(
+            _budget_scope(waba, category, month),
+            claim_id(state, life.command, _budget_kind(category, spent=False)),
+            f"{state.number}:{state.user}|{life.command}",
+        )
+        for category in (None, life.category)
+    )
+
+
+def _budget_scope(waba: str, category: str | None, month: str) -> str:
+    return f"budget:{waba}:{category or 'all'}:{month}"
+
+
+def _budget_kind(category: str | None, *, spent: bool) -> str:
+    return f"{'spent' if spent else 'budget'}:{category or 'all'}"
+
+
 def releases(
     state: State, life: Life, account: Account | None, waba: str, tariff: Tariff, *, free_only: bool = False
 ) -> tuple[Release, ...]:
     """The places a message holds, given back. Without facts of the account there is nothing to name: they expire."""
-    if account is None or not (life.free_claim or life.tier_claim):
+    if account is None or not (life.free_claim or life.tier_claim or life.budget_micros):
         return ()
     regime = tariff.named(life.regime)
     found = []
@@ -78,6 +150,8 @@ def releases(
     if life.free_claim and free is not None:
         member = _free_member(state, life.command, life.conversation, regime)
         found.append(Release(free[0], claim_id(state, life.command, "free"), member))
+    if not free_only:
+        found += budget_releases(state, life, waba, tariff.month(account.timezone, life.decided_ms))
     return tuple(found)
 
 

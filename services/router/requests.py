@@ -9,14 +9,26 @@ from services.router import announce, answers
 from services.router.conversations import answers_click
 from services.router.decide import decide, is_pending
 from services.router.lives import UNCERTAIN_MS
-from services.router.quotas import free_claim, tier_claim
-from services.router.state import COMMANDED, MAX_LIVES, Deferred, Life, State
+from services.router.quotas import budget_claims, claim_id, free_claim, tier_claim, tier_scope
+from services.router.state import COMMANDED, MAX_LIVES, REMEMBER_MS, Deferred, Life, State
 from services.router.tariff import Tariff
 from shared.accounts import AccountFacts
-from shared.events import ConversationUse, Decision, SendEvent, SendRequested, decode_send_event, encode
+from shared.events import (
+    CancelRequested,
+    ConversationUse,
+    Decision,
+    SendEvent,
+    SendRequested,
+    decode_send_event,
+    encode,
+)
 from shared.ids import command_id
-from shared.stream.fold import Claim, Grants, Outgoing, Release
+from shared.stream.fold import Claim, Grants, Outgoing, Owned, Release
+from shared.times import parse_rfc3339
 from shared.topics import SEND_EVENTS
+
+LOOK_AGAIN_MS = 600_000
+"""So often a request that waits is looked at: a limit may be raised, a pause lifted, before its time has come."""
 
 _read_request = msgspec.json.Decoder(SendRequested).decode
 
@@ -27,7 +39,7 @@ class Handled(NamedTuple):
     state: State
     out: tuple[Outgoing, ...] = ()
     releases: tuple[Release, ...] = ()
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim | Owned, ...] = ()
 
 
 def on_request(
@@ -39,17 +51,47 @@ def on_request(
         return Handled(state, (answers.repeat(state, request, answer),))
     if used:
         return _conflict(state, request, facts, grants)
-    return settle(state, request, request.at_ms, facts, tariff, grants, seq=1)
+    return settle(state, request, request.at_ms, facts, tariff, grants)
+
+
+def on_cancel(state: State, event: CancelRequested, facts: AccountFacts, tariff: Tariff) -> Handled:
+    """A business takes a request back: one that waits is refused for good; one that was decided is answered again."""
+    for waiting in state.deferred:
+        if waiting.id == event.request_id:
+            request = _read_request(waiting.request)
+            decision = Decision(
+                outcome="reject",
+                final=True,
+                reason="cancelled",
+                category=None,
+                facts_version=str(facts.revision),
+            )
+            told = announce.decided(
+                state,
+                request,
+                decision,
+                event.at_ms,
+                event_id=answers.first_id(waiting.id),
+                seq=waiting.seq + 1,
+            )
+            rest = replace(state, deferred=tuple(d for d in state.deferred if d is not waiting))
+            rest = answers.remember(rest, request, decision, told, event.at_ms)
+            return Handled(rest, (told,), _turns(state, waiting, facts, tariff))
+    return Handled(state, (answers.uncancellable(state, event),))
 
 
 def on_due(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, grants: Grants) -> Handled | None:
     """Decide afresh on the first deferred request that is due; None when none is."""
-    for deferred in state.deferred:
-        if 0 < deferred.due_ms <= now_ms:
-            request = _read_request(deferred.request)
-            rest = replace(state, deferred=tuple(d for d in state.deferred if d is not deferred))
-            done = settle(rest, request, now_ms, facts, tariff, grants, seq=deferred.seq + 1)
-            return done._replace(state=state) if done.claims else done
+    for waiting in state.deferred:
+        if 0 < waiting.due_ms <= now_ms:
+            request = _read_request(waiting.request)
+            rest = replace(state, deferred=tuple(d for d in state.deferred if d is not waiting))
+            done = settle(rest, request, now_ms, facts, tariff, grants, waiting)
+            if done.claims:
+                return done._replace(state=state)
+            over = waiting.id not in {d.id for d in done.state.deferred}
+            turns = _turns(state, waiting, facts, tariff) if over else ()
+            return done._replace(releases=done.releases + turns)
     return None
 
 
@@ -75,32 +117,100 @@ def settle(
     facts: AccountFacts,
     tariff: Tariff,
     grants: Grants,
-    *,
-    seq: int,
+    waiting: Deferred | None = None,
 ) -> Handled:
-    """Decide, or in a silent replay take the decision that was published; then do what it says."""
-    recalled = _recalled(grants, request.request_id)
-    if recalled is not None:
-        event, decision, value = recalled
-        state = replace(state, waba=event.waba_id or state.waba)
-        claims = _claimed(state, request, decision, now_ms, facts, tariff, grants)
-        if claims:
-            return Handled(state, claims=claims)
-        told = Outgoing(SEND_EVENTS, f"{state.number}:{state.user}", event.event_id, "decided", value)
-        return Handled(_follow(state, request, decision, told, now_ms, tariff, seq), (told,))
+    """Decide, or in a silent replay take the decision that was published; then do what it says.
+
+    `waiting` is the deferral that has come due, if it is not the first time; the state no longer holds it.
+    """
+    seq = 1 if waiting is None else waiting.seq + 1
+    if grants.recalled is not None:
+        recalled = _recalled(grants, request.request_id)
+        if recalled is None and waiting is not None:
+            return Handled(_waits_on(state, waiting, now_ms))
+        if recalled is not None:
+            return _as_before(state, request, recalled, now_ms, facts, tariff, grants, seq)
     verdict = decide(state, request, facts, now_ms, tariff, grants)
-    if verdict.decision is None:
-        return Handled(state, claims=verdict.claims)
+    own = _own(state, request) if waiting is None and not request.dry_run else None
+    wanted: tuple[Claim | Owned, ...] = verdict.claims
+    if own is not None and own.id not in grants:
+        wanted = (*wanted, own)
+    if wanted:
+        return Handled(state, claims=wanted)
+    if own is not None and not grants[own.id].granted:
+        return _conflict(state, request, facts, grants)._replace(releases=verdict.releases)
     decision = verdict.decision
+    if decision is None:
+        raise ValueError(f"neither a decision nor claims: {request.request_id}")
+    if waiting is not None and _waits_as_told(waiting, decision, now_ms):
+        return Handled(_waits_on(state, waiting, now_ms), releases=verdict.releases)
     state = replace(state, waba=facts.waba_of(state.number) or state.waba)
     id_ = request.request_id
     event_id = answers.first_id(id_) if decision.final else answers.deferred_id(id_, seq)
-    told = announce.decided(state, request, decision, now_ms, event_id=event_id, seq=seq)
-    out: tuple[Outgoing, ...] = (told,)
+    told = announce.decided(
+        state, request, decision, now_ms, event_id=event_id, seq=seq, message=verdict.message
+    )
+    followed = _follow(state, request, decision, told, now_ms, tariff, seq)
     if decision.outcome == "allow" and not request.dry_run:
         until = announce.valid_until(state, request, decision, now_ms)
-        out = (told, announce.command(state, request, decision, now_ms, until))
-    return Handled(_follow(state, request, decision, told, now_ms, tariff, seq), out, verdict.releases)
+        return Handled(followed, (told, announce.command(state, request, decision, now_ms, until)))
+    return Handled(followed, (told,), verdict.releases)
+
+
+def _as_before(
+    state: State,
+    request: SendRequested,
+    recalled: tuple[SendEvent, Decision, bytes],
+    now_ms: int,
+    facts: AccountFacts,
+    tariff: Tariff,
+    grants: Grants,
+    seq: int,
+) -> Handled:
+    """What was decided when the record was folded the first time, and the claims that decision holds."""
+    event, decision, value = recalled
+    if decision.reason == "idempotency_conflict":
+        return _conflict(state, request, facts, grants)
+    state = replace(state, waba=event.waba_id or state.waba)
+    claims = _claimed(state, request, decision, now_ms, facts, tariff, grants)
+    if claims:
+        return Handled(state, claims=claims)
+    told = Outgoing(SEND_EVENTS, f"{state.number}:{state.user}", event.event_id, "decided", value)
+    return Handled(_follow(state, request, decision, told, now_ms, tariff, seq), (told,))
+
+
+def _own(state: State, request: SendRequested) -> Owned:
+    """The request id as this conversation's own: another conversation may not use it for 8 days."""
+    name = request.request_id
+    return Owned(f"{name}|own", name, f"{state.number}:{state.user}", REMEMBER_MS)
+
+
+def _waits_as_told(waiting: Deferred, decision: Decision, now_ms: int) -> bool:
+    """Whether there is nothing new to tell: the request goes on waiting, for the same reason, and its time was not due."""
+    same = decision.outcome == "defer" and decision.reason == waiting.reason
+    return same and waiting.reason != "ok" and not 0 < waiting.told_ms <= now_ms
+
+
+def _waits_on(state: State, waiting: Deferred, now_ms: int) -> State:
+    """Nothing but the deferral and the time decide when it is looked at next: a replay comes to the same."""
+    expires_ms = _read_request(waiting.request).expires_ms or 0
+    due_ms = _look_again_at(now_ms, waiting.told_ms, expires_ms)
+    return replace(state, deferred=(*state.deferred, replace(waiting, due_ms=due_ms)))
+
+
+def _look_again_at(now_ms: int, until_ms: int, expires_ms: int) -> int:
+    return min(at_ms for at_ms in (until_ms, now_ms + LOOK_AGAIN_MS, expires_ms) if at_ms > now_ms)
+
+
+def _turns(state: State, waiting: Deferred, facts: AccountFacts, tariff: Tariff) -> tuple[Release, ...]:
+    """The turn that a request no longer waiting has among those who wait for a place in the messaging limit."""
+    waba = facts.waba_of(state.number)
+    account = facts.account(waba) if waba is not None else None
+    if waiting.reason != "tier_limit_reached" or waba is None or account is None:
+        return ()
+    regime = tariff.regime(account.regime, account.timezone, waiting.due_ms)
+    command = command_id(waiting.id, 1)
+    return (Release(tier_scope(account, waba, state.number, regime), claim_id(state, command, "tier"), ""),)
 
 
 def _follow(
@@ -114,14 +224,19 @@ def _follow(
 ) -> State:
     """The state after a decision, from nothing but the decision, the request and the state: so a replay comes to the same."""
     state = answers.remember(state, request, decision, told, now_ms)
-    if decision.outcome == "defer":
-        early = request.not_before_ms is not None and request.not_before_ms > now_ms
-        due_ms = (request.not_before_ms if early else request.expires_ms) or 0
-        after = None if early else request.after_request_id
-        waiting = Deferred(due_ms, encode(request), request.request_id, seq, after)
-        return replace(state, deferred=(*state.deferred, waiting))
-    if decision.outcome != "allow" or request.dry_run:
+    if request.dry_run or decision.outcome == "reject":
         return state
+    if decision.outcome == "defer":
+        until_ms = parse_rfc3339(decision.not_before_at) if decision.not_before_at is not None else 0
+        after = None
+        if decision.reason != "ok":
+            due_ms = _look_again_at(now_ms, until_ms, request.expires_ms or 0)
+        elif until_ms:
+            due_ms = until_ms
+        else:
+            due_ms, after = request.expires_ms or 0, request.after_request_id
+        waiting = Deferred(due_ms, encode(request), request.request_id, seq, after, decision.reason, until_ms)
+        return replace(state, deferred=(*state.deferred, waiting))
     price, use, category = decision.price, decision.conversation, decision.category
     if price is None or use is None or category is None:
         raise ValueError(f"an allowed message without price, conversation or category: {told.id}")
@@ -145,6 +260,7 @@ def _follow(
         audio=request.type == "audio" and not decision.used_fallback,
         correlation=request.correlation_id,
         tags=request.tags,
+        budget_micros=price.amount_micros,
     )
     return replace(state, lives=(*state.lives, life)[-MAX_LIVES:])
 
@@ -183,18 +299,27 @@ def _claimed(
     facts: AccountFacts,
     tariff: Tariff,
     grants: Grants,
-) -> tuple[Claim, ...]:
+) -> tuple[Claim | Owned, ...]:
     """The places that a recalled decision held and that are not asked for again yet."""
-    account = facts.account(state.waba)
-    if decision.outcome != "allow" or request.dry_run or account is None or decision.price is None:
-        return ()
-    command, regime = command_id(request.request_id, 1), tariff.named(decision.price.regime)
-    found: list[Claim | None] = []
-    if decision.tier is not None:
-        found.append(tier_claim(state, command, account, state.waba, regime, now_ms))
-    if decision.price.type == "free_tier" and decision.conversation is not None:
-        conversation = decision.conversation.id or ""
-        found.append(free_claim(state, command, conversation, account, state.waba, regime, tariff, now_ms))
+    account, command = facts.account(state.waba), command_id(request.request_id, 1)
+    found: list[Claim | Owned | None] = []
+    if not request.dry_run:
+        found.append(_own(state, request))
+    price = decision.price
+    if decision.outcome == "allow" and not request.dry_run and account is not None and price is not None:
+        regime, category = tariff.named(price.regime), decision.category or "service"
+        if decision.tier is not None:
+            limit = facts.messaging_limit(state.waba)
+            found.append(tier_claim(state, command, category, limit, account, state.waba, regime, now_ms))
+        if price.type == "free_tier" and decision.conversation is not None:
+            conversation = decision.conversation.id or ""
+            found.append(
+                free_claim(state, command, conversation, account, state.waba, regime, tariff, now_ms)
+            )
+        month = tariff.month(account.timezone, now_ms)
+        found += budget_claims(
+            state, command, category, price.amount_micros, account, state.waba, month, now_ms
+        )
     return tuple(claim for claim in found if claim is not None and claim.id not in grants)
 
 

@@ -56,7 +56,7 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     """A message that was commanded and is not finished.
 
     `at_ms` is the time of its last step; `conversation` is the pending one that its delivery opens if none is open then; `regime`, `card`, `market`, `currency` are the quote's. `until_ms`: without a
-    word from Meta by then its outcome is unknown (0: no such deadline). `guessed`: it counts as failed only because nobody heard of it.
+    word from Meta by then its outcome is unknown (0: no such deadline). `guessed`: it counts as failed only because nobody heard of it. `budget_micros` is what it holds in the account's budgets.
     """
 
     command: str
@@ -84,6 +84,7 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     pricing: str | None = None
     uncertain: bool = False
     guessed: bool = False
+    budget_micros: int = 0
 
     @property
     def request_id(self) -> str:
@@ -121,13 +122,18 @@ class Answer(Part, frozen=True, array_like=True, gc=False):
 
 
 class Deferred(Part, frozen=True, array_like=True, gc=False):
-    """A request that waits: for its time `due_ms`, or (0) for another request, `after`. `request` is the `SendRequested` as JSON."""
+    """A request that waits: for its time `due_ms`, or (0) for another request, `after`. `request` is the `SendRequested` as JSON.
+
+    `reason` is why it waits, `told_ms` until when it was told to (0: until nobody knows when); it is looked at earlier, for reasons may pass early.
+    """
 
     due_ms: int
     request: bytes
     id: str
     seq: int
     after: str | None = None
+    reason: str = "ok"
+    told_ms: int = 0
 
 
 class State(Part, frozen=True, array_like=True, gc=False):
@@ -221,7 +227,7 @@ def tidied(state: State, now_ms: int) -> State:
         if answer.decided is not None and answer.at_ms + FULL_ANSWER_MS <= now_ms
         else answer
         for answer in state.answers
-        if answer.outcome == "defer" or answer.at_ms + REMEMBER_MS > now_ms
+        if (answer.outcome == "defer" and state.deferred) or answer.at_ms + REMEMBER_MS > now_ms
     )
     return msgspec.structs.replace(
         state,

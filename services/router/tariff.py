@@ -13,9 +13,10 @@ from shared.pricing import (
     Regime,
     free_tier_scope,
     local_day,
+    month_end,
     quote,
 )
-from shared.times import from_ms
+from shared.times import from_ms, to_ms
 
 _QUARTER_MS = 900_000
 """Every time zone in use turns its day on a quarter of an hour of UTC."""
@@ -29,6 +30,7 @@ class Tariff:
         self._book = book
         self._quotes: dict[tuple[object, ...], Quote | RateUnknown] = {}
         self._day = lru_cache(maxsize=4096)(_day_of_quarter)
+        self._next_months = lru_cache(maxsize=4096)(_next_month_ms)
         self._regimes: dict[tuple[str, date], Regime] = {}
         self._cards: dict[tuple[str, str, date], RateCard | None] = {}
         self._scopes = lru_cache(maxsize=65_536)(self._scope_of_quarter)
@@ -40,6 +42,10 @@ class Tariff:
     def month(self, timezone: str, at_ms: int) -> str:
         """The account's calendar month, `YYYY-MM`."""
         return self.day(timezone, at_ms).isoformat()[:7]
+
+    def next_month_ms(self, timezone: str, at_ms: int) -> int:
+        """When the account's next calendar month begins."""
+        return self._next_months(timezone, self.month(timezone, at_ms))
 
     def regime(self, pin: str, timezone: str, at_ms: int) -> Regime:
         """The regime of an account at an instant; raises UnknownRegimeError for a pin that names none."""
@@ -109,6 +115,10 @@ class Tariff:
         self, regime: str, waba: str, number: str, timezone: str, quarter: int
     ) -> tuple[str, int] | None:
         return free_tier_scope(self.named(regime), waba, number, from_ms(quarter * _QUARTER_MS), timezone)
+
+
+def _next_month_ms(timezone: str, month: str) -> int:
+    return to_ms(month_end(month, timezone))
 
 
 def _day_of_quarter(timezone: str, quarter: int) -> date:

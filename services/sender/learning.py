@@ -9,10 +9,15 @@ from services.sender import request
 from services.sender.answers import Accepted, Answer, NotSent, Refused
 from services.sender.desk import Desk
 from services.sender.judge import Again, End
+from shared.accounts import Account
 from shared.events import AccountChanged, SendMessage
 from shared.metrics import GRAPH_CALLS, SEND_ERRORS
+from shared.times import HOUR_MS
 
 log = structlog.get_logger(__name__)
+
+PAYMENT_BELIEVED_FAILING_MS = HOUR_MS
+"""So long a refused payment keeps paid messages back; then the next one shows whether it was mended, for Meta sends no word of that."""
 
 _FACTS: dict[str, tuple[Literal["account", "number"], dict[str, Any]]] = {
     "payment_method_missing": ("account", {"payment_method": "failing"}),
@@ -45,6 +50,8 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
         _slow_down_or_park(desk, judgement, command)
     if isinstance(answer, Refused) and answer.code is not None:
         _tell_account(desk, answer.code, command)
+    if isinstance(answer, Accepted) and command.category != "service":
+        _tell_paid(desk, command)
 
 
 def _slow_down_or_park(desk: Desk, judgement: Again, command: SendMessage) -> None:
@@ -66,10 +73,32 @@ def _tell_account(desk: Desk, code: int, command: SendMessage) -> None:
     subject, fields = learnt
     facts = desk.facts()
     known = facts.account(command.waba_id) if subject == "account" else facts.number(command.phone_number_id)
+    if "payment_method" in fields:
+        if isinstance(known, Account) and not known.can_pay(desk.now_ms()):
+            return
+        fields = fields | {"payment_failing_until_ms": desk.now_ms() + PAYMENT_BELIEVED_FAILING_MS}
     if known is None or all(getattr(known, name) == value for name, value in fields.items()):
         return
+    _tell(desk, command, str(code), subject, fields)
+
+
+def _tell_paid(desk: Desk, command: SendMessage) -> None:
+    """Meta took a paid message of an account whose payment it had refused: that is over."""
+    account = desk.facts().account(command.waba_id)
+    if account is None or account.payment_method != "failing" or account.payment_failing_until_ms is None:
+        return
+    _tell(desk, command, "paid", "account", {"payment_method": "valid", "payment_failing_until_ms": None})
+
+
+def _tell(
+    desk: Desk,
+    command: SendMessage,
+    because: str,
+    subject: Literal["account", "number"],
+    fields: dict[str, Any],
+) -> None:
     event = AccountChanged(
-        event_id=f"{command.command_id}:{code}",
+        event_id=f"{command.command_id}:{because}",
         at_ms=desk.now_ms(),
         waba_id=command.waba_id,
         subject=subject,

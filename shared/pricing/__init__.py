@@ -2,7 +2,7 @@
 
 from shared.pricing.book import PriceBook
 from shared.pricing.cards import Rate, RateCard, RateCardError, RateCards, RateUnknown
-from shared.pricing.days import local_day, local_month
+from shared.pricing.days import local_day, local_month, month_end
 from shared.pricing.markets import MarketMap, MarketMapError
 from shared.pricing.quotes import Quote, quote, quote_type
 from shared.pricing.regimes import (
@@ -37,6 +37,7 @@ __all__ = [
     "free_tier_scope",
     "local_day",
     "local_month",
+    "month_end",
     "quote",
     "quote_type",
     "rate_category",

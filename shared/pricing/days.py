@@ -25,3 +25,9 @@ def local_day(at: datetime, timezone: str) -> date:
 def local_month(at: datetime, timezone: str) -> str:
     """Return the month, `YYYY-MM`, of an aware instant in an IANA time zone; raises as `local_day`."""
     return f"{local_day(at, timezone):%Y-%m}"
+
+
+def month_end(month: str, timezone: str) -> datetime:
+    """Return the first instant after a month, `YYYY-MM`, in an IANA time zone; raises as `local_day`."""
+    year, number = map(int, month.split("-"))
+    return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=_zone(timezone))

@@ -1,60 +1,144 @@
-"""Claims on limits shared between partitions, in Redis: granted once per id, released once, expired by time; never a blind increment."""
+"""Claims on limits shared between partitions, in Redis: granted once per id, released once, expired by time; never a blind increment.
+
+Two kinds: places in a limit (`Claim`: distinct members, or amounts, of a scope) and names that only one may bear (`Owned`).
+"""
 
 import asyncio
 from collections.abc import Iterable
+from hashlib import blake2b
 
 from redis.asyncio import Redis
 
-from shared.stream.fold import Claim, Grant, Release
+from shared.stream.fold import Claim, Grant, Owned, Release
 
-# KEYS: members (zset: member -> expiry), holders (hash: member -> claim ids, one per line)
-# ARGV: now, force, then (id, member, limit, expiry) of each claim; answers (granted, used) of each
-_ASK = """
-local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 1000)
-for _, member in ipairs(gone) do
+# A scope is: members (zset: member -> expiry), holders (hash: member -> its weight, then a line "id expiry" for each claim on it),
+# spent (the sum of the weights), waiters (zset: claim id -> until when it wants the place).
+_HOLDERS = """
+local function read(key, member, now)
+  local value, weight, lines, latest = redis.call('HGET', key, member), nil, {}, 0
+  if not value then return nil end
+  for line in string.gmatch(value, '[^\\n]+') do
+    if not weight then
+      weight = tonumber(line)
+    else
+      local id, expiry = string.match(line, '^(.*) (%d+)$')
+      if tonumber(expiry) > now then
+        lines[#lines + 1] = {id, tonumber(expiry)}
+        latest = math.max(latest, tonumber(expiry))
+      end
+    end
+  end
+  return weight, lines, latest
+end
+local function write(key, member, weight, lines)
+  local value = {string.format('%.0f', weight)}
+  for _, line in ipairs(lines) do value[#value + 1] = line[1] .. ' ' .. string.format('%.0f', line[2]) end
+  redis.call('HSET', key, member, table.concat(value, '\\n'))
+end
+"""
+
+# KEYS: members, holders, spent, waiters; ARGV: now, force, then (id, member, weight, limit, expiry, take, waits until) of each claim.
+# Answers (granted, used, when a place becomes free) of each.
+_ASK = (
+    _HOLDERS
+    + """
+local now, force = tonumber(ARGV[1]), ARGV[2] == '1'
+local used = tonumber(redis.call('GET', KEYS[3]) or '0')
+local before = used
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)) do
+  used = used - read(KEYS[2], member, now)
   redis.call('ZREM', KEYS[1], member)
   redis.call('HDEL', KEYS[2], member)
 end
-local used = redis.call('ZCARD', KEYS[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now)
 local answers = {}
-for i = 3, #ARGV, 4 do
-  local id, member, expiry = ARGV[i], ARGV[i + 1], ARGV[i + 3]
-  local granted = 1
-  local ids = redis.call('HGET', KEYS[2], member)
-  if ids then
-    if not string.find('\\n' .. ids .. '\\n', '\\n' .. id .. '\\n', 1, true) then
-      redis.call('HSET', KEYS[2], member, ids .. '\\n' .. id)
+for i = 3, #ARGV, 7 do
+  local id, member, weight, limit = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  local expiry, take, until_ = tonumber(ARGV[i + 4]), ARGV[i + 5] == '1', tonumber(ARGV[i + 6])
+  local held, lines, latest = read(KEYS[2], member, now)
+  local granted, free_at = 1, 0
+  if held or force or used + weight <= limit then
+    if take then
+      lines = lines or {}
+      local kept = {}
+      for _, line in ipairs(lines) do
+        if line[1] ~= id then kept[#kept + 1] = line else expiry = math.max(expiry, line[2]) end
+      end
+      kept[#kept + 1] = {id, expiry}
+      write(KEYS[2], member, held or weight, kept)
+      redis.call('ZADD', KEYS[1], string.format('%.0f', math.max(latest or 0, expiry)), member)
+      redis.call('ZREM', KEYS[4], id)
+      if not held then used = used + weight end
     end
-    redis.call('ZADD', KEYS[1], 'GT', expiry, member)
-  elseif ARGV[2] == '0' and used >= tonumber(ARGV[i + 2]) then
-    granted = 0
   else
-    redis.call('HSET', KEYS[2], member, id)
-    redis.call('ZADD', KEYS[1], expiry, member)
-    used = used + 1
+    granted = 0
+    if until_ > now then redis.call('ZADD', KEYS[4], ARGV[i + 6], id) end
+    local ahead = redis.call('ZRANK', KEYS[4], id) or redis.call('ZCARD', KEYS[4])
+    local nth = math.min(ahead, redis.call('ZCARD', KEYS[1]) - 1)
+    if nth >= 0 then free_at = tonumber(redis.call('ZRANGE', KEYS[1], nth, nth, 'WITHSCORES')[2]) end
   end
   answers[#answers + 1] = granted
   answers[#answers + 1] = used
+  answers[#answers + 1] = free_at
 end
+if used ~= before then redis.call('SET', KEYS[3], string.format('%.0f', used)) end
 return answers
 """
+)
 
-# KEYS as above; ARGV: id, member
-_RELEASE = """
-local ids = redis.call('HGET', KEYS[2], ARGV[2])
-if not ids then return 0 end
-local rest = {}
-for id in string.gmatch(ids, '[^\\n]+') do
-  if id ~= ARGV[1] then table.insert(rest, id) end
+# KEYS as above; ARGV: now, id, member
+_RELEASE = (
+    _HOLDERS
+    + """
+local now = tonumber(ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[2])
+local weight, lines = read(KEYS[2], ARGV[3], now)
+if not weight then return 0 end
+local rest, latest = {}, 0
+for _, line in ipairs(lines) do
+  if line[1] ~= ARGV[2] then
+    rest[#rest + 1] = line
+    latest = math.max(latest, line[2])
+  end
 end
 if #rest > 0 then
-  redis.call('HSET', KEYS[2], ARGV[2], table.concat(rest, '\\n'))
+  write(KEYS[2], ARGV[3], weight, rest)
+  redis.call('ZADD', KEYS[1], string.format('%.0f', latest), ARGV[3])
 else
-  redis.call('HDEL', KEYS[2], ARGV[2])
-  redis.call('ZREM', KEYS[1], ARGV[2])
+  redis.call('HDEL', KEYS[2], ARGV[3])
+  redis.call('ZREM', KEYS[1], ARGV[3])
+  redis.call('DECRBY', KEYS[3], string.format('%.0f', weight))
 end
 return 1
 """
+)
+
+# KEYS: the buckets, one per name; ARGV: now, keep (both in s), then (name, owner) as 8 bytes each; answers 1 where the owner has it.
+_OWN = """
+local now, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
+local answers = {}
+for i, bucket in ipairs(KEYS) do
+  local name, owner = ARGV[2 * i + 1], ARGV[2 * i + 2]
+  local known = redis.call('HGET', bucket, name)
+  if known and struct.unpack('>I4', string.sub(known, 9)) + keep <= now then known = nil end
+  if not known then
+    if redis.call('HLEN', bucket) % 64 == 63 then
+      local all = redis.call('HGETALL', bucket)
+      for j = 1, #all, 2 do
+        if struct.unpack('>I4', string.sub(all[j + 1], 9)) + keep <= now then redis.call('HDEL', bucket, all[j]) end
+      end
+    end
+    redis.call('HSET', bucket, name, owner .. struct.pack('>I4', now))
+    redis.call('EXPIRE', bucket, keep)
+  end
+  answers[i] = (not known or string.sub(known, 1, 8) == owner) and 1 or 0
+end
+return answers
+"""
+_SHARDS = 64
+_BUCKETS = 4096
+"""Of each shard. Up to 128 names share a hash that Redis keeps as one compact list: 33 million names in 8 days at some 30 bytes each;
+beyond that a name takes some 100."""
 
 
 class Claims:
@@ -64,31 +148,57 @@ class Claims:
         self._namespace = namespace
         self._ask = redis.register_script(_ASK)
         self._release = redis.register_script(_RELEASE)
+        self._own = redis.register_script(_OWN)
 
     def _keys(self, scope: str) -> list[str]:
         tag = f"{{{self._namespace}:claims:{scope}}}"
-        return [f"{tag}:members", f"{tag}:holders"]
+        return [f"{tag}:members", f"{tag}:holders", f"{tag}:spent", f"{tag}:waiters"]
 
-    async def ask(self, claims: Iterable[Claim], now_ms: int, *, force: bool = False) -> dict[str, Grant]:
-        """Ask for places, in order, one script for each scope; the answers by id. `force` grants beyond the limit what was granted before its record was lost."""
+    async def ask(
+        self, claims: Iterable[Claim | Owned], now_ms: int, *, force: bool = False
+    ) -> dict[str, Grant]:
+        """Ask, in order, with one script for each scope; the answers by id. `force` grants beyond the limit what was granted before its record was lost."""
         scopes: dict[str, list[Claim]] = {}
+        shards: dict[int, list[tuple[Owned, bytes]]] = {}
         for claim in claims:
-            scopes.setdefault(claim.scope, []).append(claim)
+            if isinstance(claim, Owned):
+                name = _hash(claim.name)
+                shards.setdefault(name[0] % _SHARDS, []).append((claim, name))
+            else:
+                scopes.setdefault(claim.scope, []).append(claim)
         answers: dict[str, Grant] = {}
 
-        async def one(scope: str, wanted: list[Claim]) -> None:
+        async def places(scope: str, wanted: list[Claim]) -> None:
             arguments: list[str | int] = [now_ms, int(force)]
             for claim in wanted:
-                arguments += (claim.id, claim.member, claim.limit, claim.expires_ms)
+                arguments += (claim.id, claim.member, claim.weight, claim.limit, claim.expires_ms)
+                arguments += (int(claim.take), claim.waits_until_ms)
             found = await self._ask(keys=self._keys(scope), args=arguments)
-            for claim, granted, used in zip(wanted, found[::2], found[1::2], strict=True):
-                answers[claim.id] = Grant(bool(granted), int(used))
+            for index, claim in enumerate(wanted):
+                granted, used, free_ms = found[3 * index : 3 * index + 3]
+                answers[claim.id] = Grant(bool(granted), int(used), int(free_ms))
 
-        await asyncio.gather(*(one(scope, wanted) for scope, wanted in scopes.items()))
+        async def names(shard: int, wanted: list[tuple[Owned, bytes]]) -> None:
+            tag = f"{{{self._namespace}:owned:{shard}}}"
+            keys = [f"{tag}:{int.from_bytes(name[1:3], 'big') % _BUCKETS}" for _, name in wanted]
+            arguments: list[int | bytes] = [now_ms // 1000, wanted[0][0].keep_ms // 1000]
+            for owned, name in wanted:
+                arguments += (name, _hash(owned.owner))
+            for (owned, _), has in zip(wanted, await self._own(keys=keys, args=arguments), strict=True):
+                answers[owned.id] = Grant(bool(has), 1)
+
+        await asyncio.gather(
+            *(places(scope, wanted) for scope, wanted in scopes.items()),
+            *(names(shard, wanted) for shard, wanted in shards.items()),
+        )
         return answers
 
-    async def release(self, releases: Iterable[Release]) -> None:
-        """Give places back; a release of what is not held does nothing."""
+    async def release(self, releases: Iterable[Release], now_ms: int) -> None:
+        """Give places back, waiting ones too; a release of what is not held does nothing."""
         await asyncio.gather(
-            *(self._release(keys=self._keys(r.scope), args=[r.id, r.member]) for r in releases)
+            *(self._release(keys=self._keys(r.scope), args=[now_ms, r.id, r.member]) for r in releases)
         )
+
+
+def _hash(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=8).digest()

@@ -44,8 +44,13 @@ class Outgoing(NamedTuple):
 class Claim(NamedTuple):
     """A place wanted in a limit shared between partitions, idempotent by `id`.
 
-    A scope holds at most `limit` distinct members; a member already in it costs nothing more. The place is free again at
+    The distinct members of a scope weigh at most `limit` together; a member already in it costs nothing more. The place is free again at
     `expires_ms`, or when every claim on that member has been released.
+
+    Attributes:
+        weight: what the member takes of the limit: 1 where members are counted, an amount where they are added up.
+        take: False only looks what the answer would be.
+        waits_until_ms: until then a refused claim keeps its turn among those that wait for a place, the most pressing first; 0: it does not wait.
     """
 
     scope: str
@@ -53,6 +58,21 @@ class Claim(NamedTuple):
     member: str
     limit: int
     expires_ms: int
+    weight: int = 1
+    take: bool = True
+    waits_until_ms: int = 0
+
+
+class Owned(NamedTuple):
+    """A name that one `owner` alone may bear in all partitions: granted to the first who asks, and to that one again, for `keep_ms`.
+
+    One value of `keep_ms` serves all names of a deployment.
+    """
+
+    id: str
+    name: str
+    owner: str
+    keep_ms: int
 
 
 class Release(NamedTuple):
@@ -64,10 +84,11 @@ class Release(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """The answer to a claim: whether it was granted and how many members the scope now holds."""
+    """The answer to a claim: whether it was granted, what the scope now holds, and (refused) when a place becomes free for it; 0: unknown."""
 
     granted: bool
     used: int
+    free_ms: int = 0
 
 
 class Rank(NamedTuple):
@@ -116,7 +137,7 @@ class Step(msgspec.Struct, Generic[S], frozen=True):
     state: S | None
     out: tuple[Outgoing, ...] = ()
     timers: Mapping[str, int | None] = msgspec.field(default_factory=dict)
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim | Owned, ...] = ()
     releases: tuple[Release, ...] = ()
     ranks: tuple[Rank, ...] = ()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from shared.events import TimerFired
-from shared.stream.fold import Claim, Fold, Grant, Grants, Outgoing, Release, Step
+from shared.stream.fold import Claim, Fold, Grant, Grants, Outgoing, Owned, Release, Step
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -45,7 +45,7 @@ class Folding(Generic[S, E, F]):
     fold: Fold[S, E, F]
     facts: F
     states: dict[str, S | None]
-    wanted: list[Claim] = field(default_factory=list)
+    wanted: list[Claim | Owned] = field(default_factory=list)
     out: dict[int, tuple[Any, tuple[Outgoing, ...]]] = field(default_factory=dict)
     poisoned: dict[int, tuple[Any, str]] = field(default_factory=dict)
     ranks: list[tuple[str, str, int, str]] = field(default_factory=list)

@@ -35,7 +35,7 @@ from shared.events import TimerFired, encode
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
 from shared.stream.claims import Claims
-from shared.stream.fold import Claim, Fold, Grant, Grants, Outgoing, Recalled
+from shared.stream.fold import Claim, Fold, Grant, Grants, Outgoing, Owned, Recalled
 from shared.stream.folding import Folding, Item
 from shared.stream.publisher import (
     KafkaPublisher,
@@ -415,7 +415,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             outbox = Outbox(self._records(folding), folding.releases)
         else:
             # Before the commit: a rebuild that dies in between asks and releases once more.
-            await self._claims.release(folding.releases)
+            await self._claims.release(folding.releases, self._now_ms())
         changes = folding.changes(known)
         await self._settled()  # the outbox holds one batch
         if self._parts.get(owned.tp) is not owned:
@@ -473,13 +473,16 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                 f"{sum(self._verdicts)} of the last {len(self._verdicts)} records of {self._topic} failed"
             )
 
-    async def _ask(self, keys: Keys, wanted: Sequence[Claim], *, force: bool) -> dict[str, Grant]:
+    async def _ask(self, keys: Keys, wanted: Sequence[Claim | Owned], *, force: bool) -> dict[str, Grant]:
         if not force and await self._store.whole_partitions(keys) < self._partitions:
             raise BookIncomplete(keys.group)
-        answers = await self._claims.ask(wanted, int(self._clock.time() * 1000), force=force)
+        answers = await self._claims.ask(wanted, self._now_ms(), force=force)
         for grant in answers.values():
             metrics.STREAM_CLAIMS.labels(self.group, "granted" if grant.granted else "refused").inc()
         return answers
+
+    def _now_ms(self) -> int:
+        return int(self._clock.time() * 1000)
 
     # --- publishing
 
@@ -518,7 +521,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             await self._until_done(lambda: self._publisher.publish(records))
             self._m_published.inc(len(records))
         if releases:
-            await self._claims.release(releases)
+            await self._claims.release(releases, self._now_ms())
         offsets = {batch.owned.tp: batch.next_offset for batch in batches}
         try:
             await self._until_done(lambda: self._consumer.commit(offsets))
@@ -555,7 +558,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
     async def _fire_timers(self) -> None:
         """Append due timers to the source topic; the fold of `TimerFired` removes them."""
         while not self._stopping:
-            now_ms = int(self._clock.time() * 1000)
+            now_ms = self._now_ms()
             held = [owned for owned in self._parts.values() if owned.live]
             found = await self._store.due(
                 [Held(o.keys, o.epoch, o.offset, TIMERS_PER_POLL + len(o.appended)) for o in held], now_ms

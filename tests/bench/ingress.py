@@ -5,12 +5,12 @@ import hashlib
 import hmac
 import json
 import re
-import shutil
 import uuid
 from pathlib import Path
 
 import aiohttp
 
+from deploy.local import install
 from deploy.local.ports import free_ports
 from deploy.local.process import OwnedProcess
 from deploy.local.stack import LocalStack
@@ -39,8 +39,7 @@ end
 
 async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float, float]]:
     """(ingress, bare handler), requests per second."""
-    if shutil.which("wrk") is None:
-        raise SystemExit("wrk is missing: install it (Debian: apt-get install wrk)")
+    generator = install.wrk()
     name = f"b{uuid.uuid4().hex[:8]}"
     settings = ServiceSettings(
         kafka_bootstrap=stack.endpoints.kafka_bootstrap,
@@ -54,7 +53,7 @@ async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float,
     script.write_text(_script())
     bare_port, port, probes = free_ports(3)
     bare = processes.start(["tests.bench.bare_handler", str(bare_port)], {}, logs / "bare.log", core)
-    ceiling = await _rate(bare, bare_port, script)
+    ceiling = await _rate(generator, bare, bare_port, script)
     env = {
         "WA_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
         "WA_REDIS_URL": stack.endpoints.redis_url,
@@ -68,7 +67,7 @@ async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float,
         "WA_LOG_LEVEL": "warning",
     }
     ingress = processes.start(["services.ingress"], env, logs / "ingress.log", core)
-    return {"ingress: webhooks acknowledged": (await _rate(ingress, port, script), ceiling)}
+    return {"ingress: webhooks acknowledged": (await _rate(generator, ingress, port, script), ceiling)}
 
 
 def _script() -> str:
@@ -101,18 +100,18 @@ def _webhook(index: int) -> dict[str, object]:
     return {"object": "whatsapp_business_account", "entry": [entry]}
 
 
-async def _rate(server: OwnedProcess, port: int, script: Path) -> float:
+async def _rate(generator: Path, server: OwnedProcess, port: int, script: Path) -> float:
     try:
         await _listening(server, port)
-        await _wrk(port, script, 1)
-        return await _wrk(port, script, SECONDS)
+        await _wrk(generator, port, script, 1)
+        return await _wrk(generator, port, script, SECONDS)
     finally:
         await server.stop(grace_s=10)
 
 
-async def _wrk(port: int, script: Path, seconds: int) -> float:
+async def _wrk(generator: Path, port: int, script: Path, seconds: int) -> float:
     command = [
-        "wrk",
+        str(generator),
         "-t1",
         f"-c{CONNECTIONS}",
         f"-d{seconds}s",

@@ -84,6 +84,8 @@ def for_meta(accounts: Iterable[AccountEntry]) -> dict[str, Any]:
                         "language": template.language,
                         "category": template.category,
                         "status": template.status,
+                        "components": template.definition() or [],
+                        "parameter_format": template.parameter_format,
                     }
                     for template in account.templates
                 ],

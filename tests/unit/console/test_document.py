@@ -17,8 +17,15 @@ from services.console.document import (
 )
 from shared.accounts import Account, Number, Template
 from shared.pricing import Regimes
+from shared.template_definition import Shape
 
 CONFIG = Path(__file__).parents[3] / "config"
+
+
+OF_META_ALONE = {
+    *("paused_until_ms", "disabled_at_ms", "next_category", "next_category_ms"),
+    *("rejection_reason", "recommendation", "meta_id"),
+}
 
 
 def read(text: str) -> AccountsDocument:
@@ -45,21 +52,21 @@ def test_the_example_is_valid_and_is_what_its_comments_say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "facts", "of_meta_alone"),
+    ("entry", "facts", "not_in_the_file"),
     [
-        (AccountEntry, Account, set()),
+        (AccountEntry, Account, {"payment_failing_until_ms"}),
         (NumberEntry, Number, set()),
-        (TemplateEntry, Template, {"paused_until_ms", "rejection_reason"}),
+        (TemplateEntry, Template, OF_META_ALONE | {"parameters"}),
     ],
 )
 def test_every_fact_an_operator_may_set_is_in_the_file_with_the_same_default(
     entry: type[AccountEntry | NumberEntry | TemplateEntry],
     facts: type[Account | Number | Template],
-    of_meta_alone: set[str],
+    not_in_the_file: set[str],
 ) -> None:
     known = {field.name: field.default for field in msgspec.structs.fields(facts)}
     given = {name: field for name, field in entry.model_fields.items() if name not in entry.not_facts}
-    assert set(given) == set(known) - of_meta_alone
+    assert set(given) == set(known) - not_in_the_file
     for name, field in given.items():
         if not field.is_required() and known[name] is not msgspec.NODEFAULT:
             assert field.default == known[name], name
@@ -153,3 +160,44 @@ def test_a_token_written_into_the_file_is_refused_and_never_repeated(line: str) 
 )
 def test_what_is_no_accounts_file_is_refused_with_the_reason(text: str, said: str) -> None:
     assert any(said in str(problem) for problem in problems(text)), problems(text)
+
+
+def template(fields: str) -> str:
+    return f"accounts:\n  - id: '1'\n    templates:\n      - {{name: promo, language: en-US, category: utility, {fields}}}\n"
+
+
+def test_a_definition_is_given_as_meta_writes_it_or_as_a_body_alone() -> None:
+    full = read(template('components: [{type: BODY, text: "Hello {{1}}", example: {body_text: [[Anna]]}}]'))
+    short = read(template('body: "Hello {{1}}"'))
+    for document in (full, short):
+        (entry,) = document.accounts[0].templates
+        assert entry.id == "promo/en_US"
+        assert entry.facts() == {"category": "utility", "parameters": Shape(body=["1"])}
+        assert entry.definition() is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("components: []", "at least 1"),
+        ("components: BODY", "list"),
+        ("components: [{type: HEADER}]", "header: `format` is missing"),
+        ("components: [{type: BODDY, text: x}]", "component 0: unknown type; did you mean BODY?"),
+        ("components: [{type: HEADER, format: IMGAE}]", "component 0: unknown format; did you mean IMAGE?"),
+        ("components: [{type: BUTTONS, buttons: [{type: QUICKREPLY}]}]", "button 0: unknown type; did you mean QUICK_REPLY?"),
+        ("components: [{type: CAROUSEL, cards: [{components: [{type: BOYD, text: x}]}]}]", "card 0, component 0: unknown type; did you mean BODY?"),
+        ("components: [{type: BODY, text: '{{1}} {{name}}'}]", "named and positional variables are mixed"),
+        ("body: '{{2}}'", "positional variables"),
+        ("body: x, components: [{type: BODY, text: x}]", "either `components` or `body`, not both"),
+        ("body: x, parameter_format: numbered", "pattern"),
+        ("boddy: x", "did you mean `body`?"),
+    ],
+)  # fmt: skip
+def test_a_wrong_definition_is_refused_at_its_template(fields: str, said: str) -> None:
+    (problem,) = problems(template(fields))
+    assert said in problem.text
+    assert problem.path.startswith("accounts[0].templates[0]")
+
+
+def test_a_word_of_meta_that_is_not_known_here_is_taken() -> None:
+    read(template("components: [{type: CALL_PERMISSION_REQUEST}, {type: HEADER, format: HOLOGRAM}]"))

@@ -1,12 +1,16 @@
 """What applying a file changes, and that applying it again changes nothing."""
 
+import json
+
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from services.console import view
 from services.console.document import AccountsDocument, parse
-from services.console.plan import Plan, difference
+from services.console.plan import Applied, Plan, difference
+from services.console.view import shown
 from shared.accounts import AccountFacts
 from shared.events import AccountChanged, AccountEvent, AccountWebhook, decode_account_event, encode
 
@@ -226,3 +230,34 @@ def test_after_any_history_a_file_that_was_applied_gives_an_empty_plan(
             assert getattr(before[kept.change.key], kept.change.field) == getattr(
                 facts.known()[kept.change.key], kept.change.field
             )
+
+
+DEFINED = FILE.replace("status: PENDING", 'status: PENDING, body: "Hello {{1}}"')
+
+
+def test_a_templates_definition_is_applied_once_and_shown_in_words() -> None:
+    made = plan(DEFINED, applied(FILE), NOW + 1)
+    (change,) = made.changes
+    assert (change.field, shown(change.before), shown(change.after)) == ("parameters", "—", "body 1")
+    assert json.loads(json.dumps(view.applied(Applied(made, 0, 1), dry_run=True)))["changes"][0]["after"] == {
+        "body": ["1"]
+    }
+    assert plan(DEFINED, applied(DEFINED), NOW + 1).events == ()
+
+
+def test_a_definition_that_meta_has_told_since_stays() -> None:
+    value = {
+        "message_template_name": "promo",
+        "message_template_language": "de",
+        "message_template_element": "Hi",
+    }
+    edited = AccountWebhook(
+        event_id="e",
+        at_ms=NOW + 1,
+        waba_id="1",
+        field="message_template_components_update",
+        value=Raw(msgspec.json.encode(value)),
+    )
+    again = plan(DEFINED, fold(applied(DEFINED), (edited,)), NOW + 2)
+    assert again.events == ()
+    assert [(kept.change.field, kept.by) for kept in again.kept] == [("parameters", "meta")]

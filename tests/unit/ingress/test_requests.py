@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingress.requests import MAX_REQUEST_BYTES, UnreadableRequest, key_of, take
-from shared.events import RequestMalformed, SendRequested, TemplateRef, decode_conversation_event, encode
+from shared.events import (
+    CancelRequested,
+    RequestMalformed,
+    SendRequested,
+    TemplateRef,
+    decode_conversation_event,
+    encode,
+)
 
 NOW_MS = 1_790_000_000_000
 TEXT = {"messaging_product": "whatsapp", "to": "+4915112345678", "type": "text", "text": {"body": "Shipped"}}
@@ -247,3 +254,26 @@ def test_any_request_is_taken_refused_or_unreadable(members: dict[str, Any], mes
         return
     assert encode(event)
     assert key_of(event).encode()
+
+
+def test_a_cancellation_goes_to_the_conversation_of_its_request() -> None:
+    event = take(b'{"cancel_request_id": "4711", "to": "+49 151 12345678"}', NOW_MS, "106")
+    assert isinstance(event, CancelRequested)
+    assert (event.request_id, event.phone_number_id, event.user) == ("4711", "106", "4915112345678")
+    assert key_of(event) == key_of(taken(given_request()))
+    assert decode_conversation_event(encode(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (b'{"cancel_request_id": "4711"}', "to: Field required"),
+        (b'{"cancel_request_id": "4711", "to": "somebody"}', "to: no phone number"),
+        (b'{"cancel_request_id": "a#b", "to": "+4915112345678"}', "cancel_request_id: String should match"),
+        (b'{"cancel_request_id": "4711", "to": "+4915112345678", "from": "x"}', "from: String should match"),
+    ],
+)
+def test_a_cancellation_that_makes_no_sense_is_told_why(value: bytes, problem: str) -> None:
+    event = take(value, NOW_MS, "106")
+    assert isinstance(event, RequestMalformed)
+    assert event.problems[0].startswith(problem)

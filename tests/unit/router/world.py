@@ -1,6 +1,5 @@
 """A conversation's world without Kafka and Redis: plays events through the router's fold as the processor does, claims and timers included."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,8 +11,9 @@ from services.router.state import State
 from shared.accounts import AccountFacts
 from shared.events import AccountEvent, ConversationEvent, SendEvent, TimerFired, decode_send_event, encode
 from shared.pricing import PriceBook
-from shared.stream.fold import Claim, Grant, Grants, Outgoing, Recalled, Release
+from shared.stream.fold import Grants, Outgoing, Recalled
 from shared.topics import SEND_EVENTS
+from tests.claims_book import Claims
 
 CONFIG = Path(__file__).parents[3] / "config"
 
@@ -26,39 +26,6 @@ def book() -> PriceBook:
 @lru_cache(maxsize=1)
 def errors() -> MetaErrors:
     return MetaErrors.load(CONFIG)
-
-
-class Claims:
-    """The claims book, in memory: members of a scope, each with the ids that hold it and its expiry."""
-
-    def __init__(self) -> None:
-        self.scopes: dict[str, dict[str, tuple[set[str], int]]] = defaultdict(dict)
-
-    def ask(self, claim: Claim, now_ms: int, *, force: bool = False) -> Grant:
-        members = self.scopes[claim.scope]
-        for member in [member for member, (_, expires_ms) in members.items() if expires_ms <= now_ms]:
-            del members[member]
-        if claim.member in members:
-            ids, expires_ms = members[claim.member]
-            members[claim.member] = (ids | {claim.id}, max(expires_ms, claim.expires_ms))
-        elif force or len(members) < claim.limit:
-            members[claim.member] = ({claim.id}, claim.expires_ms)
-        else:
-            return Grant(False, len(members))
-        return Grant(True, len(members))
-
-    def release(self, release: Release) -> None:
-        members = self.scopes[release.scope]
-        if release.member in members:
-            ids, expires_ms = members[release.member]
-            ids = ids - {release.id}
-            if ids:
-                members[release.member] = (ids, expires_ms)
-            else:
-                del members[release.member]
-
-    def members(self, scope: str) -> set[str]:
-        return set(self.scopes[scope])
 
 
 @dataclass
@@ -128,7 +95,7 @@ class World:
             step = self.fold.fold(state, event, self.facts, grants)
         assert not step.claims, "a fold must not ask without end"
         for release in step.releases:
-            self.claims.release(release)
+            self.claims.release(release, now_ms)
         if step.state is None:
             self.states.pop(key, None)
         elif step.state is not state:

@@ -13,6 +13,7 @@ from services.sender.intake import EXPIRY, UNREPORTED, queue
 from services.sender.journal import DELAYED, LINED, PAIRS
 from services.sender.lane import Lane
 from shared.events import AccountChanged, SendFailed, SendUncertain
+from shared.times import HOUR_MS
 from tests.unit.sender.fakes import NOW_MS, Office, ScriptedGraph, command
 
 
@@ -168,11 +169,30 @@ async def test_a_payment_problem_parks_the_account_until_its_facts_change(office
     office.journal.take_in(command("r2"))
     lane.wake.set()
     await office.until(lambda: bool(office.heard.accounts))
-    assert office.heard.accounts[0].fields == {"payment_method": "failing"}
+    assert office.heard.accounts[0].fields == {
+        "payment_method": "failing",
+        "payment_failing_until_ms": NOW_MS + HOUR_MS,
+    }
     assert office.graph.calls == []
     _set(office, "account", "10", payment_method="valid", name="paid")
     lane.wake.set()
     await office.until(lambda: len(office.heard.events) == 2)
+
+
+async def test_a_paid_message_that_goes_out_after_all_tells_that_the_payment_works_again(
+    office: Office,
+) -> None:
+    _set(office, "account", "10", payment_method="failing", payment_failing_until_ms=NOW_MS - 1)
+    _set(office, "number", "1001")
+    answers(office)
+    office.journal.take_in(command("r1", category="service"))
+    serve(office)
+    await office.until(lambda: len(office.heard.events) == 1)
+    assert office.heard.accounts == []
+    office.journal.take_in(command("r2", category="utility"))
+    serve(office)
+    await office.until(lambda: bool(office.heard.accounts))
+    assert office.heard.accounts[0].fields == {"payment_method": "valid", "payment_failing_until_ms": None}
 
 
 async def test_an_expired_command_is_reported_and_not_called(office: Office) -> None:

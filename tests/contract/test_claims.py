@@ -1,0 +1,124 @@
+"""The claims book in Redis answers as the plain one in memory does, whatever is asked in whatever order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from deploy.local.stack import LocalStack
+from shared.stream.claims import Claims
+from shared.stream.fold import Claim, Owned, Release
+from tests import claims_book
+
+NOW = 1_793_620_800_000
+KEEP_MS = 10_000
+
+asked = st.builds(
+    Claim,
+    scope=st.sampled_from(["tier:P1", "budget:W1"]),
+    id=st.sampled_from([f"N1:4915{n}|r#{n}|tier" for n in range(6)]),
+    member=st.sampled_from(["4915", "4916", "4917", "4918"]),
+    limit=st.integers(0, 4),
+    expires_ms=st.integers(NOW, NOW + 60_000),
+    weight=st.integers(1, 2),
+    take=st.booleans(),
+    waits_until_ms=st.sampled_from([0, 0, NOW + 5000, NOW + 50_000]),
+)
+owned = st.builds(
+    Owned,
+    id=st.sampled_from(["a", "b"]),
+    name=st.sampled_from(["r1", "r2", "r3"]),
+    owner=st.sampled_from(["N1:4915", "N1:4916"]),
+    keep_ms=st.just(KEEP_MS),
+)
+released = st.builds(
+    Release,
+    scope=st.sampled_from(["tier:P1", "budget:W1"]),
+    id=st.sampled_from([f"N1:4915{n}|r#{n}|tier" for n in range(6)]),
+    member=st.sampled_from(["4915", "4916", "4917", "4918"]),
+)
+moves = st.lists(
+    st.one_of(
+        st.tuples(st.just("ask"), asked, st.sampled_from([False] * 5 + [True])),
+        st.tuples(st.just("ask"), owned, st.just(False)),
+        st.tuples(st.just("release"), released, st.just(False)),
+        st.tuples(st.just("pass"), st.integers(1, 20_000), st.just(False)),
+    ),
+    max_size=40,
+)
+
+
+@pytest.fixture(scope="module")
+async def redis(stack: LocalStack) -> AsyncIterator[Redis]:
+    client = Redis.from_url(stack.endpoints.redis_url)
+    yield client
+    await client.aclose()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moves)
+def test_redis_answers_as_the_plain_book_does(stack: LocalStack, played: list[tuple[str, Any, bool]]) -> None:
+    asyncio.run(play(stack.endpoints.redis_url, played))
+
+
+async def play(url: str, played: list[tuple[str, Any, bool]]) -> None:
+    redis = Redis.from_url(url)
+    try:
+        real, plain, now = Claims(redis, f"claims-{uuid4().hex}"), claims_book.Claims(), NOW
+        for what, value, force in played:
+            if what == "pass":
+                now += value
+            elif what == "release":
+                await real.release([value], now)
+                plain.release(value, now)
+            else:
+                answers = await real.ask([value], now, force=force)
+                assert answers[value.id] == plain.ask(value, now, force=force), value
+    finally:
+        await redis.aclose()
+
+
+async def test_a_place_extended_by_a_message_that_failed_is_free_when_the_first_ones_day_is_over(
+    redis: Redis,
+) -> None:
+    book = Claims(redis, f"claims-{uuid4().hex}")
+    await book.ask([Claim("tier:P1", "first", "4915", 1, NOW + 1000)], NOW)
+    await book.ask([Claim("tier:P1", "second", "4915", 1, NOW + 9000)], NOW + 500)
+    await book.release([Release("tier:P1", "second", "4915")], NOW + 600)
+    answers = await book.ask([Claim("tier:P1", "third", "4916", 1, NOW + 9000)], NOW + 999)
+    assert (answers["third"].granted, answers["third"].free_ms) == (False, NOW + 1000)
+    answers = await book.ask([Claim("tier:P1", "third", "4916", 1, NOW + 9000)], NOW + 1000)
+    assert answers["third"].granted
+
+
+async def test_the_most_pressing_of_those_that_wait_is_told_the_earliest_place(redis: Redis) -> None:
+    book = Claims(redis, f"claims-{uuid4().hex}")
+    await book.ask([Claim("tier:P1", f"held{n}", f"491{n}", 3, NOW + 1000 * (n + 1)) for n in range(3)], NOW)
+    waiting = [Claim("tier:P1", id, id, 3, NOW + 99_000, waits_until_ms=until) for id, until in [
+        ("patient", NOW + 80_000), ("pressing", NOW + 20_000), ("between", NOW + 50_000)
+    ]]  # fmt: skip
+    await book.ask(waiting, NOW)
+    answers = await book.ask(waiting, NOW + 1)
+    assert {id: answers[id].free_ms - NOW for id in answers} == {
+        "pressing": 1000,
+        "between": 2000,
+        "patient": 3000,
+    }
+
+
+async def test_names_of_one_bucket_are_forgotten_after_their_time_and_not_before(redis: Redis) -> None:
+    namespace = f"claims-{uuid4().hex}"
+    book = Claims(redis, namespace)
+    one = Owned("id", "r1", "N1:4915", KEEP_MS)
+    other = one._replace(owner="N1:4916")
+    assert (await book.ask([one], NOW))["id"].granted
+    assert not (await book.ask([other], NOW + KEEP_MS - 1000))["id"].granted
+    assert (await book.ask([other], NOW + KEEP_MS))["id"].granted
+    keys = [key async for key in redis.scan_iter(f"{{{namespace}:owned:*")]
+    assert len(keys) == 1
+    assert 0 < await redis.ttl(keys[0]) <= KEEP_MS // 1000
