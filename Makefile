@@ -41,8 +41,8 @@ down: $(STAMP) ## Stops it; data stay (WIPE=1 deletes them)
 status: $(STAMP) ## Tells what runs where
 	$(RUN) -m deploy.local status
 
-cases: $(STAMP) ## Checks decisions against FILE=cases.yaml; SYSTEM=1 through the whole system
-	$(RUN) -m tests.cases $(if $(SYSTEM),--system) $(FILE)
+cases: $(STAMP) ## Plays the cases of FILE= (ONLY= some) as pure decisions; SYSTEM=1 through the whole system
+	@$(RUN) -m tests.cases $(if $(SYSTEM),--system) $(if $(ONLY),--only "$(ONLY)") $(FILE)
 
 histories: $(STAMP) ## Plays N=10000 generated histories through the router and a naive model of it
 	HISTORIES=$$(( ($(or $(N),10000) + 5) / 6 )) $(BIN)/pytest -n auto --timeout 0 tests/unit/router/test_histories.py

@@ -37,7 +37,7 @@ from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
 from tests.unit.router.histories import FORGOTTEN, NUMBERS, TEMPLATES, Setting
 from tests.unit.router.naive import Ask, Charge, Naive, Price, Sent, Telling
 from tests.unit.router.naive_talk import DAY, HOUR, Told
-from tests.unit.router.world import World, book, errors
+from tests.unit.router.world import World, book, errors, words
 
 
 @cache
@@ -76,7 +76,7 @@ class Game:
     def __post_init__(self) -> None:
         turn = datetime.fromisoformat(self.setting.turn).replace(tzinfo=ZoneInfo(self.setting.zones[0]))
         self.now = round(turn.timestamp() * 1000) - self.setting.before
-        self.world = World(RouterFold(tariffs(self.setting.free_units), errors()))
+        self.world = World(RouterFold(tariffs(self.setting.free_units), errors(), words()))
         self.naive = Naive(self.setting.free_units, self._hint)
         for n, waba in enumerate(("W1", "W2")):
             self._know(waba, "account", waba, {

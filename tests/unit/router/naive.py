@@ -133,6 +133,15 @@ class Naive:
     def regime(self, waba: str, at: int) -> dict[str, Any]:
         return prices.regime(self.fact(waba, waba, "regime"), self.zone(waba), at)
 
+    def rules(self, ask: Ask, category: str, at: int) -> dict[str, Any]:
+        """The account's regime; of a conversation opened where conversations were charged, that one's until it ends."""
+        rules = self.regime(ask.waba, at)
+        opened = self.talk(ask.key).open_for(category, at)
+        if opened is not None and not self._by_conversation(rules["name"]):
+            before = self.regime(ask.waba, opened.since)
+            return before if self._by_conversation(before["name"]) else rules
+        return rules
+
     def can_pay(self, waba: str, now: int) -> bool:
         method = self.fact(waba, waba, "payment_method")
         until = self.fact(waba, waba, "payment_failing_until_ms")
@@ -314,7 +323,7 @@ class Naive:
             spent=(prices.month(self.zone(ask.waba), now), price.micros or 0),
         )
         if price.type == "free_tier":
-            message.free = self._free_scope(ask, self.regime(ask.waba, now), now)
+            message.free = self._free_scope(ask, self.rules(ask, category, now), now)
         talk.messages.append(message)
         self.messages.append(message)
 
@@ -397,7 +406,7 @@ class Naive:
             if talk.opted_out():
                 return "opted_out", NEVER
             american = ask.user.startswith(("1212", "US."))
-            if american and now >= US_STOPPED and self.regime(ask.waba, now)["name"] != "2023-06-01":
+            if american and now >= US_STOPPED and self.rules(ask, category, now)["name"] != "2023-06-01":
                 return "marketing_not_allowed", NEVER
         if category == "authentication" and not ask.user.isdecimal():
             return "recipient_invalid", NEVER
@@ -406,7 +415,7 @@ class Naive:
     def _price(self, ask: Ask, talk: Talk, answer: Telling, now: int) -> tuple[str, int | None] | None:
         """Fill in price and limits; the reason, if any, why it must not go out."""
         waba, category, inside = ask.waba, str(answer.category), now < talk.window
-        zone, rules = self.zone(waba), self.regime(waba, now)
+        zone, rules = self.zone(waba), self.rules(ask, category, now)
         fall = talk.foresee(category, now)
         scope = self._free_scope(ask, rules, now)
         used = 0 if scope is None else len(self.free_holders(*scope[1:]))
@@ -447,7 +456,7 @@ class Naive:
     # --- what it costs
 
     def _deliver(self, message: Sent, at: int, told: Told | None) -> None:
-        ask, rules = message.asked, self.regime(message.asked.waba, at)
+        ask, rules = message.asked, self.rules(message.asked, message.category, at)
         talk, zone = self.talk(ask.key), self.zone(ask.waba)
         if not self._by_conversation(rules["name"]):
             told = message.meta = None

@@ -111,6 +111,13 @@ class Talk:
                 return Fall(False, message.answers_click, message.pending)
         return Fall(True, False)
 
+    def open_for(self, category: str, now: int) -> Opened | None:
+        """The conversation not yet over that a message of a category would fall into."""
+        live = [o for o in self.opened if now < o.until]
+        own = [o for o in live if o.category == category]
+        others = sorted(live, key=lambda o: o.since, reverse=True) if category == "service" else []
+        return next(iter(own + others), None)
+
     def deliver(self, message: Message, at: int, told: Told | None) -> Fall:
         """Where a message delivered at `at` by Meta's clock falls; whatever came before, in whatever order."""
         entry = self.entry
