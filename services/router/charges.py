@@ -40,6 +40,8 @@ def deliver(
     was = recalled.charge if recalled is not None else None
     if was is not None:
         regime = tariff.named(was.regime)
+    elif recalled is not None:
+        regime = tariff.named(life.regime)
     else:
         regime = rules_of(state, life.category, at_ms, account, tariff)
     settled = settle(state, life, at_ms, regime, status.conversation)
@@ -57,7 +59,11 @@ def deliver(
     back: tuple[Release, ...] = ()
     if life.free_claim and (kind != "free_tier" or free is not None):
         back = releases(state, life, account, state.waba, tariff, free_only=True)
-    charge = was or _charge(regime, life, settled, kind, account, at_ms, tariff, state.user)
+    charge = was
+    if recalled is None:
+        charge = _charge(regime, life, settled, kind, account, at_ms, tariff, state.user)
+    if charge is None:  # no event tells a replay the rules of the day: those of the decision serve
+        settled = settle(state, life, at_ms, tariff.named(life.regime), status.conversation)
     if charge is not None:
         spent, unspent = _settled_budgets(state, life, charge, account, tariff, at_ms)
         if any(claim.id not in grants for claim in spent):

@@ -9,6 +9,7 @@ from tests.unit.router.make import (
     NOW,
     accepted,
     events,
+    fact,
     received,
     request,
     state,
@@ -207,6 +208,17 @@ def test_a_free_form_delivered_when_the_conversation_it_was_to_share_is_over_tak
     made.play(KEY, status("delivered", "r2#1", NOW + 25 * HOUR), NOW + 25 * HOUR)
     assert [e.charge.counted for e in made.send_events() if e.charge is not None] == [True, True]
     assert len(made.claims.members("free:W1:2026-11")) == 2
+
+
+def test_a_silent_replay_of_a_delivery_without_a_rate_comes_to_the_same_under_other_rules() -> None:
+    made = world()
+    made.play(KEY, request(), NOW)
+    made.know(fact("account", "W1", currency="EUR"))
+    made.play(KEY, status("delivered", conversation=MetaConversation("meta-1")), NOW + 1000)
+    assert [event.charge for event in made.send_events()] == [None, None, None]
+    again = world(regime="2026-10-01")
+    again.replay(made.log)
+    assert again.states == made.states
 
 
 def test_a_reply_is_traced_to_the_request_it_answers_even_after_it_was_read() -> None:
