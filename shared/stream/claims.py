@@ -145,6 +145,7 @@ class Claims:
     """The claims book of a deployment."""
 
     def __init__(self, redis: Redis, namespace: str) -> None:
+        self._redis = redis
         self._namespace = namespace
         self._ask = redis.register_script(_ASK)
         self._release = redis.register_script(_RELEASE)
@@ -157,7 +158,7 @@ class Claims:
     async def ask(
         self, claims: Iterable[Claim | Owned], now_ms: int, *, force: bool = False
     ) -> dict[str, Grant]:
-        """Ask, in order, with one script for each scope; the answers by id. `force` grants beyond the limit what was granted before its record was lost."""
+        """Ask, in order, with one script for each scope, all in one round trip; the answers by id. `force` grants beyond the limit what was granted before its record was lost."""
         scopes: dict[str, list[Claim]] = {}
         shards: dict[int, list[tuple[Owned, bytes]]] = {}
         for claim in claims:
@@ -166,31 +167,29 @@ class Claims:
                 shards.setdefault(name[0] % _SHARDS, []).append((claim, name))
             else:
                 scopes.setdefault(claim.scope, []).append(claim)
-        answers: dict[str, Grant] = {}
-
-        async def places(scope: str, wanted: list[Claim]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for scope, wanted in scopes.items():
             arguments: list[str | int] = [now_ms, int(force)]
             for claim in wanted:
                 arguments += (claim.id, claim.member, claim.weight, claim.limit, claim.expires_ms)
                 arguments += (int(claim.take), claim.waits_until_ms)
-            found = await self._ask(keys=self._keys(scope), args=arguments)
-            for index, claim in enumerate(wanted):
-                granted, used, free_ms = found[3 * index : 3 * index + 3]
-                answers[claim.id] = Grant(bool(granted), int(used), int(free_ms))
-
-        async def names(shard: int, wanted: list[tuple[Owned, bytes]]) -> None:
+            await self._ask(keys=self._keys(scope), args=arguments, client=pipeline)
+        for shard, names in shards.items():
             tag = f"{{{self._namespace}:owned:{shard}}}"
-            keys = [f"{tag}:{int.from_bytes(name[1:3], 'big') % _BUCKETS}" for _, name in wanted]
-            arguments: list[int | bytes] = [now_ms // 1000, wanted[0][0].keep_ms // 1000]
-            for owned, name in wanted:
-                arguments += (name, _hash(owned.owner))
-            for (owned, _), has in zip(wanted, await self._own(keys=keys, args=arguments), strict=True):
+            keys = [f"{tag}:{int.from_bytes(name[1:3], 'big') % _BUCKETS}" for _, name in names]
+            words: list[int | bytes] = [now_ms // 1000, names[0][0].keep_ms // 1000]
+            for owned, name in names:
+                words += (name, _hash(owned.owner))
+            await self._own(keys=keys, args=words, client=pipeline)
+        found = iter(await pipeline.execute())
+        answers: dict[str, Grant] = {}
+        for wanted, places in zip(scopes.values(), found, strict=False):
+            for index, claim in enumerate(wanted):
+                granted, used, free_ms = places[3 * index : 3 * index + 3]
+                answers[claim.id] = Grant(bool(granted), int(used), int(free_ms))
+        for names, owners in zip(shards.values(), found, strict=True):
+            for (owned, _), has in zip(names, owners, strict=True):
                 answers[owned.id] = Grant(bool(has), 1)
-
-        await asyncio.gather(
-            *(places(scope, wanted) for scope, wanted in scopes.items()),
-            *(names(shard, wanted) for shard, wanted in shards.items()),
-        )
         return answers
 
     async def release(self, releases: Iterable[Release], now_ms: int) -> None:
