@@ -64,7 +64,7 @@ _Conversational = (
     | SendUncertain
 )
 _OUTCOMES = (SendAccepted, SendFailed, SendUncertain)
-Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim | Owned, ...]]
+Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim | Owned, ...], object]
 
 
 class RouterFold:
@@ -106,9 +106,9 @@ class RouterFold:
             known = state
         else:
             known = state or State(VERSION, event.phone_number_id, event.user)
-        new, out, releases, claims = self._brought(known, event, facts, grants)
+        new, out, releases, claims, work = self._brought(known, event, facts, grants)
         if claims:
-            return Step(state, claims=claims)
+            return Step(state, claims=claims, work=work)
         if new.deferred:
             new = released(new, event.at_ms)
         if new is known and not out:
@@ -133,18 +133,16 @@ class RouterFold:
 
     def _brought(self, state: State, event: _Conversational, facts: AccountFacts, grants: Grants) -> Brought:
         if isinstance(event, SendRequested):
-            handled = on_request(state, event, facts, self._tariff, grants)
-            return handled.state, handled.out, handled.releases, handled.claims
+            return on_request(state, event, facts, self._tariff, grants)
         if isinstance(event, CancelRequested):
-            handled = on_cancel(state, event, facts, self._tariff)
-            return handled.state, handled.out, handled.releases, ()
+            return on_cancel(state, event, facts, self._tariff)
         if isinstance(event, MessageReceived):
             state, out = _received(state, event)
-            return state, out, (), ()
+            return state, out, (), (), None
         if isinstance(event, ReceiverVerified):
-            return (state if state.verified else replace(state, verified=True)), (), (), ()
+            return (state if state.verified else replace(state, verified=True)), (), (), (), None
         if isinstance(event, PreferenceChanged):
-            return _preferring(state, event), (), (), ()
+            return _preferring(state, event), (), (), (), None
         if isinstance(event, StatusReceived):
             if event.waba_id and event.waba_id != state.waba and state.lives:
                 state = replace(state, waba=event.waba_id)
@@ -155,7 +153,7 @@ class RouterFold:
             lived = on_failed(state, event, facts, self._tariff)
         else:
             lived = on_uncertain(state, event)
-        return lived.state, lived.out, lived.releases, lived.claims
+        return *lived, None
 
     def _woken(
         self, state: State | None, event: TimerFired, facts: AccountFacts, grants: Grants
@@ -169,7 +167,7 @@ class RouterFold:
         handled = on_due(new, now_ms, facts, self._tariff, grants)
         if handled is not None:
             if handled.claims:
-                return Step(state, claims=handled.claims)
+                return Step(state, claims=handled.claims, work=handled.work)
             new, out, releases = handled.state, out + handled.out, releases + handled.releases
         new = tidied(released(new, now_ms), now_ms)
         kept = new.verified or new.opted_out or new.deferred or any(life.until_ms for life in new.lives)
