@@ -3,7 +3,6 @@
 Two kinds: places in a limit (`Claim`: distinct members, or amounts, of a scope) and names that only one may bear (`Owned`).
 """
 
-import asyncio
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -86,30 +85,33 @@ return answers
 """
 )
 
-# KEYS as above; ARGV: now, id, member
+# KEYS as above; ARGV: now, then (id, member) of each
 _RELEASE = (
     _HOLDERS
     + """
 local now = tonumber(ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[2])
-local weight, lines = read(KEYS[2], ARGV[3], now)
-if not weight then return 0 end
-local rest, latest = {}, 0
-for _, line in ipairs(lines) do
-  if line[1] ~= ARGV[2] then
-    rest[#rest + 1] = line
-    latest = math.max(latest, line[2])
+for i = 2, #ARGV, 2 do
+  local id, member = ARGV[i], ARGV[i + 1]
+  redis.call('ZREM', KEYS[4], id)
+  local weight, lines = read(KEYS[2], member, now)
+  if weight then
+    local rest, latest = {}, 0
+    for _, line in ipairs(lines) do
+      if line[1] ~= id then
+        rest[#rest + 1] = line
+        latest = math.max(latest, line[2])
+      end
+    end
+    if #rest > 0 then
+      write(KEYS[2], member, weight, rest)
+      redis.call('ZADD', KEYS[1], string.format('%.0f', latest), member)
+    else
+      redis.call('HDEL', KEYS[2], member)
+      redis.call('ZREM', KEYS[1], member)
+      redis.call('DECRBY', KEYS[3], string.format('%.0f', weight))
+    end
   end
 end
-if #rest > 0 then
-  write(KEYS[2], ARGV[3], weight, rest)
-  redis.call('ZADD', KEYS[1], string.format('%.0f', latest), ARGV[3])
-else
-  redis.call('HDEL', KEYS[2], ARGV[3])
-  redis.call('ZREM', KEYS[1], ARGV[3])
-  redis.call('DECRBY', KEYS[3], string.format('%.0f', weight))
-end
-return 1
 """
 )
 
@@ -193,10 +195,16 @@ class Claims:
         return answers
 
     async def release(self, releases: Iterable[Release], now_ms: int) -> None:
-        """Give places back, waiting ones too; a release of what is not held does nothing."""
-        await asyncio.gather(
-            *(self._release(keys=self._keys(r.scope), args=[now_ms, r.id, r.member]) for r in releases)
-        )
+        """Give places back, waiting ones too, in one round trip; a release of what is not held does nothing."""
+        scopes: dict[str, list[str | int]] = {}
+        for release in releases:
+            scopes.setdefault(release.scope, [now_ms]).extend((release.id, release.member))
+        if not scopes:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for scope, arguments in scopes.items():
+            await self._release(keys=self._keys(scope), args=arguments, client=pipeline)
+        await pipeline.execute()
 
 
 def _hash(text: str) -> bytes:
