@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
@@ -66,6 +66,9 @@ redis.call('HSET', KEYS[1], 'offset', ARGV[3], 'outbox', ARGV[4])
 return 1
 """
 
+CONNECTIONS = 100
+"""Of one process at most; who holds more partitions than that waits a moment for the next free one."""
+
 _DUE = """
 return {
   redis.call('HMGET', KEYS[1], 'epoch', 'offset'),
@@ -79,14 +82,17 @@ class Refused(Exception):
 
 
 def connect(settings: ServiceSettings) -> "Redis":
-    """A client that waits for a Redis that is away or still loading, instead of failing: every script here may be repeated."""
-    return Redis.from_url(
+    """A client that waits for a Redis that is away or still loading, and for a free connection, instead of failing: every script here may be repeated."""
+    pool = BlockingConnectionPool.from_url(
         settings.redis_url,
+        max_connections=CONNECTIONS,
+        timeout=None,
         socket_timeout=10,
         socket_connect_timeout=5,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=-1),
         retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError],
     )
+    return Redis.from_pool(pool)
 
 
 @dataclass(frozen=True, slots=True)
