@@ -4,7 +4,6 @@ The reasons and their order of precedence are those of `shared/reasons.py`: the 
 reason that passes with time defers a request that says until when it matters (`expires_at`), and refuses any other.
 """
 
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from services.router.american import MARKETING_STOPPED_MS, is_american
@@ -40,8 +39,7 @@ _CATEGORIES: dict[str, Category] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A decision; or, with `claims` not empty, the wish to be asked again with their answers.
 
     `held` are the claims that were granted on the way; of a request that does not go out, `releases` gives them back. `weighed`, handed back as
@@ -96,8 +94,7 @@ class Weighed(NamedTuple):
     tier: Claim | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
+class _Question(NamedTuple):
     """All that a decision is made from. `now_ms` is the time it is made for."""
 
     state: State
