@@ -91,7 +91,7 @@ class World:
             if not step.claims:
                 break
             answers = {c.id: self.claims.ask(c, now_ms, force=recalled is not None) for c in step.claims}
-            grants = Grants({**grants.answers, **answers}, recalled)
+            grants = Grants({**grants.answers, **answers}, recalled, step.work)
             step = self.fold.fold(state, event, self.facts, grants)
         assert not step.claims, "a fold must not ask without end"
         for release in step.releases:
@@ -100,6 +100,8 @@ class World:
             self.states.pop(key, None)
         elif step.state is not state:
             self.states[key] = self.fold.encode_state(step.state)
+        if isinstance(event, TimerFired) and self.timers.get(key) == event.due_ms:
+            del self.timers[key]
         for name, due_ms in step.timers.items():
             assert name == "wake"
             if due_ms is None:
