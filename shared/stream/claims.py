@@ -137,8 +137,8 @@ for i, bucket in ipairs(KEYS) do
 end
 return answers
 """
-_SHARDS = 64
-_BUCKETS = 4096
+_SHARDS = 16
+_BUCKETS = 16_384
 """Of each shard. Up to 128 names share a hash that Redis keeps as one compact list: 33 million names in 8 days at some 30 bytes each;
 beyond that a name takes some 100."""
 
