@@ -47,8 +47,8 @@ cases: $(STAMP) ## Checks decisions against FILE=cases.yaml; SYSTEM=1 through th
 chaos: $(STAMP) ## Injects seeded faults (SEED=, MINUTES=); leaves reports/chaos.json
 	$(RUN) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-bench: $(STAMP) ## Measures against ceilings of the same run; leaves reports/bench.json
-	$(RUN) -m tests.bench
+bench: $(STAMP) ## Measures against ceilings of the same run (ARGS=--help); leaves reports/bench.json
+	$(RUN) -m tests.bench $(ARGS)
 
 images: $(STAMP) ## Builds the container images and tries them
 	$(RUN) -m deploy.images
