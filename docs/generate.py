@@ -20,14 +20,15 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from services.ingress.requests import CancelRequest, SendRequest
-from shared.events import AccountChange, LedgerEntry, ReceivedMessage, SendEvent
-from shared.reasons import FAILURES, REASONS, Reason
+from shared.events import AccountChange, LedgerEntry, ReceivedMessage, SendEvent, UserPreference
+from shared.reasons import FAILURES, REASONS
 from shared.settings import ServiceSettings
 from shared.topics import (
     ACCOUNT_CHANGES,
     BILLING_CHARGES,
     DAY_MS,
     MESSAGES_RECEIVED,
+    PREFERENCES,
     SEND_EVENTS,
     SEND_REQUESTS,
     Topic,
@@ -83,6 +84,13 @@ PUBLIC = (
         "send",
         "conversation key, `{phone_number_id}:{user}`",
         "Every message of a customer, once, with the window it opened.",
+    ),
+    PublicTopic(
+        PREFERENCES,
+        UserPreference,
+        "send",
+        "conversation key, `{phone_number_id}:{user}`",
+        "Who opted out of marketing messages, or in, with the evidence. Compacted: the latest word of every user.",
     ),
     PublicTopic(
         ACCOUNT_CHANGES,
@@ -226,22 +234,27 @@ def reasons_page() -> str:
                 NOTE.format(source="`shared/reasons.py` and `config/errors.yaml`"),
                 "## Of decisions",
                 "`decision.reason` of a `decided` event. The set is closed. When several apply, the first of this list is given.",
-                _reasons_table(REASONS),
+                "Most reasons pass with time. A request that says until when it matters (`expires_at`) then waits: it is told `defer`, looked at again "
+                "every 10 minutes, and ends in one final decision; it can be taken back meanwhile. A request without `expires_at` is refused at "
+                "once; `error.retry_at` says when a new one could pass, where that is known.",
+                _table(
+                    ("reason", "meaning", "what the business can do", "with `expires_at` it waits"),
+                    [
+                        (f"`{name}`", reason.meaning, reason.fix, reason.passes or "no")
+                        for name, reason in REASONS.items()
+                    ],
+                ),
                 "## Of failures",
                 "`error.reason` of `failed` and `uncertain` events, and what holds a message back. First our own:",
-                _reasons_table(FAILURES),
+                _table(
+                    ("reason", "meaning", "what the business can do"),
+                    [(f"`{name}`", reason.meaning, reason.fix) for name, reason in FAILURES.items()],
+                ),
                 "Then those that follow from Meta's answers; `error.code` is Meta's code, `error.origin` is `meta`.",
                 _table(("reason", "Meta's codes", "what to do"), list(_meta_reasons(table))),
             )
         )
         + "\n"
-    )
-
-
-def _reasons_table(reasons: Mapping[str, Reason]) -> str:
-    return _table(
-        ("reason", "meaning", "what the business can do"),
-        [(f"`{name}`", reason.meaning, reason.fix) for name, reason in reasons.items()],
     )
 
 
@@ -359,6 +372,8 @@ def _operations() -> dict[str, Any]:
 
 def _channel_of(public: PublicTopic) -> dict[str, Any]:
     kept = "for ever" if public.topic.retention_ms < 0 else f"{public.topic.retention_ms // DAY_MS} days"
+    if public.topic.compacted:
+        kept = "for ever, of each key the latest"
     return {
         "address": f"{{prefix}}{public.topic.name}",
         "description": f"{public.summary} Kept {kept}.",

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 
 class Reason(NamedTuple):
-    """One reason: what it says about the request, and what the business can do about it."""
+    """One reason: what it says about the request, what the business can do about it, and until when a request that may wait waits for it to pass."""
 
     meaning: str
     fix: str
+    passes: str = ""
+    """Empty: never by itself, the request is refused at once."""
 
 
 REASONS: Mapping[str, Reason] = MappingProxyType(
@@ -28,13 +30,14 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             "Send it anew if it still matters, with a later `expires_at`.",
         ),
         "idempotency_conflict": Reason(
-            "The `request_id` was used within the last 8 days for a request of another content.",
+            "The `request_id` was used within the last 8 days for a request of another content or to another receiver.",
             "Use a new `request_id` for a new message; repeat an old one byte for byte.",
         ),
         "account_restricted": Reason(
             "Meta restricts the account, or it is disabled or deleted. Answers may still be allowed when only"
             " business-initiated messages are restricted.",
             "See the account's restrictions in WhatsApp Manager (Account quality) and ask Meta for a review.",
+            "until the restriction's end as Meta told it, or the account is free again",
         ),
         "number_not_registered": Reason(
             "The sending number is unknown here or not registered with the Cloud API.",
@@ -43,10 +46,12 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         "number_restricted": Reason(
             "Meta flags, restricts or disconnects the sending number.",
             "Send from another number; wait until the number's quality has recovered.",
+            "until Meta lifts it",
         ),
         "paused_by_operator": Reason(
-            "An operator has paused sending for the account, the number or the template.",
+            "An operator has paused sending for the account, the number, the template or the category.",
             "Ask the operator; send it again once sending has been resumed.",
+            "until the operator resumes sending",
         ),
         "recipient_invalid": Reason(
             "The recipient is neither a phone number that its country's plan knows nor an id of a user.",
@@ -63,10 +68,12 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         "template_not_approved": Reason(
             "Meta has not approved the template, or has rejected it.",
             "Wait for the approval, or edit the template and submit it again.",
+            "until Meta approves the template (not when it was rejected)",
         ),
         "template_paused": Reason(
             "Meta has paused the template because customers block or report it.",
             "Use another template; send again when the pause is over (3 hours the first time, 6 the second).",
+            "until the pause is over",
         ),
         "template_disabled": Reason(
             "Meta has disabled the template for good.",
@@ -74,11 +81,12 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         ),
         "template_parameters": Reason(
             "The parameters do not fit the template in number or form.",
-            "Give exactly the parameters that the approved template has.",
+            "Give exactly the parameters that the approved template has; the error's `message` names each that does not fit.",
         ),
         "payment_method_missing": Reason(
             "The account has no valid payment method, so it cannot start conversations; it may answer customers within the free tier.",
             "Add a valid payment method in Meta Business Manager, then set `payment_method: valid` and run `wam apply`.",
+            "until a payment method is there, or a refused payment is tried again after an hour",
         ),
         "sender_not_default": Reason(
             "Without a valid payment method only the provided default number may send.",
@@ -87,6 +95,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         "recipient_not_verified": Reason(
             "Without a valid payment method a recipient must have been added and verified by a one-time password.",
             "Verify the recipient, or add a payment method.",
+            "until the recipient is verified",
         ),
         "opted_out": Reason(
             "The customer has opted out of marketing messages.",
@@ -99,10 +108,12 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         "free_tier_exhausted": Reason(
             "The month's free service conversations are used up and the account has no valid payment method.",
             "Add a payment method, or wait for the next month in the account's time zone.",
+            "until the next month in the account's time zone",
         ),
         "tier_limit_reached": Reason(
             "The portfolio's messaging limit of new users within 24 hours is reached.",
             "Wait until users of yesterday drop out of the moving day; verify the business and keep the quality high to raise the limit.",
+            "until a place is free: those who wait are served in the order of their `expires_at`",
         ),
         "rate_unknown": Reason(
             "No rate card in force has a rate for this market and category, so the price cannot be told.",
@@ -115,6 +126,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         "budget_exceeded": Reason(
             "The message would take the spend above the account's budget.",
             "Raise the budget, or wait for the next period.",
+            "until the next month in the account's time zone",
         ),
         "cancelled": Reason(
             "The request was cancelled while it was deferred or held.",

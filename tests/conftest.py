@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import socket
 import sys
 import uuid
@@ -20,6 +21,9 @@ from deploy.local.stack import LocalStack, StackError
 _TESTS: Final = Path(__file__).parent
 _KINDS: Final = ("unit", "contract", "integration", "e2e", "chaos")
 IN_CI: Final = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+# A shell's background job ignores Ctrl-C, and so would every process that a test starts to interrupt it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a developer's machine hypothesis looks for new examples each time; what must pass to land does not depend on luck.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)

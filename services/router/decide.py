@@ -11,8 +11,17 @@ from services.router.conversations import Foreseen, answers_click, foresee
 from services.router.quotas import budget_claims, free_claim, tier_claim
 from services.router.state import COMMANDED, MAX_DEFERRED, State
 from services.router.tariff import Tariff
-from shared.accounts import Account, AccountFacts, Number, Template
-from shared.events import Category, ConversationUse, Decision, Price, SendRequested, TemplateRef, Tier
+from services.router.template_shape import message_problems, template_problems
+from shared.accounts import (
+    Account,
+    AccountFacts,
+    Number,
+    Template,
+    category_at,
+    restrictions_in_force,
+    status_at,
+)
+from shared.events import Category, ConversationUse, Decision, Price, SendRequested, Tier
 from shared.ids import command_id
 from shared.phone import canonical_user, is_bsuid
 from shared.pricing import Quote, RateUnknown, Regime
@@ -49,6 +58,8 @@ class Verdict(NamedTuple):
     decision: Decision | None
     claims: tuple[Claim, ...] = ()
     held: tuple[Claim, ...] = ()
+    message: str | None = None
+    """What exactly is wrong, where the reason alone does not say it."""
     weighed: "Weighed | None" = None
 
     @property
@@ -58,17 +69,18 @@ class Verdict(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """The first check that failed. `until_ms`: when it passes by itself; None: some day; 0: never."""
+    """The first check that failed. `until_ms`: when it passes by itself; None: some day; 0: never. `message`: what exactly is wrong."""
 
     reason: str
     until_ms: int | None = 0
+    message: str | None = None
 
 
 class _Sending(NamedTuple):
     """What is to be sent: the message itself, or its fallback template when the window is shut."""
 
     category: Category
-    template: TemplateRef | None
+    template: Template | None
     used_fallback: bool
 
 
@@ -87,6 +99,7 @@ class Weighed(NamedTuple):
     sending: _Sending
     account: Account
     waba: str
+    limit: int
     regime: Regime
     seen: Foreseen
     quoted: Quote | RateUnknown
@@ -128,7 +141,7 @@ class _Question(NamedTuple):
 
     def refuse(self, refusal: Refusal, sending: _Sending | None = None, **more: Any) -> Decision:
         """No; or not yet, where the reason passes before the request loses its sense. Either way `not_before_at` says when, if that is known."""
-        reason, until_ms = refusal
+        reason, until_ms, _ = refusal
         passes = until_ms is None or until_ms > self.now_ms
         if until_ms is not None and passes:
             more["not_before_at"] = rfc3339(until_ms)
@@ -175,7 +188,7 @@ def decide(
     regime = tariff.regime(sender.account.regime, sender.account.timezone, now_ms)
     refusal = _content_refusal(asked, sending, sender, regime)
     if refusal is not None:
-        return Verdict(asked.refuse(refusal, sending))
+        return Verdict(asked.refuse(refusal, sending), message=refusal.message)
     return _at_price(asked, sending, sender, regime)
 
 
@@ -196,9 +209,9 @@ def _sender(asked: _Question) -> _Sender | Refusal:
     if account is not None:
         if account.status != "active":
             return Refusal("account_restricted", None)
-        answer = request.template is None and asked.in_window
-        if account.restrictions and (_NO_ANSWERING if answer else _NO_INITIATING) in account.restrictions:
-            return Refusal("account_restricted", None)
+        restriction = _NO_ANSWERING if request.template is None and asked.in_window else _NO_INITIATING
+        if restriction in restrictions_in_force(account, asked.now_ms):
+            return Refusal("account_restricted", account.restrictions[restriction])
     if waba is None or account is None or number is None or not number.registered:
         return Refusal("number_not_registered")
     if number.status in _NUMBER_STOPPED:
@@ -221,24 +234,41 @@ def _what(asked: _Question, waba: str) -> _Sending | Refusal:
     template = asked.facts.template(waba, wanted.name, wanted.language)
     if template is None:
         return Refusal("template_unknown")
-    refusal = _template_refusal(template)
+    refusal = _template_refusal(template, asked.now_ms)
     if refusal is not None:
         return refusal
-    return _Sending(_CATEGORIES.get(template.category.lower(), "marketing"), wanted, used_fallback)
+    category = _CATEGORIES.get(category_at(template, asked.now_ms).lower(), "marketing")
+    return _Sending(category, template, used_fallback)
 
 
-def _template_refusal(template: Template) -> Refusal | None:
+def _template_refusal(template: Template, now_ms: int) -> Refusal | None:
     if template.paused:
         return Refusal("paused_by_operator", None)
-    if template.status in SENDABLE:
+    status = status_at(template, now_ms)
+    if status in SENDABLE:
         return None
-    reason = _TEMPLATE_REASONS.get(template.status, "template_not_approved")
+    reason = _TEMPLATE_REASONS.get(status, "template_not_approved")
     if reason == "template_paused":
         return Refusal(reason, template.paused_until_ms)
-    return Refusal(reason, None if template.status in ("PENDING", "IN_APPEAL") else 0)
+    return Refusal(reason, None if status in ("PENDING", "IN_APPEAL") else 0)
+
+
+def _unfit(request: SendRequested, sending: _Sending) -> tuple[str, ...]:
+    """What does not fit the template, as far as its parameters are known."""
+    shape = None if sending.template is None else sending.template.parameters
+    if shape is None:
+        return ()
+    if not sending.used_fallback:
+        return message_problems(shape, request.message)
+    return () if request.fallback is None else template_problems(shape, request.fallback)
 
 
 def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regime: Regime) -> Refusal | None:
+    if sending.category in sender.account.paused_categories:
+        return Refusal("paused_by_operator", None)
+    unfit = _unfit(asked.request, sending)
+    if unfit:
+        return Refusal("template_parameters", message="; ".join(unfit))
     if not sender.account.can_pay(asked.now_ms):
         if sending.template is not None:
             return Refusal("payment_method_missing", sender.account.payment_failing_until_ms)
@@ -267,10 +297,13 @@ def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regi
     free = tier = None
     if isinstance(quoted, Quote) and quoted.type == "free_tier":
         free = free_claim(state, command, seen.id, account, waba, regime, tariff, now_ms)
+    limit = asked.facts.messaging_limit(waba)
     if not asked.in_window:
-        tier = tier_claim(state, command, category, account, waba, regime, now_ms, asked.waits_until_ms)
+        tier = tier_claim(
+            state, command, category, limit, account, waba, regime, now_ms, asked.waits_until_ms
+        )
     revision = asked.facts.revision
-    return _judged(asked, Weighed(revision, sending, account, waba, regime, seen, quoted, free, tier))
+    return _judged(asked, Weighed(revision, sending, account, waba, limit, regime, seen, quoted, free, tier))
 
 
 def _quoted(
@@ -280,8 +313,7 @@ def _quoted(
         regime,
         category,
         asked.request.user,
-        account.currency,
-        account.timezone,
+        account,
         asked.now_ms,
         in_window=asked.in_window,
         entry_point_open=seen.free_entry,
@@ -292,7 +324,7 @@ def _quoted(
 
 def _judged(asked: _Question, weighed: Weighed) -> Verdict:
     """Ask for the places that are not answered yet; else decide by the answers."""
-    _, sending, account, waba, regime, seen, quoted, free, tier = weighed
+    _, sending, account, waba, limit, regime, seen, quoted, free, tier = weighed
     state, request, now_ms, grants = asked.state, asked.request, asked.now_ms, asked.grants
     budgets: tuple[Claim, ...] = ()
     if free is not None and free.id in grants and not grants[free.id].granted:
@@ -311,7 +343,7 @@ def _judged(asked: _Question, weighed: Weighed) -> Verdict:
     refusal = _price_refusal(asked, account, quoted, tier, budgets)
     told: dict[str, Any] = {
         "price": _priced(quoted) if isinstance(quoted, Quote) else None,
-        "tier": None if tier is None else _tier(account, tier, grants[tier.id].used),
+        "tier": None if tier is None else _tier(limit, tier, grants[tier.id].used),
         "free_left": None if free is None else max(0, free.limit - grants[free.id].used),
     }
     if refusal is None:
@@ -350,9 +382,9 @@ def _price_refusal(
     return None
 
 
-def _tier(account: Account, claim: Claim, used: int) -> Tier:
+def _tier(limit: int, claim: Claim, used: int) -> Tier:
     """The messaging limit, and what of it is left for this message's category."""
-    return Tier(limit=account.messaging_limit, used=used, left=max(0, claim.limit - used))
+    return Tier(limit=limit, used=used, left=max(0, claim.limit - used))
 
 
 def _use(seen: Foreseen) -> ConversationUse:
@@ -372,4 +404,6 @@ def _priced(quoted: Quote) -> Price:
         type=quoted.type,
         amount_micros=quoted.amount_micros,
         currency=quoted.currency,
+        rate_category=quoted.rate_category,
+        volume_tier=quoted.volume_tier,
     )

@@ -33,6 +33,7 @@ def tier_claim(
     state: State,
     command: str,
     category: str,
+    limit: int,
     account: Account,
     waba: str,
     regime: Regime,
@@ -41,9 +42,8 @@ def tier_claim(
 ) -> Claim | None:
     """The place of this user among those written to outside the window in a moving day; None where there is no limit.
 
-    Marketing leaves the account's reserve of places to the other categories.
+    `limit` is the portfolio's. Marketing leaves the account's reserve of places to the other categories.
     """
-    limit = account.messaging_limit
     if limit == UNLIMITED:
         return None
     if category == "marketing":

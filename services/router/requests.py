@@ -148,7 +148,9 @@ def settle(
     state = replace(state, waba=facts.waba_of(state.number) or state.waba)
     id_ = request.request_id
     event_id = answers.first_id(id_) if decision.final else answers.deferred_id(id_, seq)
-    told = announce.decided(state, request, decision, now_ms, event_id=event_id, seq=seq)
+    told = announce.decided(
+        state, request, decision, now_ms, event_id=event_id, seq=seq, message=verdict.message
+    )
     followed = _follow(state, request, decision, told, now_ms, tariff, seq)
     if decision.outcome == "allow" and not request.dry_run:
         until = announce.valid_until(state, request, decision, now_ms)
@@ -308,7 +310,8 @@ def _claimed(
     if decision.outcome == "allow" and not request.dry_run and account is not None and price is not None:
         regime, category = tariff.named(price.regime), decision.category or "service"
         if decision.tier is not None:
-            found.append(tier_claim(state, command, category, account, state.waba, regime, now_ms))
+            limit = facts.messaging_limit(state.waba)
+            found.append(tier_claim(state, command, category, limit, account, state.waba, regime, now_ms))
         if price.type == "free_tier" and decision.conversation is not None:
             conversation = decision.conversation.id or ""
             found.append(

@@ -1,7 +1,8 @@
 """The control API, `/sim/…`: set-up, fake users, scripted behaviour, the clock and the ledger.
 
     PUT    /sim/accounts              {"wabas": [{"id": "W1", "numbers": [{"id": "1", "display_phone_number": "+1 555"}],
-                                       "templates": [{"name": "promo", "language": "en", "category": "marketing"}]}]}
+                                       "templates": [{"name": "promo", "language": "en", "category": "marketing",
+                                                      "components": [{"type": "BODY", "text": "Hello {{1}}"}]}]}]}
     PATCH  /sim/accounts/W1           {"payment_method": "missing", "verified_receivers": ["4915112345678"]}
     POST   /sim/options               {"batch": 1000, "duplicate": 0.1, "shuffle": true, "seed": 7, "pricing": "guide"}
     POST   /sim/script                {"match": {"command_id": "r1#1"}, "then": {"error": 130429, "times": 2}}

@@ -186,7 +186,11 @@ class GraphRoutes:
             return self._error(error or unknown_object(request.match_info["id"]))
         body = _json(await request.read())
         given = (
-            {k: v for k, v in body.items() if k in ("name", "language", "category", "components")}
+            {
+                k: v
+                for k, v in body.items()
+                if k in ("name", "language", "category", "components", "parameter_format")
+            }
             if isinstance(body, dict)
             else {}
         )
@@ -296,5 +300,6 @@ def _template(template: Template) -> dict[str, Any]:
         "status": template.status,
         "category": template.category.upper(),
         "components": template.components,
+        "parameter_format": (template.parameter_format or "POSITIONAL").upper(),
         "quality_score": {"score": template.quality_score},
     }

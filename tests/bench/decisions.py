@@ -15,6 +15,7 @@ from deploy.local.stack import LocalStack
 from services.router.fold import WAKE, RouterFold
 from services.router.meta_errors import MetaErrors
 from services.router.state import REMEMBER_MS, State, encode_state
+from services.router.stop_words import StopWords
 from shared.accounts import AccountFacts
 from shared.events import ConversationEvent, TimerFired, decode_conversation_event, encode
 from shared.pricing import PriceBook
@@ -84,7 +85,8 @@ class _Bench:
         self._redis = redis
         self._store = Store(redis)
         self._namespace = f"b{uuid.uuid4().hex[:8]}"
-        self._fold = RouterFold(PriceBook.load(CONFIG), MetaErrors.load(CONFIG))
+        words = StopWords.parse((CONFIG / "stop_words.yaml").read_text("utf-8"))
+        self._fold = RouterFold(PriceBook.load(CONFIG), MetaErrors.load(CONFIG), words)
         self._now_ms = int(time() * 1000)
         self._facts = AccountFacts()
         for revision, fact in enumerate(load.accounts(8, self._now_ms - 30 * DAY_MS), 1):
