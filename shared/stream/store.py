@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
+import hiredis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.connection import HiredisRespSerializer
 from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 
 from shared.settings import ServiceSettings
@@ -78,9 +78,6 @@ return {
 """
 
 
-_serializer = HiredisRespSerializer()
-
-
 class Refused(Exception):
     """The commit was refused: another worker took the partition over, or Redis lost what this worker started from."""
 
@@ -89,7 +86,8 @@ class _PacksInC:
     """Commands put into bytes by hiredis: redis-py's asyncio connections do it in Python, argument by argument (docs/decisions/0008)."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        return _serializer.pack(*args)
+        """The command's name may be of two words, such as `SCRIPT EXISTS`."""
+        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
 
 def connect(settings: ServiceSettings) -> "Redis":
