@@ -13,6 +13,7 @@ import platform
 import statistics
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -52,7 +53,7 @@ class Result:
         }
 
 
-async def main(rounds: int, only: str | None, *, pin: bool) -> list[Result]:
+async def main(rounds: int, only: str | None, *, pin: bool, million: bool) -> list[Result]:
     """Measure on one local stack."""
     console = Console()
     cpus = sorted(os.sched_getaffinity(0))
@@ -65,7 +66,14 @@ async def main(rounds: int, only: str | None, *, pin: bool) -> list[Result]:
         for name, times, unit, goal, cost, measure in (
             ("router", rounds, "events/s", 0.4, False, router.measure),
             ("ingress", rounds, "requests/s", 0.4, False, ingress.measure),
-            ("decisions", 1, "", 1.2, True, decisions.measure),
+            (
+                "decisions",
+                1,
+                "",
+                1.2,
+                True,
+                partial(decisions.measure, most=1_000_000 if million else decisions.MOST),
+            ),
         ):
             if only and name != only:
                 continue
@@ -106,7 +114,10 @@ if __name__ == "__main__":
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="do not give the measured process a core"
     )
+    parser.add_argument("--million", action="store_true", help="decisions among a million conversations too")
     chosen = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # new topics look for their leaders a moment
-    report(asyncio.run(main(chosen.rounds, chosen.only, pin=chosen.pin)), chosen.rounds)
+    report(
+        asyncio.run(main(chosen.rounds, chosen.only, pin=chosen.pin, million=chosen.million)), chosen.rounds
+    )
     sys.exit(0)
