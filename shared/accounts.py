@@ -493,7 +493,7 @@ def _account_update(
     elif what in ("ACCOUNT_DELETED", "ACCOUNT_OFFBOARDED", "PARTNER_REMOVED", "PARTNER_APP_UNINSTALLED"):
         fields["status"] = "deleted"
     elif what == "ACCOUNT_RECONNECTED":
-        fields["status"] = "active"
+        fields |= {"status": "active", "restrictions": {}}
     elif what == "DISABLED_UPDATE":
         state = (value.get("ban_info") or {}).get("waba_ban_state")
         states = state if isinstance(state, list) else [state]

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from services.router.conversations import Settled, settle
+from services.router.conversations import Settled, rules_of, settle
 from services.router.quotas import budget_claims, budget_releases, free_claim, releases
 from services.router.state import Life, State
 from services.router.tariff import Tariff
@@ -41,7 +41,7 @@ def deliver(
     if was is not None:
         regime = tariff.named(was.regime)
     else:
-        regime = tariff.regime(account.regime, account.timezone, at_ms)
+        regime = rules_of(state, life.category, at_ms, account, tariff)
     settled = settle(state, life, at_ms, regime, status.conversation)
     kind = _kind(regime, life, settled, room=True)
     free: Claim | None = None

@@ -7,7 +7,7 @@ reason that passes with time defers a request that says until when it matters (`
 from typing import Any, Literal, NamedTuple
 
 from services.router.american import MARKETING_STOPPED_MS, is_american
-from services.router.conversations import Foreseen, answers_click, foresee
+from services.router.conversations import Foreseen, answers_click, foresee, rules_of
 from services.router.quotas import budget_claims, free_claim, tier_claim
 from services.router.state import COMMANDED, MAX_DEFERRED, State
 from services.router.tariff import Tariff
@@ -185,7 +185,7 @@ def decide(
     sending = _what(asked, sender.waba)
     if isinstance(sending, Refusal):
         return Verdict(asked.refuse(sending))
-    regime = tariff.regime(sender.account.regime, sender.account.timezone, now_ms)
+    regime = rules_of(state, sending.category, now_ms, sender.account, tariff)
     refusal = _content_refusal(asked, sending, sender, regime)
     if refusal is not None:
         return Verdict(asked.refuse(refusal, sending), message=refusal.message)
