@@ -50,8 +50,8 @@ histories: $(STAMP) ## Plays N=10000 generated histories through the router and 
 chaos: $(STAMP) ## Injects seeded faults (SEED=, MINUTES=); leaves reports/chaos.json
 	$(RUN) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-bench: $(STAMP) ## Measures against ceilings of the same run; leaves reports/bench.json
-	$(RUN) -m tests.bench
+bench: $(STAMP) ## Measures against ceilings of the same run (ARGS=--help); leaves reports/bench.json
+	$(RUN) -m tests.bench $(ARGS)
 
 images: $(STAMP) ## Builds the container images and tries them
 	$(RUN) -m deploy.images

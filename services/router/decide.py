@@ -4,7 +4,6 @@ The reasons and their order of precedence are those of `shared/reasons.py`: the 
 reason that passes with time defers a request that says until when it matters (`expires_at`), and refuses any other.
 """
 
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from services.router.american import MARKETING_STOPPED_MS, is_american
@@ -49,11 +48,11 @@ _CATEGORIES: dict[str, Category] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A decision; or, with `claims` not empty, the wish to be asked again with their answers.
 
-    `held` are the claims that were granted on the way; of a request that does not go out, `releases` gives them back.
+    `held` are the claims that were granted on the way; of a request that does not go out, `releases` gives them back. `weighed`, handed back as
+    `Grants.work`, spares the second time what was checked the first time.
     """
 
     decision: Decision | None
@@ -61,6 +60,7 @@ class Verdict:
     held: tuple[Claim, ...] = ()
     message: str | None = None
     """What exactly is wrong, where the reason alone does not say it."""
+    weighed: "Weighed | None" = None
 
     @property
     def releases(self) -> tuple[Release, ...]:
@@ -92,8 +92,22 @@ class _Sender(NamedTuple):
     number: Number
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
+class Weighed(NamedTuple):
+    """A message that nothing but price and limits can stop, by the facts of one revision: its conversation, price and places."""
+
+    revision: int
+    sending: _Sending
+    account: Account
+    waba: str
+    limit: int
+    regime: Regime
+    seen: Foreseen
+    quoted: Quote | RateUnknown
+    free: Claim | None
+    tier: Claim | None
+
+
+class _Question(NamedTuple):
     """All that a decision is made from. `now_ms` is the time it is made for."""
 
     state: State
@@ -152,6 +166,9 @@ def decide(
         UnknownRegimeError, KeyError: the account's facts name a regime or time zone that nobody knows.
     """
     asked = _Question(state, request, facts, now_ms, tariff, grants)
+    weighed = grants.work
+    if isinstance(weighed, Weighed) and weighed.revision == facts.revision:
+        return _judged(asked, weighed)
     if request.expires_ms is not None and request.expires_ms <= max(now_ms, request.not_before_ms or 0):
         return Verdict(asked.answer("reject", "request_expired"))
     sender = _sender(asked)
@@ -279,27 +296,7 @@ def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regi
     waba, account, _ = sender
     category, command = sending.category, command_id(request.request_id, 1)
     seen = foresee(state, category, command, now_ms, answers=answers_click(state, regime, now_ms))
-
-    def price(*, room: bool) -> Quote | RateUnknown:
-        return tariff.quote(
-            regime,
-            category,
-            request.user,
-            account,
-            now_ms,
-            in_window=asked.in_window,
-            entry_point_open=seen.free_entry,
-            opens_conversation=seen.opens,
-            free_tier_has_room=room,
-        )
-
-    def answered(claim: Claim | None) -> bool:
-        return claim is not None and claim.id in asked.grants
-
-    def granted(claim: Claim) -> bool:
-        return asked.grants[claim.id].granted
-
-    quoted = price(room=True)
+    quoted = _quoted(asked, category, account, regime, seen, room=True)
     free = tier = None
     if isinstance(quoted, Quote) and quoted.type == "free_tier":
         free = free_claim(state, command, seen.id, account, waba, regime, tariff, now_ms)
@@ -308,30 +305,57 @@ def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regi
         tier = tier_claim(
             state, command, category, limit, account, waba, regime, now_ms, asked.waits_until_ms
         )
+    revision = asked.facts.revision
+    return _judged(asked, Weighed(revision, sending, account, waba, limit, regime, seen, quoted, free, tier))
+
+
+def _quoted(
+    asked: _Question, category: Category, account: Account, regime: Regime, seen: Foreseen, *, room: bool
+) -> Quote | RateUnknown:
+    return asked.tariff.quote(
+        regime,
+        category,
+        asked.request.user,
+        account,
+        asked.now_ms,
+        in_window=asked.in_window,
+        entry_point_open=seen.free_entry,
+        opens_conversation=seen.opens,
+        free_tier_has_room=room,
+    )
+
+
+def _judged(asked: _Question, weighed: Weighed) -> Verdict:
+    """Ask for the places that are not answered yet; else decide by the answers."""
+    _, sending, account, waba, limit, regime, seen, quoted, free, tier = weighed
+    state, request, now_ms, grants = asked.state, asked.request, asked.now_ms, asked.grants
     budgets: tuple[Claim, ...] = ()
-    if free is not None and answered(free) and not granted(free):
-        quoted = price(room=False)
-    if isinstance(quoted, Quote) and not quoted.free:
-        month = tariff.month(account.timezone, now_ms)
-        budgets = budget_claims(state, command, category, quoted.amount_micros, account, waba, month, now_ms)
+    if free is not None and free.id in grants and not grants[free.id].granted:
+        quoted = _quoted(asked, sending.category, account, regime, seen, room=False)
+    if isinstance(quoted, Quote) and not quoted.free and account.budgets:
+        command, month = command_id(request.request_id, 1), asked.tariff.month(account.timezone, now_ms)
+        budgets = budget_claims(
+            state, command, sending.category, quoted.amount_micros, account, waba, month, now_ms
+        )
     wanted = tuple(claim for claim in (free, tier, *budgets) if claim is not None)
     if request.dry_run:
         wanted = tuple(claim._replace(take=False, waits_until_ms=0) for claim in wanted)
-    if not all(answered(claim) for claim in wanted):
-        return Verdict(None, claims=wanted)
-    held = tuple(claim for claim in wanted if granted(claim) and claim.take)
+    if not all(claim.id in grants for claim in wanted):
+        return Verdict(None, claims=wanted, weighed=weighed)
+    held = tuple(claim for claim in wanted if claim.take and grants[claim.id].granted)
     refusal = _price_refusal(asked, account, quoted, tier, budgets)
     told: dict[str, Any] = {
         "price": _priced(quoted) if isinstance(quoted, Quote) else None,
-        "tier": None if tier is None else _tier(limit, tier, asked.grants[tier.id].used),
-        "free_left": None if free is None else max(0, free.limit - asked.grants[free.id].used),
+        "tier": None if tier is None else _tier(limit, tier, grants[tier.id].used),
+        "free_left": None if free is None else max(0, free.limit - grants[free.id].used),
     }
     if refusal is None:
-        return Verdict(asked.answer("allow", "ok", sending, conversation=_use(seen), **told), held=held)
+        decision = asked.answer("allow", "ok", sending, conversation=_use(seen), **told)
+        return Verdict(decision, held=held, weighed=weighed)
     decision = asked.refuse(refusal, sending, **told)
     if tier is not None and decision.outcome == "reject" and tier.waits_until_ms and tier not in held:
         held = (*held, tier)  # its turn among those who wait
-    return Verdict(decision, held=held)
+    return Verdict(decision, held=held, weighed=weighed)
 
 
 def _price_refusal(

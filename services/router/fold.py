@@ -65,7 +65,7 @@ _Conversational = (
     | SendUncertain
 )
 _OUTCOMES = (SendAccepted, SendFailed, SendUncertain)
-Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim | Owned, ...]]
+Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim | Owned, ...], object]
 
 
 class RouterFold:
@@ -108,9 +108,9 @@ class RouterFold:
             known = state
         else:
             known = state or State(VERSION, event.phone_number_id, event.user)
-        new, out, releases, claims = self._brought(known, event, facts, grants)
+        new, out, releases, claims, work = self._brought(known, event, facts, grants)
         if claims:
-            return Step(state, claims=claims)
+            return Step(state, claims=claims, work=work)
         if new.deferred:
             new = released(new, event.at_ms)
         if new is known and not out:
@@ -135,22 +135,20 @@ class RouterFold:
 
     def _brought(self, state: State, event: _Conversational, facts: AccountFacts, grants: Grants) -> Brought:
         if isinstance(event, SendRequested):
-            handled = on_request(state, event, facts, self._tariff, grants)
-            return handled.state, handled.out, handled.releases, handled.claims
+            return on_request(state, event, facts, self._tariff, grants)
         if isinstance(event, CancelRequested):
-            handled = on_cancel(state, event, facts, self._tariff)
-            return handled.state, handled.out, handled.releases, ()
+            return on_cancel(state, event, facts, self._tariff)
         if isinstance(event, MessageReceived):
             state, out = _received(state, event)
             if out and grants.recalled is None:
                 state, said = preferences.said_in(state, event, self._words, facts)
                 out += said
-            return state, out, (), ()
+            return state, out, (), (), None
         if isinstance(event, ReceiverVerified):
-            return (state if state.verified else replace(state, verified=True)), (), (), ()
+            return (state if state.verified else replace(state, verified=True)), (), (), (), None
         if isinstance(event, PreferenceChanged):
             state, out = preferences.changed(state, event, facts)
-            return state, out, (), ()
+            return state, out, (), (), None
         if isinstance(event, StatusReceived):
             if event.waba_id and event.waba_id != state.waba and state.lives:
                 state = replace(state, waba=event.waba_id)
@@ -161,7 +159,7 @@ class RouterFold:
             lived = on_failed(state, event, facts, self._tariff)
         else:
             lived = on_uncertain(state, event)
-        return lived.state, lived.out, lived.releases, lived.claims
+        return *lived, None
 
     def _woken(
         self, state: State | None, event: TimerFired, facts: AccountFacts, grants: Grants
@@ -175,7 +173,7 @@ class RouterFold:
         handled = on_due(new, now_ms, facts, self._tariff, grants)
         if handled is not None:
             if handled.claims:
-                return Step(state, claims=handled.claims)
+                return Step(state, claims=handled.claims, work=handled.work)
             new, out, releases = handled.state, out + handled.out, releases + handled.releases
         new, again = preferences.renewed(tidied(released(new, now_ms), now_ms), now_ms)
         out += again

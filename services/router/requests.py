@@ -34,12 +34,13 @@ _read_request = msgspec.json.Decoder(SendRequested).decode
 
 
 class Handled(NamedTuple):
-    """What a request brought; with `claims`, ask them first and nothing else counts."""
+    """What a request brought; with `claims`, ask them first and nothing else counts but `work`, which comes back with the answers."""
 
     state: State
     out: tuple[Outgoing, ...] = ()
     releases: tuple[Release, ...] = ()
     claims: tuple[Claim | Owned, ...] = ()
+    work: object = None
 
 
 def on_request(
@@ -136,7 +137,7 @@ def settle(
     if own is not None and own.id not in grants:
         wanted = (*wanted, own)
     if wanted:
-        return Handled(state, claims=wanted)
+        return Handled(state, claims=wanted, work=verdict.weighed)
     if own is not None and not grants[own.id].granted:
         return _conflict(state, request, facts, grants)._replace(releases=verdict.releases)
     decision = verdict.decision

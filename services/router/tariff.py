@@ -32,6 +32,7 @@ class Tariff:
         self._book = book
         self._quotes: dict[tuple[object, ...], Quote | RateUnknown] = {}
         self._day = lru_cache(maxsize=4096)(_day_of_quarter)
+        self._months = lru_cache(maxsize=4096)(_month_of_quarter)
         self._next_months = lru_cache(maxsize=4096)(_next_month_ms)
         self._regimes: dict[tuple[str, date], Regime] = {}
         self._cards: dict[tuple[str, str, date], RateCard | None] = {}
@@ -43,7 +44,7 @@ class Tariff:
 
     def month(self, timezone: str, at_ms: int) -> str:
         """The account's calendar month, `YYYY-MM`."""
-        return self.day(timezone, at_ms).isoformat()[:7]
+        return self._months(timezone, at_ms // _QUARTER_MS)
 
     def next_month_ms(self, timezone: str, at_ms: int) -> int:
         """When the account's next calendar month begins."""
@@ -128,3 +129,7 @@ def _next_month_ms(timezone: str, month: str) -> int:
 
 def _day_of_quarter(timezone: str, quarter: int) -> date:
     return local_day(from_ms(quarter * _QUARTER_MS), timezone)
+
+
+def _month_of_quarter(timezone: str, quarter: int) -> str:
+    return _day_of_quarter(timezone, quarter).isoformat()[:7]

@@ -3,7 +3,6 @@
 Two kinds: places in a limit (`Claim`: distinct members, or amounts, of a scope) and names that only one may bear (`Owned`).
 """
 
-import asyncio
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -86,30 +85,33 @@ return answers
 """
 )
 
-# KEYS as above; ARGV: now, id, member
+# KEYS as above; ARGV: now, then (id, member) of each
 _RELEASE = (
     _HOLDERS
     + """
 local now = tonumber(ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[2])
-local weight, lines = read(KEYS[2], ARGV[3], now)
-if not weight then return 0 end
-local rest, latest = {}, 0
-for _, line in ipairs(lines) do
-  if line[1] ~= ARGV[2] then
-    rest[#rest + 1] = line
-    latest = math.max(latest, line[2])
+for i = 2, #ARGV, 2 do
+  local id, member = ARGV[i], ARGV[i + 1]
+  redis.call('ZREM', KEYS[4], id)
+  local weight, lines = read(KEYS[2], member, now)
+  if weight then
+    local rest, latest = {}, 0
+    for _, line in ipairs(lines) do
+      if line[1] ~= id then
+        rest[#rest + 1] = line
+        latest = math.max(latest, line[2])
+      end
+    end
+    if #rest > 0 then
+      write(KEYS[2], member, weight, rest)
+      redis.call('ZADD', KEYS[1], string.format('%.0f', latest), member)
+    else
+      redis.call('HDEL', KEYS[2], member)
+      redis.call('ZREM', KEYS[1], member)
+      redis.call('DECRBY', KEYS[3], string.format('%.0f', weight))
+    end
   end
 end
-if #rest > 0 then
-  write(KEYS[2], ARGV[3], weight, rest)
-  redis.call('ZADD', KEYS[1], string.format('%.0f', latest), ARGV[3])
-else
-  redis.call('HDEL', KEYS[2], ARGV[3])
-  redis.call('ZREM', KEYS[1], ARGV[3])
-  redis.call('DECRBY', KEYS[3], string.format('%.0f', weight))
-end
-return 1
 """
 )
 
@@ -135,16 +137,17 @@ for i, bucket in ipairs(KEYS) do
 end
 return answers
 """
-_SHARDS = 64
-_BUCKETS = 4096
-"""Of each shard. Up to 128 names share a hash that Redis keeps as one compact list: 33 million names in 8 days at some 30 bytes each;
-beyond that a name takes some 100."""
+_SHARDS = 16
+_BUCKETS = 16_384
+"""Of each shard. Up to 128 names share a hash that Redis keeps as one compact list: a name takes some 60 bytes among a million (a key of its own: 190),
+30 among 33 million in 8 days; beyond that some 100."""
 
 
 class Claims:
     """The claims book of a deployment."""
 
     def __init__(self, redis: Redis, namespace: str) -> None:
+        self._redis = redis
         self._namespace = namespace
         self._ask = redis.register_script(_ASK)
         self._release = redis.register_script(_RELEASE)
@@ -157,7 +160,7 @@ class Claims:
     async def ask(
         self, claims: Iterable[Claim | Owned], now_ms: int, *, force: bool = False
     ) -> dict[str, Grant]:
-        """Ask, in order, with one script for each scope; the answers by id. `force` grants beyond the limit what was granted before its record was lost."""
+        """Ask, in order, with one script for each scope, all in one round trip; the answers by id. `force` grants beyond the limit what was granted before its record was lost."""
         scopes: dict[str, list[Claim]] = {}
         shards: dict[int, list[tuple[Owned, bytes]]] = {}
         for claim in claims:
@@ -166,38 +169,42 @@ class Claims:
                 shards.setdefault(name[0] % _SHARDS, []).append((claim, name))
             else:
                 scopes.setdefault(claim.scope, []).append(claim)
-        answers: dict[str, Grant] = {}
-
-        async def places(scope: str, wanted: list[Claim]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for scope, wanted in scopes.items():
             arguments: list[str | int] = [now_ms, int(force)]
             for claim in wanted:
                 arguments += (claim.id, claim.member, claim.weight, claim.limit, claim.expires_ms)
                 arguments += (int(claim.take), claim.waits_until_ms)
-            found = await self._ask(keys=self._keys(scope), args=arguments)
-            for index, claim in enumerate(wanted):
-                granted, used, free_ms = found[3 * index : 3 * index + 3]
-                answers[claim.id] = Grant(bool(granted), int(used), int(free_ms))
-
-        async def names(shard: int, wanted: list[tuple[Owned, bytes]]) -> None:
+            await self._ask(keys=self._keys(scope), args=arguments, client=pipeline)
+        for shard, names in shards.items():
             tag = f"{{{self._namespace}:owned:{shard}}}"
-            keys = [f"{tag}:{int.from_bytes(name[1:3], 'big') % _BUCKETS}" for _, name in wanted]
-            arguments: list[int | bytes] = [now_ms // 1000, wanted[0][0].keep_ms // 1000]
-            for owned, name in wanted:
-                arguments += (name, _hash(owned.owner))
-            for (owned, _), has in zip(wanted, await self._own(keys=keys, args=arguments), strict=True):
+            keys = [f"{tag}:{int.from_bytes(name[1:3], 'big') % _BUCKETS}" for _, name in names]
+            words: list[int | bytes] = [now_ms // 1000, names[0][0].keep_ms // 1000]
+            for owned, name in names:
+                words += (name, _hash(owned.owner))
+            await self._own(keys=keys, args=words, client=pipeline)
+        found = iter(await pipeline.execute())
+        answers: dict[str, Grant] = {}
+        for wanted, places in zip(scopes.values(), found, strict=False):
+            for index, claim in enumerate(wanted):
+                granted, used, free_ms = places[3 * index : 3 * index + 3]
+                answers[claim.id] = Grant(bool(granted), int(used), int(free_ms))
+        for names, owners in zip(shards.values(), found, strict=True):
+            for (owned, _), has in zip(names, owners, strict=True):
                 answers[owned.id] = Grant(bool(has), 1)
-
-        await asyncio.gather(
-            *(places(scope, wanted) for scope, wanted in scopes.items()),
-            *(names(shard, wanted) for shard, wanted in shards.items()),
-        )
         return answers
 
     async def release(self, releases: Iterable[Release], now_ms: int) -> None:
-        """Give places back, waiting ones too; a release of what is not held does nothing."""
-        await asyncio.gather(
-            *(self._release(keys=self._keys(r.scope), args=[now_ms, r.id, r.member]) for r in releases)
-        )
+        """Give places back, waiting ones too, in one round trip; a release of what is not held does nothing."""
+        scopes: dict[str, list[str | int]] = {}
+        for release in releases:
+            scopes.setdefault(release.scope, [now_ms]).extend((release.id, release.member))
+        if not scopes:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for scope, arguments in scopes.items():
+            await self._release(keys=self._keys(scope), args=arguments, client=pipeline)
+        await pipeline.execute()
 
 
 def _hash(text: str) -> bytes:

@@ -110,10 +110,11 @@ class Recalled(msgspec.Struct, frozen=True):
 
 
 class Grants(msgspec.Struct, frozen=True):
-    """What a fold may ask for beyond its state: answers to the claims it asked for, and what it decided before."""
+    """What a fold may ask for beyond its state: answers to the claims it asked for, what it decided before, and its own `Step.work`."""
 
     answers: Mapping[str, Grant] = msgspec.field(default_factory=dict)
     recalled: Recalled | None = None
+    work: object = None
 
     def __getitem__(self, claim_id: str) -> Grant:
         return self.answers[claim_id]
@@ -129,7 +130,8 @@ class Step(msgspec.Struct, Generic[S], frozen=True):
         state: the key's new state; None forgets the key.
         out: events to publish, in order.
         timers: name → time due in epoch ms, or None to cancel; a timer comes back as `TimerFired` for the same key.
-        claims: not empty means: nothing else of this step counts, ask these and fold again.
+        claims: not empty means: nothing else of this step counts but `work`; ask these and fold again.
+        work: what was found out so far, handed back with the answers so that it need not be found out again; the facts may have changed meanwhile.
         releases: claims to give back once the step is committed.
         ranks: changes to the partition's sorted sets.
     """
@@ -140,6 +142,7 @@ class Step(msgspec.Struct, Generic[S], frozen=True):
     claims: tuple[Claim | Owned, ...] = ()
     releases: tuple[Release, ...] = ()
     ranks: tuple[Rank, ...] = ()
+    work: object = None
 
 
 class Fold(Protocol[S, E, F_contra]):

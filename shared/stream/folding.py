@@ -26,12 +26,13 @@ class Changes:
 
 @dataclass(slots=True, eq=False)
 class Item(Generic[E]):
-    """One decoded record on its way through the fold."""
+    """One decoded record on its way through the fold; `asking` while it waits for answers."""
 
     source: Any
     key: str
     event: E
     grants: Grants
+    asking: Step[Any] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +67,7 @@ class Folding(Generic[S, E, F]):
                 self.poisoned[item.source.offset] = (item.source, f"{type(error).__name__}: {error}")
                 continue
             if step.claims:
+                item.asking = step
                 self._held[item.key] = [item]
                 self.wanted += step.claims
             else:
@@ -76,7 +78,10 @@ class Folding(Generic[S, E, F]):
         held, self._held, self.wanted = self._held, {}, []
         for items in held.values():
             first = items[0]
-            first.grants = Grants({**first.grants.answers, **answers}, first.grants.recalled)
+            if first.asking is not None:
+                own = {claim.id: answers[claim.id] for claim in first.asking.claims}
+                known = first.grants
+                first.grants = Grants({**known.answers, **own}, known.recalled, first.asking.work)
             self.feed(items)
 
     def _apply(self, item: Item[E], step: Step[S]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-from redis.asyncio import Redis
+import hiredis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
@@ -66,6 +67,9 @@ redis.call('HSET', KEYS[1], 'offset', ARGV[3], 'outbox', ARGV[4])
 return 1
 """
 
+CONNECTIONS = 100
+"""Of one process at most; who holds more partitions than that waits a moment for the next free one."""
+
 _DUE = """
 return {
   redis.call('HMGET', KEYS[1], 'epoch', 'offset'),
@@ -78,15 +82,27 @@ class Refused(Exception):
     """The commit was refused: another worker took the partition over, or Redis lost what this worker started from."""
 
 
+class _PacksInC:
+    """Commands put into bytes by hiredis: redis-py's asyncio connections do it in Python, argument by argument (docs/decisions/0008)."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """The command's name may be of two words, such as `SCRIPT EXISTS`."""
+        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
+
+
 def connect(settings: ServiceSettings) -> "Redis":
-    """A client that waits for a Redis that is away or still loading, instead of failing: every script here may be repeated."""
-    return Redis.from_url(
+    """A client that waits for a Redis that is away or still loading, and for a free connection, instead of failing: every script here may be repeated."""
+    pool = BlockingConnectionPool.from_url(
         settings.redis_url,
+        max_connections=CONNECTIONS,
+        timeout=None,
         socket_timeout=10,
         socket_connect_timeout=5,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=-1),
         retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError],
     )
+    pool.connection_class = type("PackingConnection", (_PacksInC, pool.connection_class), {})
+    return Redis.from_pool(pool)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`make bench`: runs every measurement, prints a table, writes reports/bench.json.
+"""`make bench`: runs every measurement, prints a table, writes reports/bench.json. Options go into ARGS: `make bench ARGS="--only router"`.
 
 A value stands beside a ceiling measured in the same round, the two in turn; the ratio quoted is the median over the rounds.
 The measured process has one core to itself (`--no-pin` to leave that to the machine), Kafka, Redis and the load the others.
@@ -13,25 +13,27 @@ import platform
 import statistics
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from deploy.local.stack import LocalStack
-from tests.bench import ingress, router
+from tests.bench import decisions, ingress, router
 
 REPORT = Path("reports/bench.json")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One measurement over all rounds: values and ceilings per second, round by round."""
+    """One measurement over all rounds: values and ceilings, round by round. The ratio should be `goal` at least; of costs, at most."""
 
     name: str
     unit: str
     pairs: list[tuple[float, float]]
     goal: float
+    cost: bool
 
     @property
     def ratios(self) -> list[float]:
@@ -47,10 +49,11 @@ class Result:
             "ratio": round(statistics.median(self.ratios), 3),
             "spread": [round(min(self.ratios), 3), round(max(self.ratios), 3)],
             "goal": self.goal,
+            "goal_is": "at most" if self.cost else "at least",
         }
 
 
-async def main(rounds: int, only: str | None, *, pin: bool) -> list[Result]:
+async def main(rounds: int, only: str | None, *, pin: bool, million: bool) -> list[Result]:
     """Measure on one local stack."""
     console = Console()
     cpus = sorted(os.sched_getaffinity(0))
@@ -58,23 +61,31 @@ async def main(rounds: int, only: str | None, *, pin: bool) -> list[Result]:
     if core is not None:
         os.sched_setaffinity(0, set(cpus) - {core})  # inherited by Kafka, Redis and the load
     pairs: dict[str, list[tuple[float, float]]] = {}
-    units: dict[str, tuple[str, float]] = {}
+    kinds: dict[str, tuple[str, float, bool]] = {}
     async with LocalStack(name="bench") as stack:
-        for name, unit, goal, measure in (
-            ("router", "events/s", 0.4, router.measure),
-            ("ingress", "requests/s", 0.4, ingress.measure),
+        for name, times, unit, goal, cost, measure in (
+            ("router", rounds, "events/s", 0.4, False, router.measure),
+            ("ingress", rounds, "requests/s", 0.4, False, ingress.measure),
+            (
+                "decisions",
+                1,
+                "",
+                1.2,
+                True,
+                partial(decisions.measure, most=1_000_000 if million else decisions.MOST),
+            ),
         ):
             if only and name != only:
                 continue
-            for nth in range(rounds):
+            for nth in range(times):
                 for what, (value, ceiling) in (await measure(stack, core)).items():
                     pairs.setdefault(what, []).append((value, ceiling))
-                    units[what] = (unit, goal)
+                    kinds[what] = (unit, goal, cost)
                     ratio = value / ceiling
                     console.print(
-                        f"{what}: round {nth + 1} of {rounds}: {value:,.0f} of {ceiling:,.0f} {unit} = {ratio:.2f}"
+                        f"{what}: round {nth + 1} of {times}: {value:,.0f} of {ceiling:,.0f} {unit} = {ratio:.2f}"
                     )
-    return [Result(what, units[what][0], measured, units[what][1]) for what, measured in pairs.items()]
+    return [Result(what, kinds[what][0], measured, *kinds[what][1:]) for what, measured in pairs.items()]
 
 
 def report(results: list[Result], rounds: int) -> None:
@@ -83,11 +94,11 @@ def report(results: list[Result], rounds: int) -> None:
     for row in (result.row() for result in results):
         table.add_row(
             str(row["name"]),
-            f"{row['value']:,} {row['unit']}",
+            f"{row['value']:,} {row['unit']}".strip(),
             f"{row['ceiling']:,}",
             str(row["ratio"]),
             "{} - {}".format(*row["spread"]),  # type: ignore[misc]
-            str(row["goal"]),
+            f"{row['goal_is']} {row['goal']}",
         )
     Console().print(table)
     REPORT.parent.mkdir(exist_ok=True)
@@ -99,11 +110,14 @@ def report(results: list[Result], rounds: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", help="router or ingress")
+    parser.add_argument("--only", help="router, ingress or decisions")
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="do not give the measured process a core"
     )
+    parser.add_argument("--million", action="store_true", help="decisions among a million conversations too")
     chosen = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # new topics look for their leaders a moment
-    report(asyncio.run(main(chosen.rounds, chosen.only, pin=chosen.pin)), chosen.rounds)
+    report(
+        asyncio.run(main(chosen.rounds, chosen.only, pin=chosen.pin, million=chosen.million)), chosen.rounds
+    )
     sys.exit(0)

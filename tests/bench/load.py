@@ -75,10 +75,10 @@ def _conversation(index: int, start_ms: int, numbers: int) -> Iterator[tuple[str
     at = start_ms + index
     yield key, _inbound(index, number, user, at)
     for nth, template in enumerate((None, None, "order_update")):
-        request = f"r{index}-{nth}"
+        name = f"r{index}-{nth}"
         at += 1000
-        yield key, _request(request, number, user, at, template)
-        command, wamid = command_id(request, 1), f"wamid.{request}"
+        yield key, request(name, number, user, at, template)
+        command, wamid = command_id(name, 1), f"wamid.{name}"
         yield (
             key,
             SendAccepted(
@@ -111,23 +111,24 @@ def _inbound(index: int, number: str, user: str, at: int) -> MessageReceived:
     )
 
 
-def _request(request: str, number: str, user: str, at: int, template: str | None) -> SendRequested:
+def request(name: str, number: str, user: str, at: int, template: str | None) -> SendRequested:
+    """A send request of this id, free-form or with a template."""
     body: dict[str, object] = {"messaging_product": "whatsapp", "to": f"+{user}"}
     if template is None:
         body |= {"type": "text", "text": {"body": "Your parcel is on its way."}}
     else:
         body |= {"type": "template", "template": {"name": template, "language": {"code": "en"}}}
     return SendRequested(
-        event_id=f"{request}:requested",
+        event_id=f"{name}:requested",
         at_ms=at,
-        request_id=request,
+        request_id=name,
         phone_number_id=number,
         user=user,
         type=str(body["type"]),
         message=Raw(events.encode(body)),
         digest="00000001" if template else "00000000",
         template=TemplateRef(template, "en") if template else None,
-        correlation_id=request,
+        correlation_id=name,
         tags={"cost_center": "logistics"},
     )
 

@@ -111,6 +111,18 @@ async def test_the_most_pressing_of_those_that_wait_is_told_the_earliest_place(r
     }
 
 
+async def test_thousands_of_claims_on_many_scopes_are_asked_and_given_back_at_once(redis: Redis) -> None:
+    book = Claims(redis, f"claims-{uuid4().hex}")
+    wanted = [Claim(f"budget:W{n % 300}", f"id{n}", f"m{n}", 10, NOW + 9000) for n in range(3000)]
+    names = [Owned(f"own{n}", f"r{n}", "N1:4915", KEEP_MS) for n in range(1000)]
+    answers = await book.ask([*wanted, *names], NOW)
+    assert all(grant.granted for grant in answers.values())
+    full = [claim._replace(id=f"other-{claim.id}", member=f"other-{claim.member}") for claim in wanted]
+    assert not any(grant.granted for grant in (await book.ask(full, NOW)).values())
+    await book.release([Release(claim.scope, claim.id, claim.member) for claim in wanted], NOW)
+    assert all(grant.granted for grant in (await book.ask(full, NOW)).values())
+
+
 async def test_names_of_one_bucket_are_forgotten_after_their_time_and_not_before(redis: Redis) -> None:
     namespace = f"claims-{uuid4().hex}"
     book = Claims(redis, namespace)

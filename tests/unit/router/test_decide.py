@@ -7,7 +7,7 @@ import pytest
 
 from shared.events import AccountWebhook, Decision, PreferenceChanged, TemplateRef, decode_command
 from shared.reasons import REASONS
-from shared.stream.fold import Outgoing
+from shared.stream.fold import Grant, Grants, Outgoing
 from shared.topics import SEND_COMMANDS
 from tests.unit.router.make import HOUR, KEY, NOW, USER, events, fact, received, request, world
 from tests.unit.router.world import World
@@ -149,6 +149,32 @@ def test_an_opt_out_older_than_the_last_word_does_not_count() -> None:
         )
         made.play(KEY, event, NOW)
     assert decision(made, request()).outcome == "allow"
+
+
+@pytest.mark.parametrize("template", ["promo", None])
+def test_a_request_folded_again_with_its_answers_comes_to_the_same_with_or_without_what_was_found_out_before(
+    template: str | None,
+) -> None:
+    made = world()
+    made.play(KEY, received(), NOW)
+    state = made.fold.decode_state(made.states[KEY])
+    wish = request(template=template)
+    asked = made.fold.fold(state, wish, made.facts, Grants())
+    answers = {claim.id: Grant(True, 7) for claim in asked.claims}
+    assert asked.work is not None
+    again = made.fold.fold(state, wish, made.facts, Grants(answers, work=asked.work))
+    assert again == made.fold.fold(state, wish, made.facts, Grants(answers))
+
+
+def test_facts_that_changed_while_claims_were_asked_count() -> None:
+    made = world()
+    asked = made.fold.fold(None, request(), made.facts, Grants())
+    made.know(fact("template", "promo/en", status="PAUSED"))
+    answers = {claim.id: Grant(True, 7) for claim in asked.claims}
+    again = made.fold.fold(None, request(), made.facts, Grants(answers, work=asked.work))
+    decided = events(again.out)[0].decision
+    assert decided is not None
+    assert decided.reason == "template_paused"
 
 
 def test_a_refusal_for_parameters_says_which_and_a_fitting_message_goes_out() -> None:

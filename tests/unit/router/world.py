@@ -101,7 +101,7 @@ class World:
             if not step.claims:
                 break
             answers = {c.id: self.claims.ask(c, now_ms, force=recalled is not None) for c in step.claims}
-            grants = Grants({**grants.answers, **answers}, recalled)
+            grants = Grants({**grants.answers, **answers}, recalled, step.work)
             step = self.fold.fold(state, event, self.facts, grants)
         assert not step.claims, "a fold must not ask without end"
         for release in step.releases:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from shared.events import TimerFired
-from shared.stream.fold import Grant, Grants, Recalled
+from shared.stream.fold import Claim, Grant, Grants, Recalled, Step
 from shared.stream.folding import TIMERS, Folding, Item
 from tests.integration.stream.counting import Add, Burst, Counting, Event, Timer, Total, Totalled
 
@@ -52,6 +52,23 @@ def test_two_claims_of_one_key_are_asked_one_after_the_other() -> None:
     assert [claim.id for claim in made.wanted] == ["a/2"]
     made.answer({"a/2": Grant(granted=False, used=1)})
     assert made.states["a"] == Total(2, 2, granted=1)
+
+
+def test_a_record_gets_the_answers_to_its_own_claims_and_what_its_fold_had_found_out() -> None:
+    class Asking(Counting):
+        def fold(self, state: Total | None, event: Event, facts: str, grants: Grants) -> Step[Total]:
+            asked.append(grants)
+            claims = tuple(Claim("scope", f"{id}{len(grants.answers)}", id, 1, 1) for id in [event.id])  # type: ignore[union-attr]
+            return Step(state, claims=claims if len(grants.answers) < 2 else (), work=len(asked))
+
+    asked: list[Grants] = []
+    made = Folding(Asking(), FACTS, {})
+    made.feed([item(0, "a", Add("a", 1)), item(1, "b", Add("b", 1))])
+    while made.wanted:
+        made.answer({claim.id: Grant(granted=True, used=1) for claim in made.wanted})
+    assert [(list(grants.answers), grants.work) for grants in asked] == [
+        ([], None), ([], None), (["a0"], 1), (["b0"], 2), (["a0", "a1"], 3), (["b0", "b1"], 4),
+    ]  # fmt: skip
 
 
 def test_a_fold_that_raises_leaves_the_state_as_it_was_and_the_key_goes_on() -> None:
