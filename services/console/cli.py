@@ -3,22 +3,17 @@
 Exit codes: 0 done; 1 refused (file not valid, conflict, message refused or failed); 2 wrong usage; 3 no answer.
 """
 
-import asyncio
 import json
 import logging
 import sys
 import uuid
-from collections.abc import Coroutine
 from contextlib import aclosing
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import structlog
 import typer
-from aiokafka.errors import KafkaError
-from pydantic import ValidationError
-from rich.console import Console
 
 from services.console import sending, steps, tables, topics, view
 from services.console.account_events import KafkaAccountEvents
@@ -28,7 +23,8 @@ from services.console.plan import Plan
 from services.console.receivers import publish_verified
 from services.console.settings import ConsoleSettings
 from services.console.steps import Step
-from services.console.tallies import HttpTallies, TalliesUnavailable
+from services.console.tallies import HttpTallies
+from services.console.terminal import REFUSED, UNAVAILABLE, USAGE, AsJson, err, out, print_json, run, settings
 from shared import kafka
 from shared.account_reader import read_once
 from shared.clock import clock_from
@@ -36,14 +32,7 @@ from shared.events import encode
 from shared.phone import canonical_user
 from shared.pricing import Regimes, RegimesFileError
 
-REFUSED = 1
-USAGE = 2
-UNAVAILABLE = 3
 DISTRIBUTION = "wa-middleware"
-
-T = TypeVar("T")
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="WhatsApp middleware."
@@ -54,8 +43,6 @@ accounts_app = typer.Typer(no_args_is_help=True, help="What is known of accounts
 app.add_typer(topics_app, name="topics")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(receivers_app, name="receivers")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
@@ -78,10 +65,10 @@ def apply(
     ] = False,
 ) -> None:
     """Bring the accounts to what a file says: show the difference, ask, publish it."""
-    settings = _settings()
-    document = _document(file, settings)
-    applier = Applier(KafkaAccountEvents(settings), clock_from(settings.clock_file))
-    plan = _run(applier.plan(document, force=force))
+    configured = settings()
+    document = _document(file, configured)
+    applier = Applier(KafkaAccountEvents(configured), clock_from(configured.clock_file))
+    plan = run(applier.plan(document, force=force))
     _show(plan)
     if plan.conflicts:
         raise typer.Exit(REFUSED)
@@ -89,21 +76,21 @@ def apply(
         return
     if not yes and not _agreed(file):
         raise typer.Exit(REFUSED)
-    applied = _run(applier.carry_out(plan))
+    applied = run(applier.carry_out(plan))
     out.print(f"Published {applied.published} events; facts revision {applied.revision}.")
 
 
 @topics_app.command("create")
 def create_topics() -> None:
     """Create the topics that are missing; what exists stays as it is."""
-    created = _run(kafka.create_topics(_settings()))
+    created = run(kafka.create_topics(settings()))
     out.print(f"Created {len(created)} topics." if created else "Nothing to do: all topics exist.")
 
 
 @topics_app.command("list")
 def list_topics() -> None:
     """Show the topics of the catalogue and which exist."""
-    found = _run(topics.listed(_settings()))
+    found = run(topics.listed(settings()))
     out.print(tables.topics_table(found))
     if any(topic.partitions is None for topic in found):
         out.print("Run `wam topics create` to create what is missing.")
@@ -112,9 +99,9 @@ def list_topics() -> None:
 @accounts_app.command("show")
 def show_accounts(as_json: AsJson = False) -> None:
     """Show what is known of all accounts, numbers and templates."""
-    facts = _run(read_once(_settings()))
+    facts = run(read_once(settings()))
     if as_json:
-        _print_json(view.accounts(facts))
+        print_json(view.accounts(facts))
         return
     for table in tables.accounts_tables(facts):
         out.print(table)
@@ -130,9 +117,9 @@ def verify_receiver(
     user = canonical_user(to)
     if user is None:
         raise typer.BadParameter("--to is no phone number with its country code")
-    settings = _settings()
-    at_ms = int(clock_from(settings.clock_file).time() * 1000)
-    _run(publish_verified(settings, sender, user, at_ms))
+    configured = settings()
+    at_ms = int(clock_from(configured.clock_file).time() * 1000)
+    run(publish_verified(configured, sender, user, at_ms))
     out.print(f"{user} may be written to from {sender}.", markup=False)
 
 
@@ -144,9 +131,9 @@ def tally(
     as_json: AsJson = False,
 ) -> None:
     """Show what an account's month came to, as billing has tallied it."""
-    found = _run(HttpTallies(_settings().tallies_url).of_month(waba, month))
+    found = run(HttpTallies(settings().tallies_url).of_month(waba, month))
     if as_json:
-        _print_json(json.loads(encode(found)))
+        print_json(json.loads(encode(found)))
     else:
         out.print(tables.tally_table(found))
         if rows:
@@ -189,7 +176,7 @@ def send(
     if dry_run:
         request["dry_run"] = True
     raise typer.Exit(
-        _run(_follow(_settings(), request, "decided" if dry_run else until, timeout, as_json=as_json))
+        run(_follow(settings(), request, "decided" if dry_run else until, timeout, as_json=as_json))
     )
 
 
@@ -205,7 +192,7 @@ def cancel(
 ) -> None:
     """Take back a request that waits, and print what became of it."""
     request = {"cancel_request_id": request_id, "to": to} | ({"from": sender} if sender else {})
-    raise typer.Exit(_run(_follow(_settings(), request, "decided", timeout, as_json=as_json)))
+    raise typer.Exit(run(_follow(settings(), request, "decided", timeout, as_json=as_json)))
 
 
 @app.command()
@@ -273,28 +260,6 @@ def _template(written: str) -> tuple[str, str]:
     if not slash or not name or not language:
         raise typer.BadParameter(f"{written!r} is not NAME/LANGUAGE, e.g. promo/de")
     return name, language
-
-
-def _settings() -> ConsoleSettings:
-    try:
-        return ConsoleSettings()
-    except ValidationError as error:
-        for found in error.errors(include_input=False, include_url=False):
-            name = "WA_" + "_".join(map(str, found["loc"])).upper()
-            err.print(f"{name}: {found['msg']}", markup=False)
-        raise typer.Exit(USAGE) from None
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except (KafkaError, TalliesUnavailable) as error:
-        err.print(str(error) or type(error).__name__, markup=False, soft_wrap=True)
-        raise typer.Exit(UNAVAILABLE) from None
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
