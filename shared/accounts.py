@@ -80,6 +80,8 @@ class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quality: str = "UNKNOWN"
     paused_until_ms: int | None = None
     rejection_reason: str | None = None
+    meta_id: str | None = None
+    """`message_template_id`."""
     paused: bool = False
     """By an operator; Meta's own pause is the status PAUSED."""
 
@@ -318,14 +320,21 @@ _TIERS = {
     "TIER_2K": 2000,
     "TIER_10K": 10_000,
     "TIER_100K": 100_000,
+    "TIER_UNLIMITED": UNLIMITED,
 }
+
+
+def limit_told(raw: object) -> int | None:
+    """A messaging limit as Meta writes it, a number or a tier (Meta, messaging limits); None where it is neither."""
+    return raw if isinstance(raw, int) else _TIERS.get(str(raw))
 
 
 def _capability(
     event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
 ) -> tuple[AccountChanged, ...]:
-    raw = value.get("max_daily_conversations_per_business", value.get("max_daily_conversation_per_phone"))
-    limit = raw if isinstance(raw, int) else UNLIMITED if raw == "TIER_UNLIMITED" else _TIERS.get(str(raw))
+    limit = limit_told(
+        value.get("max_daily_conversations_per_business", value.get("max_daily_conversation_per_phone"))
+    )
     return () if limit is None else _by_meta(event, "account", event.waba_id, {"messaging_limit": limit})
 
 

@@ -29,6 +29,8 @@ class Number(Strict):
     status: str = "CONNECTED"
     name_status: str = "APPROVED"
     throughput: str = "STANDARD"
+    on_app: bool = False
+    """Whether the number is also used in the WhatsApp Business app (coexistence)."""
     messaging_limit: str = "TIER_1K"
     max_mps: float | None = Field(None, gt=0)
     """Messages per second above which a call is answered with 130429; None checks nothing."""
@@ -45,7 +47,9 @@ class Template(Strict):
     status: str = "APPROVED"
     id: str = ""
     quality_score: str = "GREEN"
+    rejected_reason: str = "NONE"
     components: list[dict[str, Any]] = []
+    parameter_format: str | None = None
     parameters: int | None = Field(None, ge=0)
     """Number of body parameters a send must carry (else 132000); None checks nothing."""
 
@@ -76,6 +80,9 @@ class Waba(Strict):
     """With a payment method missing, the only receivers allowed (else 131030); None allows all."""
     restrictions: list[str] = []
     """`restriction_type`s of an account_update, e.g. RESTRICTED_BIZ_INITIATED_MESSAGING."""
+    business_verification: str = "verified"
+    primary_business_location: str | None = None
+    """Country of the business, two letters; None is not verified."""
     subscribed: bool = True
     numbers: list[Number] = []
     templates: list[Template] = []
@@ -153,6 +160,13 @@ class Accounts:
         waba.templates = [*waba.templates, added]
         self._index()
         return self.template(waba.id, added.name, added.language)
+
+    def delete(self, waba: Waba, name: str, template_id: str | None) -> bool:
+        """Remove a template in all languages, or in the one of that id; False if there is none."""
+        gone = [t for t in waba.templates if t.name == name and template_id in (None, t.id)]
+        waba.templates = [t for t in waba.templates if t not in gone]
+        self._index()
+        return bool(gone)
 
     def _new_id(self) -> str:
         self._template_ids += 1

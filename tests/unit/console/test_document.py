@@ -49,7 +49,7 @@ def test_the_example_is_valid_and_is_what_its_comments_say() -> None:
     [
         (AccountEntry, Account, {"payment_failing_until_ms"}),
         (NumberEntry, Number, set()),
-        (TemplateEntry, Template, {"paused_until_ms", "rejection_reason"}),
+        (TemplateEntry, Template, {"meta_id", "paused_until_ms", "rejection_reason"}),
     ],
 )
 def test_every_fact_an_operator_may_set_is_in_the_file_with_the_same_default(
