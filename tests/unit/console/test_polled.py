@@ -186,9 +186,10 @@ def test_a_question_that_was_not_answered_deletes_nothing() -> None:
     assert polled(facts, account=[{"id": W}]).events == ()
 
 
-def test_a_template_that_was_submitted_after_meta_was_asked_is_not_taken_for_deleted() -> None:
+def test_what_became_known_after_meta_was_asked_is_not_taken_for_deleted() -> None:
     submitted = said("template", "news/de", {"status": "PENDING"}, by="meta", at_ms=NOW + 10)
-    assert polled(known(submitted), templates=[]).events == ()
+    applied = said("number", N, {"token": "shop"}, at_ms=NOW + 10)
+    assert polled(known(submitted, applied), numbers=[], templates=[]).events == ()
 
 
 def test_a_number_that_has_moved_to_another_account_is_not_deleted_there() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.local.paths import REPOSITORY
 from services.console.document import InvalidDocument
 from services.console.template_file import parse
 
@@ -71,6 +72,11 @@ def test_a_good_template_goes_to_meta_as_it_is_written() -> None:
     )
     named["components"] = named["components"][1:]
     assert problems(named | {"parameter_format": "named"}) == []
+
+
+def test_the_example_file_can_be_submitted() -> None:
+    template = parse((REPOSITORY / "config" / "template.example.yaml").read_text("utf-8"))
+    assert (template["name"], template["category"]) == ("order_shipped", "UTILITY")
 
 
 def test_a_one_time_password_has_no_text_of_its_own() -> None:
