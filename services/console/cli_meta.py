@@ -1,64 +1,27 @@
 """The commands of `wam` that ask Meta itself: poll its accounts; list, submit and delete templates there."""
 
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from services.console import tables
-from services.console.account_events import KafkaAccountEvents
-from services.console.asking import NoToken, ask, token_of
+from services.console.asking import NoToken, ask
+from services.console.at_meta import Session, Waba, at_meta
 from services.console.document import InvalidDocument
-from services.console.graph import Graph, GraphFailure, GraphRefused
+from services.console.graph import GraphRefused
 from services.console.meta_facts import TEMPLATE, TEMPLATE_FIELDS, read, template_id
 from services.console.plan import Plan
 from services.console.polled import difference, told_by_meta
 from services.console.polling import BELIEVED_PERIODS
-from services.console.settings import ConsoleSettings
 from services.console.template_file import parse
-from services.console.terminal import REFUSED, UNAVAILABLE, USAGE, AsJson, err, out, print_json, run, settings
-from shared.accounts import AccountFacts, FactKey
-from shared.clock import clock_from
-from shared.error_table import ErrorTable
-from shared.tokens import Tokens
+from services.console.terminal import REFUSED, UNAVAILABLE, USAGE, AsJson, err, out, print_json, settings
+from shared.accounts import FactKey
 
 templates_app = typer.Typer(no_args_is_help=True, help="Templates at Meta.")
 
-Waba = Annotated[
-    str | None, typer.Option("--waba", help="The account; may be left out if there is only one.")
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")]
-
-
-class _Session:
-    """One command's work at Meta, by the facts as they are now."""
-
-    def __init__(self, configured: ConsoleSettings, facts: AccountFacts, graph: Graph) -> None:
-        self.facts = facts
-        self.graph = graph
-        self.events = KafkaAccountEvents(configured)
-        self.tokens = Tokens(configured.access_token, configured.token_dir)
-        self.clock = clock_from(configured.clock_file)
-
-    def now_ms(self) -> int:
-        return int(self.clock.time() * 1000)
-
-    def account(self, waba: str | None) -> str:
-        """The account meant. Ends the command if it is none, or not clear which."""
-        known = self.facts.accounts()
-        if waba is None and len(known) == 1:
-            return known[0]
-        if waba is None:
-            raise typer.BadParameter(f"give --waba: {', '.join(known) or 'no account is known'}")
-        if waba not in known:
-            raise typer.BadParameter(f"no account {waba} is known; `wam apply` makes it known")
-        return waba
-
-    def token(self, waba_id: str) -> str:
-        """The token to call with. Raises NoToken."""
-        return token_of(self.facts, waba_id, self.tokens)[1]
 
 
 def poll(
@@ -67,7 +30,7 @@ def poll(
 ) -> None:
     """Ask Meta once about the accounts: show what differs from what is known, and publish it."""
 
-    async def work(session: _Session) -> int:
+    async def work(session: Session) -> int:
         accounts = session.facts.accounts() if waba is None else [session.account(waba)]
         return max(
             [await _poll(session, account, period_s, dry_run=dry_run) for account in accounts], default=0
@@ -75,14 +38,14 @@ def poll(
 
     configured = settings()
     period_s = configured.poll_period_s
-    raise typer.Exit(_at_meta(configured, work))
+    raise typer.Exit(at_meta(configured, work))
 
 
 @templates_app.command("list")
 def list_templates(waba: Waba = None, as_json: AsJson = False) -> None:
     """Show the templates that Meta has."""
 
-    async def work(session: _Session) -> int:
+    async def work(session: Session) -> int:
         waba_id = session.account(waba)
         found = (await session.graph.templates(waba_id, TEMPLATE_FIELDS, session.token(waba_id))).nodes
         if as_json:
@@ -91,7 +54,7 @@ def list_templates(waba: Waba = None, as_json: AsJson = False) -> None:
             out.print(tables.templates_table(waba_id, found))
         return 0
 
-    raise typer.Exit(_at_meta(settings(), work))
+    raise typer.Exit(at_meta(settings(), work))
 
 
 @templates_app.command("submit")
@@ -110,7 +73,7 @@ def submit_template(
             err.print(f"{file}: {problem}", markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED) from None
 
-    async def work(session: _Session) -> int:
+    async def work(session: Session) -> int:
         waba_id = session.account(waba)
         asked_ms = session.now_ms()
         answer = await session.graph.submit(waba_id, template, session.token(waba_id))
@@ -125,7 +88,7 @@ def submit_template(
         )
         return 0
 
-    raise typer.Exit(_at_meta(settings(), work))
+    raise typer.Exit(at_meta(settings(), work))
 
 
 @templates_app.command("delete")
@@ -139,7 +102,7 @@ def delete_template(
         err.print("not deleted: give --yes")
         raise typer.Exit(REFUSED)
 
-    async def work(session: _Session) -> int:
+    async def work(session: Session) -> int:
         waba_id = session.account(waba)
         token = session.token(waba_id)
         listed = (await session.graph.templates(waba_id, TEMPLATE_FIELDS, token)).nodes
@@ -163,10 +126,10 @@ def delete_template(
         out.print(f"Deleted {', '.join(meant)}.", markup=False)
         return 0
 
-    raise typer.Exit(_at_meta(settings(), work))
+    raise typer.Exit(at_meta(settings(), work))
 
 
-async def _poll(session: _Session, waba_id: str, period_s: float, *, dry_run: bool) -> int:
+async def _poll(session: Session, waba_id: str, period_s: float, *, dry_run: bool) -> int:
     try:
         answers = await ask(session.graph, session.tokens, session.facts, waba_id, session.clock)
     except NoToken as error:
@@ -188,35 +151,3 @@ def _show(waba_id: str, plan: Plan) -> None:
         out.print(tables.plan_table(plan))
     elif not plan.events:
         out.print(f"Account {waba_id} is as Meta says; facts revision {plan.revision}.")
-
-
-def _at_meta(configured: ConsoleSettings, work: Callable[[_Session], Awaitable[int]]) -> int:
-    """Run `work` with the facts read and the Graph API at hand; its exit code, or that of what went wrong."""
-    table = ErrorTable.load(configured.config_dir / "errors.yaml")
-
-    async def session() -> int:
-        graph = Graph(
-            configured.graph_url,
-            configured.graph_version,
-            timeout_s=configured.call_timeout_s,
-            connect_timeout_s=configured.connect_timeout_s,
-        )
-        facts = await KafkaAccountEvents(configured).read()
-        await graph.start()
-        try:
-            return await work(_Session(configured, facts, graph))
-        finally:
-            await graph.stop()
-
-    try:
-        return run(session())
-    except NoToken as error:
-        err.print(str(error), markup=False)
-        return REFUSED
-    except GraphRefused as error:
-        hint = table.verdict(error.answer.code, error.answer.http_status, 1).hint
-        err.print(f"Meta refuses ({error.answer.code}): {error}. {hint}", markup=False, soft_wrap=True)
-        return REFUSED
-    except GraphFailure as error:
-        err.print(str(error), markup=False, soft_wrap=True)
-        return UNAVAILABLE

@@ -86,6 +86,10 @@ class Graph:
         query = {"name": name} | ({"hsm_id": template_id} if template_id else {})
         await self._call("DELETE", f"{waba_id}/message_templates", token, query=query)
 
+    async def number_call(self, number_id: str, what: str, body: Mapping[str, Any], token: str) -> None:
+        """`request_code`, `verify_code` or `register` of a number. Raises GraphFailure."""
+        await self._call("POST", f"{number_id}/{what}", token, body=body)
+
     async def _list(self, path: str, fields: Iterable[str], token: str) -> Reply:
         """Every page, or none: half a list would make the rest look deleted."""
         nodes: list[dict[str, Any]] = []

@@ -31,6 +31,9 @@ class Number(Strict):
     throughput: str = "STANDARD"
     on_app: bool = False
     """Whether the number is also used in the WhatsApp Business app (coexistence)."""
+    code_requested: bool = False
+    code_verified: bool = True
+    """Whether a one-time code has proved whose the number is; it can't be registered before."""
     messaging_limit: str = "TIER_1K"
     max_mps: float | None = Field(None, gt=0)
     """Messages per second above which a call is answered with 130429; None checks nothing."""

@@ -46,7 +46,7 @@ def number_node(waba: Waba, number: Number) -> Node:
         "verified_name": number.verified_name,
         "quality_rating": number.quality_rating,
         "quality_score": {"score": number.quality_rating},
-        "code_verification_status": "VERIFIED",
+        "code_verification_status": "VERIFIED" if number.code_verified else "NOT_VERIFIED",
         "name_status": number.name_status,
         "status": number.status if number.registered else "PENDING",
         "platform_type": "CLOUD_API" if number.registered else "NOT_APPLICABLE",

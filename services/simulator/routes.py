@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
+from services.simulator import registration
 from services.simulator.accounts import Template
 from services.simulator.errors import GraphError
 from services.simulator.ledger import Call
@@ -51,6 +52,7 @@ class GraphRoutes:
                     ("DELETE", "/{id}/message_templates", self._delete_template),
                     ("GET", "/{id}/subscribed_apps", self._subscribed_apps),
                     ("POST", "/{id}/subscribed_apps", self._subscribe_app),
+                    ("POST", "/{id}/{call:request_code|verify_code|register}", self._number_call),
                     ("GET", "/{id}", self._node),
                 )
             ),
@@ -243,6 +245,15 @@ class GraphRoutes:
         if not self._meta.accounts.delete(waba, name, request.query.get("hsm_id")):
             return self._error(GraphError(100, f"Message template {name!r} was not found.", subcode=2593002))
         return web.json_response({"success": True})
+
+    async def _number_call(self, request: web.Request) -> web.Response:
+        found = self._meta.accounts.number(request.match_info["id"])
+        body = _json(await request.read())
+        error = self._unauthorised(request)
+        if error is None and found is not None:
+            call = registration.CALLS[request.match_info["call"]]
+            error = call(found[1], body if isinstance(body, dict) else {})
+        return self._error(error) if error else self._read(request, {"success": True} if found else None)
 
     # --- answers
 

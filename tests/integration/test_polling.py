@@ -177,6 +177,23 @@ async def test_a_template_is_submitted_listed_approved_and_deleted(meta: Meta) -
     assert template.status == "DELETED"
 
 
+async def test_a_number_is_proved_and_registered(meta: Meta) -> None:
+    new = {"id": "9", "display_phone_number": "+1 555-010-0109", "registered": False, "code_verified": False}
+    await meta.sim("PATCH", "/accounts/W1", {"numbers": [*AT_META["numbers"], new]})
+    early = await meta.operator.wam("numbers", "register", "9", "--pin", "123456")
+    assert (early.code, "133006" in early.err) == (1, True), early
+    assert (await meta.operator.wam("numbers", "request-code", "9", "--waba", "W1")).code == 0
+    wrong = await meta.operator.wam("numbers", "verify-code", "9", "--code", "000000")
+    assert (wrong.code, "136025" in wrong.err) == (1, True), wrong
+    assert (await meta.operator.wam("numbers", "verify-code", "9", typed="123456\n")).code == 0
+    assert (await meta.facts()).number("9") is None
+    registered = await meta.operator.wam("numbers", "register", "9", WA_NUMBER_PIN="123456")
+    assert registered.code == 0, registered
+    number = (await meta.facts()).number("9")
+    assert number is not None
+    assert (number.registered, number.token) == (True, "shop")
+
+
 class Following:
     """Reads the facts as they grow, until they are as a test waits for."""
 
