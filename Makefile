@@ -41,8 +41,8 @@ down: $(STAMP) ## Stops it; data stay (WIPE=1 deletes them)
 status: $(STAMP) ## Tells what runs where
 	$(RUN) -m deploy.local status
 
-cases: $(STAMP) ## Checks decisions against FILE=cases.yaml; SYSTEM=1 through the whole system
-	$(RUN) -m tests.cases $(if $(SYSTEM),--system) $(FILE)
+cases: $(STAMP) ## Plays the cases of FILE= (ONLY= some) as pure decisions; SYSTEM=1 through the whole system
+	@$(RUN) -m tests.cases $(if $(SYSTEM),--system) $(if $(ONLY),--only "$(ONLY)") $(FILE)
 
 chaos: $(STAMP) ## Injects seeded faults (SEED=, MINUTES=); leaves reports/chaos.json
 	$(RUN) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

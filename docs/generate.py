@@ -20,7 +20,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from services.ingress.requests import CancelRequest, SendRequest
-from shared.events import AccountChange, LedgerEntry, ReceivedMessage, SendEvent
+from shared.events import AccountChange, LedgerEntry, ReceivedMessage, SendEvent, UserPreference
 from shared.reasons import FAILURES, REASONS
 from shared.settings import ServiceSettings
 from shared.topics import (
@@ -28,6 +28,7 @@ from shared.topics import (
     BILLING_CHARGES,
     DAY_MS,
     MESSAGES_RECEIVED,
+    PREFERENCES,
     SEND_EVENTS,
     SEND_REQUESTS,
     Topic,
@@ -83,6 +84,13 @@ PUBLIC = (
         "send",
         "conversation key, `{phone_number_id}:{user}`",
         "Every message of a customer, once, with the window it opened.",
+    ),
+    PublicTopic(
+        PREFERENCES,
+        UserPreference,
+        "send",
+        "conversation key, `{phone_number_id}:{user}`",
+        "Who opted out of marketing messages, or in, with the evidence. Compacted: the latest word of every user.",
     ),
     PublicTopic(
         ACCOUNT_CHANGES,
@@ -364,6 +372,8 @@ def _operations() -> dict[str, Any]:
 
 def _channel_of(public: PublicTopic) -> dict[str, Any]:
     kept = "for ever" if public.topic.retention_ms < 0 else f"{public.topic.retention_ms // DAY_MS} days"
+    if public.topic.compacted:
+        kept = "for ever, of each key the latest"
     return {
         "address": f"{{prefix}}{public.topic.name}",
         "description": f"{public.summary} Kept {kept}.",

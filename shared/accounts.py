@@ -1,20 +1,27 @@
 """Account facts: what is known of accounts, numbers and templates, folded from account events. Pure.
 
-Each field remembers when it was set; the last writer by Meta's own time wins, whatever order the events come in. The facts are kept in memory by
-every service that needs them (`shared/account_reader.py`) and never change in place.
+Each field remembers when it was set; the last writer by Meta's own time wins, whatever order the events come in. Only Meta's notices of volume tiers
+are joined instead: each tells of another market, month or tier. The facts are kept in memory by every service that needs them
+(`shared/account_reader.py`) and never change in place.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from shared import price_facts
 from shared.events import AccountChanged, AccountEvent, AccountWebhook
+from shared.price_facts import AuthInternational, Tiers
+from shared.template_definition import Shape
+from shared.template_webhooks import TEMPLATE_WEBHOOKS
 
 Subject = Literal["account", "number", "template"]
 Author = Literal["meta", "operator", "sender"]
 UNLIMITED = -1
+HIGH_THROUGHPUT = 1000
+"""Messages per second after Meta has upgraded a number (Meta, Cloud API, throughput)."""
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,8 +45,8 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`failing` by Meta's own refusal (error 131042) is believed until then, and put to the test by the next message; by an operator for good."""
     business_verified: bool = False
     messaging_limit: int = 250
-    restrictions: list[str] = []
-    """Meta's restriction types in force (Meta, account_update)."""
+    restrictions: dict[str, int | None] = {}
+    """Meta's restriction types, each until (epoch ms; None: until Meta lifts it) (Meta, account_update). See `restrictions_in_force`."""
     status: Literal["active", "disabled", "deleted"] = "active"
     default: bool = False
     """Whether a request without `from` means this account, where more than one has a default number."""
@@ -48,6 +55,24 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """So much of the messaging limit is kept back from marketing, for the order updates of the day."""
     paused: bool = False
     """An operator holds back all it sends: `paused_by_operator`. Numbers and templates can be paused by themselves."""
+    paused_categories: list[str] = []
+    """Categories of which an operator holds back every message of the account."""
+    pause_reason: str | None = None
+    """Why the operator paused last; gone when nothing of the subject is paused any more."""
+    stop_words: dict[str, Literal["stop", "start", "ignore"]] = {}
+    """The account's own words for opting out and coming back, beside config/stop_words.yaml; `ignore` switches one of those off."""
+    review: str | None = None
+    """Meta's decision on the account (Meta, account_review_update)."""
+    alert: str | None = None
+    """The last alert on the account, e.g. that it may not grow (Meta, account_alerts)."""
+    primary_location: str | None = None
+    """The business's primary country (ISO 3166, two letters); None is not verified (Meta, account_update)."""
+    auth_international: AuthInternational | None = None
+    """From when it owes authentication-international rates; None is not at all."""
+    volume_tiers: Tiers = {}
+    """Volume tiers as an operator wrote them down, for months whose notices never came."""
+    tier_notices: Tiers = {}
+    """Volume tiers as Meta told them (Meta, account_update); joined, never overwritten."""
 
     def can_pay(self, now_ms: int) -> bool:
         """Whether Meta has, as far as is known, a payment method that it can charge."""
@@ -70,20 +95,54 @@ class Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str = "default"  # noqa: S105 - the reference of a token, not a token
     """Reference of the access token to send with; never the token itself."""
     paused: bool = False
+    pause_reason: str | None = None
+    security_event: str | None = None
+    """What was last done to the number's PIN (Meta, security)."""
 
 
 class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A message template; `status` and `category` are Meta's current words, category in lower case."""
+    """A message template; `status` and `category` are Meta's last words, category in lower case. What holds now, `status_at` and `category_at` say."""
 
     category: str = "marketing"
     status: str = "PENDING"
     quality: str = "UNKNOWN"
     paused_until_ms: int | None = None
+    """When Meta's pause ends by itself; None where it does not, or nobody knows."""
+    disabled_at_ms: int | None = None
+    """When Meta disabled it (`disable_info`)."""
+    next_category: str | None = None
+    next_category_ms: int | None = None
+    """What it is going to be, and from when, as Meta announces a day ahead."""
     rejection_reason: str | None = None
+    recommendation: str | None = None
+    """What Meta recommends against the rejection."""
     meta_id: str | None = None
     """`message_template_id`."""
+    parameters: Shape | None = None
+    """The shape its messages must have; None is not known, and nothing is checked."""
     paused: bool = False
     """By an operator; Meta's own pause is the status PAUSED."""
+    pause_reason: str | None = None
+
+
+def restrictions_in_force(account: Account, now_ms: int) -> frozenset[str]:
+    """Meta's restriction types that hold at `now_ms` (epoch ms)."""
+    return frozenset(
+        kind for kind, until_ms in account.restrictions.items() if until_ms is None or now_ms < until_ms
+    )
+
+
+def status_at(template: Template, now_ms: int) -> str:
+    """The status that holds at `now_ms`: a pause that is over counts as approved, as long as nothing newer was said."""
+    until_ms = template.paused_until_ms
+    lapsed = template.status == "PAUSED" and until_ms is not None and until_ms <= now_ms
+    return "APPROVED" if lapsed else template.status
+
+
+def category_at(template: Template, now_ms: int) -> str:
+    """The category that holds at `now_ms`: from its time on the one that Meta announced, as long as nothing newer was said."""
+    next_, from_ms = template.next_category, template.next_category_ms
+    return next_ if next_ is not None and from_ms is not None and from_ms <= now_ms else template.category
 
 
 _TYPES: Mapping[str, type[Account] | type[Number] | type[Template]] = {
@@ -93,6 +152,7 @@ _TYPES: Mapping[str, type[Account] | type[Number] | type[Template]] = {
 }
 FactKey = tuple[Subject, str, str]
 _LIMIT_FIELDS = frozenset({"messaging_limit", "portfolio_id"})
+_JOINED: Final = "tier_notices"
 
 
 class InvalidFacts(ValueError):
@@ -188,23 +248,26 @@ class AccountFacts:
         return tuple(changes)
 
     def _set(self, event: AccountChanged) -> Change | None:
-        key = (event.subject, event.waba_id, event.id)
+        id = template_id(event.id) if event.subject == "template" else event.id
+        key = (event.subject, event.waba_id, id)
         stamped = dict(self._fields.get(key, {}))
-        for name, value in event.fields.items():
-            known = stamped.get(name)
-            if known is None or known.at_ms <= event.at_ms:
-                stamped[name] = Setting(event.at_ms, value, event.by)
         kind = _TYPES[event.subject]
         try:
-            new = msgspec.convert({name: setting.value for name, setting in stamped.items()}, kind)
+            for name, value in event.fields.items():
+                known = stamped.get(name)
+                if name == _JOINED:
+                    stamped[name] = _join(known, Setting(event.at_ms, value, event.by))
+                elif known is None or known.at_ms <= event.at_ms:
+                    stamped[name] = Setting(event.at_ms, _current_form(name, value), event.by)
+            new = msgspec.convert(_in_force(stamped), kind)
         except msgspec.ValidationError as error:
             raise InvalidFacts(f"{event.subject} {event.id}: {error}") from error
         old = self._values.get(key)
         self._fields[key] = stamped
         self._values[key] = new
         if isinstance(new, Number):
-            self._owner[event.id] = event.waba_id
-            self._by_display[_digits(new.display_phone_number)] = event.id
+            self._owner[id] = event.waba_id
+            self._by_display[_digits(new.display_phone_number)] = id
         if "default" in event.fields:
             self._default = self._find_default()
         if isinstance(new, Account) and (old is None or _LIMIT_FIELDS & event.fields.keys()):
@@ -218,7 +281,7 @@ class AccountFacts:
         return Change(
             waba_id=event.waba_id,
             subject=event.subject,
-            id=event.id,
+            id=id,
             before={name: before.get(name) for name in fields} if old is not None else {},
             after={name: after[name] for name in fields},
         )
@@ -249,6 +312,38 @@ class AccountFacts:
             first = {waba for waba, _ in marked if (account := self.account(waba)) and account.default}
             marked = [(waba, id) for waba, id in marked if waba in first]
         return marked[0][1] if len(marked) == 1 else None
+
+
+def _in_force(stamped: Mapping[str, Setting]) -> dict[str, Any]:
+    """The values, less a pause's end and an announced category that something newer has overtaken."""
+    values = {name: setting.value for name, setting in stamped.items()}
+    status, until = stamped.get("status"), stamped.get("paused_until_ms")
+    if status is not None and until is not None and status.at_ms > until.at_ms:
+        values["paused_until_ms"] = None
+    category, from_ms = stamped.get("category"), values.get("next_category_ms")
+    if category is not None and isinstance(from_ms, int) and category.at_ms >= from_ms:
+        values["next_category"] = values["next_category_ms"] = None
+    return values
+
+
+def template_id(id: str) -> str:
+    """The one id of a template: `name/en-US` is `name/en_US`, for Meta's webhooks write both."""
+    name, slash, language = id.rpartition("/")
+    return f"{name}{slash}{language.replace('-', '_')}"
+
+
+def _current_form(field: str, value: Any) -> Any:
+    """A value as it is kept now: restrictions were a list of types, without their ends, before."""
+    return dict.fromkeys(value) if field == "restrictions" and isinstance(value, list) else value
+
+
+def _join(known: Setting | None, told: Setting) -> Setting:
+    """Both settings in one, by the later author; msgspec.ValidationError where the value is no map of tiers."""
+    tiers = msgspec.convert(told.value, Tiers)
+    if known is None:
+        return Setting(told.at_ms, price_facts.joined({}, tiers), told.by)
+    later = max(known, told, key=lambda setting: setting.at_ms)
+    return Setting(later.at_ms, price_facts.joined(known.value, tiers), later.by)
 
 
 def _digits(display: str) -> str:
@@ -282,51 +377,35 @@ def _by_meta(
     )
 
 
-def _template_id(value: dict[str, Any]) -> str:
-    return f"{value.get('message_template_name')}/{str(value.get('message_template_language')).replace('-', '_')}"
-
-
-def _template_status(
+def _template(
     event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
 ) -> tuple[AccountChanged, ...]:
-    fields: dict[str, Any] = {"status": str(value.get("event", "PENDING"))}
-    if fields["status"] == "REINSTATED":
-        fields["status"] = "APPROVED"
-    if category := value.get("message_template_category"):
-        fields["category"] = str(category).lower()
-    if fields["status"] == "REJECTED":
-        fields["rejection_reason"] = value.get("reason")
-    return _by_meta(event, "template", _template_id(value), fields)
-
-
-def _template_quality(
-    event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
-) -> tuple[AccountChanged, ...]:
-    return _by_meta(event, "template", _template_id(value), {"quality": str(value.get("new_quality_score"))})
-
-
-def _template_category(
-    event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
-) -> tuple[AccountChanged, ...]:
-    if not value.get("new_category"):
-        return ()
-    return _by_meta(event, "template", _template_id(value), {"category": str(value["new_category"]).lower()})
+    fields = TEMPLATE_WEBHOOKS[event.field](value, event.at_ms)
+    name, language = value.get("message_template_name"), value.get("message_template_language")
+    return _by_meta(event, "template", f"{name}/{language}", fields) if fields else ()
 
 
 _TIERS = {
-    "TIER_50": 50,
-    "TIER_250": 250,
-    "TIER_1K": 1000,
-    "TIER_2K": 2000,
-    "TIER_10K": 10_000,
-    "TIER_100K": 100_000,
-    "TIER_UNLIMITED": UNLIMITED,
+    "50": 50,
+    "250": 250,
+    "1K": 1000,
+    "2K": 2000,
+    "10K": 10_000,
+    "100K": 100_000,
+    "UNLIMITED": UNLIMITED,
 }
 
 
-def limit_told(raw: object) -> int | None:
-    """A messaging limit as Meta writes it, a number or a tier (Meta, messaging limits); None where it is neither."""
-    return raw if isinstance(raw, int) else _TIERS.get(str(raw))
+def limit_told(raw: Any) -> int | None:
+    """A messaging limit as Meta writes it: a number (-1 unlimited), digits, or a tier's name; None where it names none."""
+    if isinstance(raw, bool):
+        return None
+    if isinstance(raw, str):
+        name = raw.removeprefix("TIER_")
+        if name in _TIERS:
+            return _TIERS[name]
+        raw = int(raw) if raw.lstrip("-").isdecimal() and raw.isascii() else None
+    return raw if isinstance(raw, int) and raw >= UNLIMITED else None
 
 
 def _capability(
@@ -336,6 +415,26 @@ def _capability(
         value.get("max_daily_conversations_per_business", value.get("max_daily_conversation_per_phone"))
     )
     return () if limit is None else _by_meta(event, "account", event.waba_id, {"messaging_limit": limit})
+
+
+_FLAGS = {"FLAGGED": "RED", "UNFLAGGED": "UNKNOWN"}
+"""A flagged number's quality is low; when it is unflagged Meta says that it is better, not how good (Meta, phone_number_quality_update)."""
+
+
+def _number_quality(
+    event: AccountWebhook, value: dict[str, Any], numbers: Mapping[str, str]
+) -> tuple[AccountChanged, ...]:
+    """A number's flag or throughput, and the limit, which is the portfolio's."""
+    found: tuple[AccountChanged, ...] = ()
+    limit = limit_told(value.get("max_daily_conversations_per_business", value.get("current_limit")))
+    if limit is not None:
+        found += _by_meta(event, "account", event.waba_id, {"messaging_limit": limit})
+    number, what = numbers.get(_digits(str(value.get("display_phone_number", "")))), value.get("event")
+    if number is not None and what in _FLAGS:
+        found += _by_meta(event, "number", number, {"quality": _FLAGS[what]})
+    elif number is not None and what == "THROUGHPUT_UPGRADE":
+        found += _by_meta(event, "number", number, {"throughput": HIGH_THROUGHPUT})
+    return found
 
 
 def _name_update(
@@ -350,17 +449,51 @@ def _name_update(
     return _by_meta(event, "number", number, fields)
 
 
+def _security(
+    event: AccountWebhook, value: dict[str, Any], numbers: Mapping[str, str]
+) -> tuple[AccountChanged, ...]:
+    number = numbers.get(_digits(str(value.get("display_phone_number", ""))))
+    what = value.get("event")
+    return (
+        () if number is None or not what else _by_meta(event, "number", number, {"security_event": str(what)})
+    )
+
+
+def _review(event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]) -> tuple[AccountChanged, ...]:
+    decision = value.get("decision")
+    return _by_meta(event, "account", event.waba_id, {"review": str(decision)}) if decision else ()
+
+
+def _alert(event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]) -> tuple[AccountChanged, ...]:
+    """Documented nested in `alert_info`, sent flat by the dashboard (Meta, account_alerts)."""
+    info = value.get("alert_info")
+    kind = (info if isinstance(info, dict) else value).get("alert_type")
+    return _by_meta(event, "account", event.waba_id, {"alert": str(kind)}) if kind else ()
+
+
+def _restrictions(value: dict[str, Any]) -> dict[str, int | None]:
+    """Every type with its end in epoch ms; none of it when Meta names none."""
+    found: dict[str, int | None] = {}
+    for info in filter(lambda entry: isinstance(entry, dict), value.get("restriction_info") or []):
+        until = info.get("expiration")
+        seconds = (
+            int(until) if isinstance(until, int) or (isinstance(until, str) and until.isdecimal()) else 0
+        )
+        found[str(info.get("restriction_type"))] = seconds * 1000 or None
+    return found
+
+
 def _account_update(
     event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
 ) -> tuple[AccountChanged, ...]:
     what = value.get("event")
     fields: dict[str, Any] = {}
     if what == "ACCOUNT_RESTRICTION":
-        fields["restrictions"] = [str(r.get("restriction_type")) for r in value.get("restriction_info") or []]
+        fields["restrictions"] = _restrictions(value)
     elif what in ("ACCOUNT_DELETED", "ACCOUNT_OFFBOARDED", "PARTNER_REMOVED", "PARTNER_APP_UNINSTALLED"):
         fields["status"] = "deleted"
     elif what == "ACCOUNT_RECONNECTED":
-        fields["status"] = "active"
+        fields |= {"status": "active", "restrictions": {}}
     elif what == "DISABLED_UPDATE":
         state = (value.get("ban_info") or {}).get("waba_ban_state")
         states = state if isinstance(state, list) else [state]
@@ -368,14 +501,18 @@ def _account_update(
             fields["status"] = "disabled"
         elif "REINSTATE" in states:
             fields["status"] = "active"
+    else:
+        fields = price_facts.read(value, event.at_ms)
     return _by_meta(event, "account", event.waba_id, fields) if fields else ()
 
 
 _WEBHOOKS = {
-    "message_template_status_update": _template_status,
-    "message_template_quality_update": _template_quality,
-    "template_category_update": _template_category,
+    **dict.fromkeys(TEMPLATE_WEBHOOKS, _template),
     "business_capability_update": _capability,
+    "phone_number_quality_update": _number_quality,
     "phone_number_name_update": _name_update,
     "account_update": _account_update,
+    "account_review_update": _review,
+    "account_alerts": _alert,
+    "security": _security,
 }

@@ -7,6 +7,7 @@ Without the file, as in production, the clock is the system's and nothing can mo
 import fcntl
 import mmap
 import os
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-_OFFSET_BYTES = 8
+_FILE = struct.Struct("<qq")
+"""The offset, and the time at which the clock stands (0: it runs); microseconds."""
+_NUMBER = struct.Struct("<q")
+_OFFSET_AT, _STANDS_AT = 0, 8
 _MICROS = 1_000_000
 
 
@@ -52,10 +56,10 @@ class SystemClock:
 
 
 class FileClock:
-    """The wall clock plus an offset that all processes share through a memory-mapped file.
+    """The wall clock plus an offset that all processes share through a memory-mapped file; it can also be made to stand still.
 
-    The file holds 8 bytes: the offset in microseconds, signed, little-endian. A reading costs about 0.5 µs.
-    Readings never go back: neither when the wall clock is set back, nor through `set_offset`.
+    The file holds two numbers of 8 bytes, microseconds, signed, little-endian: the offset, and where the clock stands. A
+    reading costs about 0.5 µs. Readings never go back: neither when the wall clock is set back, nor through `set_offset`.
     """
 
     def __init__(self, path: str | os.PathLike[str], start: datetime | None = None) -> None:
@@ -77,14 +81,15 @@ class FileClock:
             offset = 0.0 if start is None else start.timestamp() - time.time()
             _create(self._path, round(offset * _MICROS))
         with self._path.open("r+b") as file:
-            if os.fstat(file.fileno()).st_size != _OFFSET_BYTES:
-                raise ValueError(f"{self._path} is not a clock file: it must hold {_OFFSET_BYTES} bytes")
-            self._map = mmap.mmap(file.fileno(), _OFFSET_BYTES)
+            if os.fstat(file.fileno()).st_size != _FILE.size:
+                raise ValueError(f"{self._path} is not a clock file: it must hold {_FILE.size} bytes")
+            self._map = mmap.mmap(file.fileno(), _FILE.size)
         self._latest = 0.0
 
     def time(self) -> float:
         """Return the time in seconds since the epoch; never less than an earlier reading of this object."""
-        reading = time.time() + int.from_bytes(self._map[:], "little", signed=True) / _MICROS
+        offset, stands = _FILE.unpack_from(self._map)
+        reading = stands / _MICROS if stands else time.time() + offset / _MICROS
         self._latest = max(self._latest, reading)
         return self._latest
 
@@ -94,30 +99,54 @@ class FileClock:
 
     @property
     def offset_s(self) -> float:
-        """The seconds by which this clock is ahead of the wall clock."""
-        return int.from_bytes(self._map[:], "little", signed=True) / _MICROS
+        """The seconds by which this clock, while it runs, is ahead of the wall clock."""
+        return self._number(_OFFSET_AT) / _MICROS
 
     def advance(self, seconds: float) -> None:
         """Move every process's clock forward; ValueError if `seconds` is negative. Concurrent calls add up."""
         if seconds < 0:
             raise ValueError("a clock can't be moved back")
         with self._locked():
-            self._write(int.from_bytes(self._map[:], "little", signed=True) + round(seconds * _MICROS))
+            place = _STANDS_AT if self._number(_STANDS_AT) else _OFFSET_AT
+            self._write(place, self._number(place) + round(seconds * _MICROS))
 
     def set_offset(self, seconds: float) -> None:
-        """Set how far the clock is ahead of the wall clock; ValueError if less than it is already."""
+        """Set how far the clock is ahead of the wall clock; ValueError if less than it is already, or while it stands."""
         micros = round(seconds * _MICROS)
         with self._locked():
-            if micros < int.from_bytes(self._map[:], "little", signed=True):
+            if self._number(_STANDS_AT):
+                raise ValueError("the clock stands still")
+            if micros < self._number(_OFFSET_AT):
                 raise ValueError("a clock can't be moved back")
-            self._write(micros)
+            self._write(_OFFSET_AT, micros)
+
+    def stand(self, at: datetime) -> None:
+        """Let every process's clock stand still at the aware time `at`; ValueError if it shows a later time already."""
+        if at.tzinfo is None:
+            raise ValueError("at must be an aware datetime")
+        with self._locked():
+            if at.timestamp() < self.time():
+                raise ValueError("a clock can't be moved back")
+            self._write(_STANDS_AT, round(at.timestamp() * _MICROS))
+
+    def run(self) -> None:
+        """Let the clock go on from where it stands; without effect while it runs."""
+        with self._locked():
+            if stands := self._number(_STANDS_AT):
+                # In this order: who reads in between still sees it stand.
+                self._write(_OFFSET_AT, stands - round(time.time() * _MICROS))
+                self._write(_STANDS_AT, 0)
 
     def close(self) -> None:
         """Release the mapping; the clock can't be read afterwards."""
         self._map.close()
 
-    def _write(self, micros: int) -> None:
-        self._map[:] = micros.to_bytes(_OFFSET_BYTES, "little", signed=True)
+    def _number(self, place: int) -> int:
+        number: int = _NUMBER.unpack_from(self._map, place)[0]
+        return number
+
+    def _write(self, place: int, micros: int) -> None:
+        _NUMBER.pack_into(self._map, place, micros)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -158,7 +187,7 @@ def clock_from(path: str | os.PathLike[str] | None) -> Clock:
 def _create(path: Path, micros: int) -> None:
     """Create the file whole, or leave the one that another process created first."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    draft.write_bytes(micros.to_bytes(_OFFSET_BYTES, "little", signed=True))
+    draft.write_bytes(_FILE.pack(micros, 0))
     try:
         os.link(draft, path)
     except FileExistsError:

@@ -20,6 +20,8 @@ else:
 
 Category = Literal["marketing", "utility", "authentication", "service"]
 Status = Literal["sent", "delivered", "read", "played", "failed"]
+PreferenceSource = Literal["meta", "error_131050", "stop_word", "import", "operator"]
+"""How we know what a user prefers: Meta's user_preferences, Meta's refusal of a message, the user's own word, a list, an operator."""
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -219,7 +221,11 @@ class ReceiverVerified(Internal, frozen=True, kw_only=True, tag="ReceiverVerifie
 
 
 class PreferenceChanged(Internal, frozen=True, kw_only=True, tag="PreferenceChanged"):
-    """The customer stopped or resumed marketing messages (Meta, user_preferences), or an operator says so."""
+    """The customer opted out of marketing messages, or in, at `at_ms`; with the evidence.
+
+    `evidence` is what was said (Meta's detail, the word, the list's own note), `reference` where it can be looked up (a wamid, `file:line`),
+    `by` who told us where that is a person. `noted_ms` is when this record was written: retention counts from then (0: as old as `at_ms`).
+    """
 
     event_id: str
     at_ms: int
@@ -227,6 +233,10 @@ class PreferenceChanged(Internal, frozen=True, kw_only=True, tag="PreferenceChan
     user: str
     opted_out: bool
     evidence: str | None = None
+    source: PreferenceSource = "meta"
+    reference: str | None = None
+    by: str | None = None
+    noted_ms: int = 0
 
 
 ConversationEvent = (
@@ -312,6 +322,15 @@ class ConversationUse(Struct, frozen=True, kw_only=True):
     expires_at: str | None = None
 
 
+class VolumeTier(Struct, frozen=True, kw_only=True):
+    """The volume tier a price was found in (Meta, pricing, volume tiers)."""
+
+    tier: str
+    """Meta's own word, `lower:upper`: the first and last message of the month it prices, both inclusive; `MAX` for no last one."""
+    rates: str | None
+    """The card or tier table that its rate stands on. Null: none has it, and the list rate stands in."""
+
+
 class Price(Struct, frozen=True, kw_only=True):
     """A predicted price. `type`: regular, free_tier, free_customer_service, free_entry_point or reused."""
 
@@ -321,6 +340,10 @@ class Price(Struct, frozen=True, kw_only=True):
     type: str
     amount_micros: int
     currency: str
+    rate_category: str | None = None
+    """The column of the card: the message's category, or authentication_international. Null where nothing is charged."""
+    volume_tier: VolumeTier | None = None
+    """Null: the list rate."""
 
 
 class Tier(Struct, frozen=True, kw_only=True):
@@ -363,6 +386,9 @@ class ChargePredicted(Struct, frozen=True, kw_only=True):
     type: str
     amount_micros: int
     currency: str
+    rate_category: str | None = None
+    """The column of the card that priced it, as Meta's `pricing.category` will name it. Null where nothing is charged."""
+    volume_tier: VolumeTier | None = None
 
 
 class SendError(Struct, frozen=True, kw_only=True):
@@ -441,6 +467,29 @@ class ReceivedMessage(Struct, frozen=True, kw_only=True):
     v: int = 1
 
 
+# --- public: preferences
+
+
+class UserPreference(Struct, frozen=True, kw_only=True):
+    """Whether a user wants marketing messages of a number, since when, and the evidence; the latest word for each conversation is kept for ever.
+
+    `evidence` is what was said (Meta's detail, the word, the list's own note), `reference` where it can be looked up (a wamid, `file:line`),
+    `by` who told us where that is a person.
+    """
+
+    event_id: str
+    at: str
+    waba_id: str | None
+    phone_number_id: str
+    user: UserRef
+    marketing: Literal["in", "out"]
+    source: PreferenceSource
+    evidence: str | None
+    reference: str | None
+    by: str | None
+    v: int = 1
+
+
 # --- public: account.changes
 
 
@@ -464,7 +513,8 @@ class AccountChange(Struct, frozen=True, kw_only=True):
 class LedgerEntry(Struct, frozen=True, kw_only=True):
     """One line of the ledger. Amounts are integer millionths of `currency`; a correction holds the difference only.
 
-    `basis` tells Meta's own pricing from what we predicted; `counts` is 1 where a conversation (or, in per-message regimes, a message)
+    `category` is what Meta's `pricing.category` says or would say, so authentication_international too. `basis` tells Meta's own pricing from
+    what we predicted; `counts` is 1 where a conversation (or, in per-message regimes, a message)
     is counted, -1 or 0 in corrections.
     """
 
@@ -492,6 +542,7 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
     basis: Literal["meta", "predicted"]
     tags: dict[str, str]
     meta_pricing: MetaPricing | None = None
+    volume_tier: VolumeTier | None = None
     v: int = 1
 
 
@@ -502,4 +553,5 @@ decode_conversation_event = msgspec.json.Decoder(ConversationEvent).decode
 decode_account_event = msgspec.json.Decoder(AccountEvent).decode
 decode_command = msgspec.json.Decoder(SendMessage).decode
 decode_send_event = msgspec.json.Decoder(SendEvent).decode
+decode_user_preference = msgspec.json.Decoder(UserPreference).decode
 decode_ledger_entry = msgspec.json.Decoder(LedgerEntry).decode

@@ -100,7 +100,7 @@ async def create_topics(
                     "retention.ms": str(topic.retention_ms),
                     "max.message.bytes": str(MAX_RECORD_BYTES),
                     "min.insync.replicas": str(min(2, settings.replication)),
-                    "cleanup.policy": "delete",
+                    "cleanup.policy": "compact" if topic.compacted else "delete",
                 },
             )
             for topic in topics

@@ -49,7 +49,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             "until Meta lifts it",
         ),
         "paused_by_operator": Reason(
-            "An operator has paused sending for the account, the number or the template.",
+            "An operator has paused sending for the account, the number, the template or the category.",
             "Ask the operator; send it again once sending has been resumed.",
             "until the operator resumes sending",
         ),
@@ -81,7 +81,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         ),
         "template_parameters": Reason(
             "The parameters do not fit the template in number or form.",
-            "Give exactly the parameters that the approved template has.",
+            "Give exactly the parameters that the approved template has; the error's `message` names each that does not fit.",
         ),
         "payment_method_missing": Reason(
             "The account has no valid payment method, so it cannot start conversations; it may answer customers within the free tier.",

@@ -22,11 +22,13 @@ class Topic:
         name: without the deployment's prefix.
         retention_ms: -1 keeps for ever.
         single: one partition, because its readers need the whole in one order.
+        compacted: of each key only the last record is kept.
     """
 
     name: str
     retention_ms: int = KEEP_MS
     single: bool = False
+    compacted: bool = False
 
     @property
     def dead_letters(self) -> "Topic":
@@ -41,6 +43,7 @@ SEND_COMMANDS = Topic("send.commands.v1")
 SEND_EVENTS = Topic("send.events.v1")
 MESSAGES_RECEIVED = Topic("messages.received.v1")
 ACCOUNT_CHANGES = Topic("account.changes.v1")
+PREFERENCES = Topic("preferences.v1", FOREVER_MS, compacted=True)
 BILLING_CHARGES = Topic("billing.charges.v1", FOREVER_MS)
 WEBHOOKS = Topic("webhooks.v1")
 """Not a topic of its own: only its `.dlq` exists, for webhook updates that can't be decoded."""
@@ -53,6 +56,7 @@ TOPICS = (
     SEND_EVENTS,
     MESSAGES_RECEIVED,
     ACCOUNT_CHANGES,
+    PREFERENCES,
     BILLING_CHARGES,
 )
 CONSUMED = (SEND_REQUESTS, CONVERSATION_EVENTS, ACCOUNT_EVENTS, SEND_COMMANDS, SEND_EVENTS, BILLING_CHARGES)

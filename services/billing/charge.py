@@ -7,25 +7,28 @@ import msgspec
 
 from services.billing.meta_pricing import CONVERSATION_BASED, Billed, is_free
 from shared.accounts import Account
-from shared.events import ChargePredicted, LedgerEntry, MetaPricing
+from shared.events import ChargePredicted, LedgerEntry, MetaPricing, VolumeTier
 from shared.pricing import (
     Market,
     PriceBook,
     Rate,
+    RateCard,
     RateCategory,
     RateUnknown,
     local_day,
     local_month,
     rate_category,
+    tier_in_force,
 )
 from shared.pricing.quotes import NO_CARD, NO_MARKET
+from shared.times import to_ms
 
 RATE_UNKNOWN = "rate_unknown"
 """`type` of what Meta charges and no card prices: booked at 0 and marked, never mistaken for free."""
 
 
 class Charge(msgspec.Struct, frozen=True, array_like=True):
-    """What the ledger holds for one message (or conversation): the sum of its entries."""
+    """What the ledger holds for one message (or conversation): the sum of its entries. `category` is the column of the card."""
 
     month: str
     unit: Literal["conversation", "message"]
@@ -38,6 +41,7 @@ class Charge(msgspec.Struct, frozen=True, array_like=True):
     amount_micros: int
     currency: str
     counts: int
+    volume_tier: VolumeTier | None = None
 
     @property
     def free(self) -> bool:
@@ -71,12 +75,13 @@ def predicted(charge: ChargePredicted) -> Charge:
         conversation_id=charge.conversation_id,
         regime=charge.regime,
         rate_card=charge.rate_card,
-        category=charge.category,
+        category=charge.rate_category or charge.category,
         market=charge.market,
         type=charge.type,
         amount_micros=charge.amount_micros,
         currency=charge.currency,
         counts=int(charge.counted),
+        volume_tier=charge.volume_tier,
     )
 
 
@@ -115,7 +120,9 @@ def billed_as(charge: Charge, pricing: MetaPricing, delivery: Delivery, book: Pr
         type_ = (
             pricing.type if pricing.type and pricing.type != "regular" else _free_type(charge, category, book)
         )
-        return msgspec.structs.replace(charge, category=category, type=type_, amount_micros=0, counts=1)
+        return msgspec.structs.replace(
+            charge, category=category, type=type_, amount_micros=0, counts=1, volume_tier=None
+        )
     if category == charge.category and charge.type == "regular" and charge.counts:
         return charge
     return _repriced(charge, category, delivery, book)
@@ -133,32 +140,38 @@ def _free_type(charge: Charge, category: str, book: PriceBook) -> str:
 def _repriced(charge: Charge, category: str, delivery: Delivery, book: PriceBook) -> Charge:
     """At the rate of the charge's own card, which was in force at delivery; else of the card in force now."""
     column = rate_category(category)
-    amount: int | None = None
-    card_id, market = charge.rate_card, charge.market
-    if column is not None:
-        card = book.cards.by_id.get(charge.rate_card)
-        amount = card.micros.get((Market(charge.market), column)) if card else None
-        if amount is None and (rate := _rate_now(charge, column, delivery, book)) is not None:
-            amount, card_id, market = rate.amount_micros, rate.rate_card, rate.market
+    rate = None if column is None else _rate(charge, column, delivery, book)
+    repriced = msgspec.structs.replace(
+        charge, category=category, type=RATE_UNKNOWN, amount_micros=0, counts=1, volume_tier=None
+    )
+    if rate is None:
+        return repriced
     return msgspec.structs.replace(
-        charge,
-        category=category,
-        type="regular" if amount is not None else RATE_UNKNOWN,
-        amount_micros=amount or 0,
-        rate_card=card_id,
-        market=market,
-        counts=1,
+        repriced,
+        type="regular",
+        amount_micros=rate.amount_micros,
+        rate_card=rate.rate_card,
+        market=rate.market,
+        volume_tier=rate.volume_tier,
     )
 
 
-def _rate_now(charge: Charge, column: RateCategory, delivery: Delivery, book: PriceBook) -> Rate | None:
+def _rate(charge: Charge, column: RateCategory, delivery: Delivery, book: PriceBook) -> Rate | None:
+    user, at, account = delivery
     regime = book.regimes.by_pin.get(charge.regime)
-    if regime is None:
-        return None
-    rate = book.cards.rate(
-        regime, column, delivery.user, charge.currency, delivery.at, delivery.account.timezone
-    )
-    return None if isinstance(rate, RateUnknown) else rate
+
+    def on(card: RateCard, market: Market) -> Rate | None:
+        tier = None
+        if regime is not None:
+            tier = tier_in_force(regime, account, market, column, to_ms(at), charge.month)
+        return card.rate(market, column, tier)
+
+    own = book.cards.by_id.get(charge.rate_card)
+    rate = None if own is None else on(own, Market(charge.market))
+    if rate is not None or regime is None:
+        return rate
+    found = book.cards.find(regime, user, charge.currency, at, account.timezone)
+    return None if isinstance(found, RateUnknown) else on(*found)
 
 
 class Posting(NamedTuple):
@@ -198,6 +211,7 @@ def posted(charge: Charge | None, entry: LedgerEntry) -> Charge:
         amount_micros=entry.amount_micros,
         currency=entry.currency,
         counts=entry.counts,
+        volume_tier=entry.volume_tier,
     )
     if charge is None or charge.line != of_entry.line:
         return of_entry

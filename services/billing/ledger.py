@@ -179,6 +179,7 @@ class LedgerFold:
             basis="predicted" if message.pricing is None else "meta",
             tags=event.tags,
             meta_pricing=message.pricing,
+            volume_tier=charge.volume_tier,
         )
         key = conversation_key(entry.phone_number_id, user_ref)
         return Outgoing(BILLING_CHARGES, key, entry.event_id, entry.entry, encode(entry), beside_source=True)

@@ -14,7 +14,7 @@ from shared.account_reader import AccountReader
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
 from shared.lifecycle import Service
-from shared.pricing import Regimes
+from shared.pricing import PriceBook
 from shared.tokens import Tokens as GraphTokens
 
 
@@ -44,7 +44,7 @@ class Web:
 def build(service: Service, settings: ConsoleSettings) -> None:
     """Wire the parts; the facts are read before the first page is shown."""
     clock = clock_from(settings.clock_file)
-    regimes = Regimes.load(settings.config_dir / "regimes.yaml")
+    book = PriceBook.load(settings.config_dir)
     reader = service.add(AccountReader(service, settings))
     events = KafkaAccountEvents(settings)
     console = Console(
@@ -52,7 +52,8 @@ def build(service: Service, settings: ConsoleSettings) -> None:
         applier=Applier(events, clock),
         tallies=HttpTallies(settings.tallies_url),
         tokens=Tokens(settings.admin_token, settings.admin_tokens_file),
-        is_regime=regimes.is_pin,
+        is_regime=book.regimes.is_pin,
+        is_market=book.cards.markets.is_market,
         links={name: str(url) for name, url in settings.links.items()},
         clock=clock,
     )

@@ -1,10 +1,11 @@
-"""Applies an accounts file: read the facts, compare, publish the difference; for CLI and admin API."""
+"""Applies an accounts file or a pause: read the facts, compare, publish the difference; for CLI and admin API."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
 from services.console.document import AccountsDocument
+from services.console.pausing import Pause, pause_event
 from services.console.plan import Applied as Applied
 from services.console.plan import Plan, difference
 from shared.accounts import AccountFacts
@@ -42,3 +43,10 @@ class Applier:
         async with self._one_at_a_time:
             plan = await self.plan(document, force=force)
             return Applied(plan, 0, plan.revision) if dry_run else await self.carry_out(plan)
+
+    async def pause(self, pause: Pause) -> tuple[bool, int]:
+        """Pause or resume; whether that changed anything, and the revision after it. Raises UnknownSubject, KafkaError."""
+        async with self._one_at_a_time:
+            facts = await self._events.read()
+            event = pause_event(pause, facts, int(self._clock.time() * 1000))
+            return (False, facts.revision) if event is None else (True, await self._events.publish([event]))

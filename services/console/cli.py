@@ -15,10 +15,11 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from services.console import cli_meta, cli_numbers, sending, steps, tables, topics, view
+from services.console import cli_meta, cli_numbers, cli_preferences, sending, steps, tables, topics, view
 from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
 from services.console.document import AccountsDocument, InvalidDocument, parse
+from services.console.pausing import Kind, Pause, UnknownSubject
 from services.console.plan import Plan
 from services.console.receivers import publish_verified
 from services.console.settings import ConsoleSettings
@@ -30,7 +31,7 @@ from shared.account_reader import read_once
 from shared.clock import clock_from
 from shared.events import encode
 from shared.phone import canonical_user
-from shared.pricing import Regimes, RegimesFileError
+from shared.pricing import MarketMapError, PriceBook, RateCardError, RegimesFileError
 
 DISTRIBUTION = "wa-middleware"
 
@@ -43,6 +44,7 @@ accounts_app = typer.Typer(no_args_is_help=True, help="What is known of accounts
 app.add_typer(topics_app, name="topics")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(receivers_app, name="receivers")
+app.add_typer(cli_preferences.app, name="preferences")
 app.add_typer(cli_meta.templates_app, name="templates")
 app.add_typer(cli_numbers.app, name="numbers")
 app.command()(cli_meta.poll)
@@ -81,6 +83,26 @@ def apply(
         raise typer.Exit(REFUSED)
     applied = run(applier.carry_out(plan))
     out.print(f"Published {applied.published} events; facts revision {applied.revision}.")
+
+
+Reason = Annotated[str | None, typer.Option("--reason", help="Why; shown with the pause.")]
+PausedKind = Annotated[Kind, typer.Argument(help="What: account, number, template or category.")]
+Names = Annotated[
+    list[str],
+    typer.Argument(help="account W1 | number N1 | template W1 NAME/LANGUAGE | category W1 marketing"),
+]
+
+
+@app.command()
+def pause(kind: PausedKind, names: Names, reason: Reason = None) -> None:
+    """Hold back what an account, a number or a template sends, or an account's messages of a category."""
+    _set_pause(kind, names, paused=True, reason=reason)
+
+
+@app.command()
+def resume(kind: PausedKind, names: Names) -> None:
+    """Let go what was paused."""
+    _set_pause(kind, names, paused=False, reason=None)
 
 
 @topics_app.command("create")
@@ -204,6 +226,26 @@ def version() -> None:
     out.print(metadata.version(DISTRIBUTION))
 
 
+def _set_pause(kind: Kind, names: list[str], *, paused: bool, reason: str | None) -> None:
+    if len(names) != (1 if kind in ("account", "number") else 2):
+        raise typer.BadParameter(
+            f"{kind} takes " + ("one id" if kind in ("account", "number") else "an account and a name")
+        )
+    waba = names[0] if len(names) == 2 else None
+    configured = settings()
+    applier = Applier(KafkaAccountEvents(configured), clock_from(configured.clock_file))
+    try:
+        changed, revision = run(applier.pause(Pause(kind, names[-1], waba, paused, reason)))
+    except UnknownSubject as error:
+        err.print(str(error), markup=False)
+        raise typer.Exit(REFUSED) from None
+    state = "paused" if paused else "not paused"
+    out.print(
+        f"{kind} {names[-1]} is {state}{'' if changed else ' already'}; facts revision {revision}.",
+        markup=False,
+    )
+
+
 async def _follow(
     settings: ConsoleSettings, request: dict[str, Any], until: Step, timeout_s: float, *, as_json: bool
 ) -> int:
@@ -224,16 +266,16 @@ async def _follow(
 
 def _document(file: Path, settings: ConsoleSettings) -> AccountsDocument:
     try:
-        regimes = Regimes.load(settings.config_dir / "regimes.yaml")
+        book = PriceBook.load(settings.config_dir)
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except RegimesFileError as error:
+    except (RegimesFileError, RateCardError, MarketMapError) as error:
         err.print(str(error), markup=False)
         raise typer.Exit(USAGE) from None
     except (OSError, UnicodeDecodeError) as error:
         err.print(f"{error} (the configuration is looked for in WA_CONFIG_DIR)", markup=False, soft_wrap=True)
         raise typer.Exit(USAGE) from None
     try:
-        return parse(text, regimes.is_pin)
+        return parse(text, book.regimes.is_pin, book.cards.markets.is_market)
     except InvalidDocument as error:
         for problem in error.problems:
             err.print(f"{file}: {problem}", markup=False, soft_wrap=True)

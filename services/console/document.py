@@ -4,12 +4,28 @@ No problem repeats a value of the file other than an id: someone may have put a 
 """
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from phonenumbers import SUPPORTED_REGIONS
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from services.console.template_words import misspelt
+from shared.price_facts import Tiers, tier_bounds, tier_key
+from shared.template_definition import InvalidDefinition, Shape, read
+from shared.times import to_ms
 
 MAX_DEPTH = 16
 """Nesting beyond any accounts file; bounds the work on hostile input."""
@@ -53,6 +69,29 @@ def _token_reference(reference: str) -> str:
     return reference
 
 
+def _known_country(code: str) -> str:
+    if code not in SUPPORTED_REGIONS:
+        raise ValueError("unknown country; use two capital letters like IN")
+    return code
+
+
+def _instant(written: object) -> object:
+    """YAML reads a bare time by itself; one in quotes, as JSON has it, is read here."""
+    if not isinstance(written, str):
+        return written
+    try:
+        return datetime.fromisoformat(written)
+    except ValueError:
+        raise ValueError("not a time; write it like 2026-03-01T00:00:00Z") from None
+
+
+def _tier(tier: str) -> str:
+    bounds = tier_bounds(tier)
+    if bounds is None or (bounds[1] is not None and bounds[1] < bounds[0]):
+        raise ValueError('not a tier; write the first and last message like "100001:500000" or "500001:MAX"')
+    return tier
+
+
 def _not_repeated(kind: str, ids: list[str]) -> None:
     if repeated := sorted({id for id in ids if ids.count(id) > 1}):
         raise ValueError(f"{kind} more than once: {', '.join(repeated)}")
@@ -62,6 +101,8 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 MetaWord = Annotated[str, Field(pattern=r"^[A-Z][A-Z_]{1,63}$")]
 """One of Meta's own words, e.g. APPROVED, GREEN; Meta owns the lists."""
 Zone = Annotated[str, AfterValidator(_known_zone)]
+Country = Annotated[str, AfterValidator(_known_country)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
 TokenReference = Annotated[
     str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), AfterValidator(_token_reference)
 ]
@@ -95,21 +136,56 @@ class NumberEntry(_Entry):
 
 
 class TemplateEntry(_Entry):
-    """A template in one language."""
+    """A template in one language, with its definition as Meta's management API gives it, or just `body` where it has nothing but a text."""
 
-    not_facts: ClassVar[frozenset[str]] = frozenset({"name", "language"})
+    not_facts: ClassVar[frozenset[str]] = frozenset(
+        {"name", "language", "components", "parameter_format", "body"}
+    )
 
     name: str = Field(pattern=r"^[a-z0-9_]{1,512}$")
-    language: str = Field(pattern=r"^[a-z]{2,3}(_[A-Z]{2})?$")
+    language: str = Field(pattern=r"^[a-z]{2,3}([_-][A-Z]{2})?$")
     category: Literal["marketing", "utility", "authentication"]
     status: MetaWord = "PENDING"
     quality: MetaWord = "UNKNOWN"
+    components: list[dict[str, Any]] | None = Field(None, min_length=1)
+    parameter_format: Annotated[str, Field(pattern=r"^(?i:named|positional)$")] | None = None
+    body: str | None = Field(None, min_length=1, max_length=1024)
     paused: bool = False
+
+    @model_validator(mode="after")
+    def _one_definition(self) -> Self:
+        if self.components is not None and self.body is not None:
+            raise ValueError("either `components` or `body`, not both")
+        try:
+            self.shape()
+        except InvalidDefinition as wrong:
+            raise ValueError(str(wrong)) from None
+        for wrong_word in misspelt(self.components or []):
+            raise ValueError(wrong_word)
+        return self
 
     @property
     def id(self) -> str:
         """`name/language`, as account events name a template."""
-        return f"{self.name}/{self.language}"
+        return f"{self.name}/{self.language.replace('-', '_')}"
+
+    def definition(self) -> list[dict[str, Any]] | None:
+        """The components, as Meta gives them; None where the file does not say."""
+        return self.components if self.body is None else [{"type": "BODY", "text": self.body}]
+
+    def shape(self) -> Shape | None:
+        """The shape its messages must have; None where the file does not give the definition.
+
+        Raises:
+            InvalidDefinition: never of a checked entry.
+        """
+        components = self.definition()
+        return None if components is None else read(components, self.parameter_format)
+
+    def facts(self) -> dict[str, Any]:
+        """The facts that the file gives, with the definition as the shape that it asks for."""
+        shape = self.shape()
+        return super().facts() | ({} if shape is None else {"parameters": shape})
 
 
 class BudgetEntry(_Entry):
@@ -117,6 +193,30 @@ class BudgetEntry(_Entry):
 
     amount_micros: int = Field(ge=0, le=10**15)
     category: Literal["marketing", "utility", "authentication", "service"] | None = None
+
+
+class AuthInternationalEntry(_Entry):
+    """From when authentication-international rates are owed; `exceptions` are countries with a start of their own."""
+
+    start_at: Instant | None = None
+    exceptions: dict[Country, Instant] = {}
+
+    def facts(self) -> dict[str, Any]:
+        """As `shared.price_facts.AuthInternational`."""
+        return {
+            "start_ms": None if self.start_at is None else to_ms(self.start_at),
+            "exceptions": {country: to_ms(at) for country, at in self.exceptions.items()},
+        }
+
+
+class VolumeTierEntry(_Entry):
+    """The tier that a category has in a market and month; without `reached_at` from the beginning of the month."""
+
+    category: Literal["utility", "authentication", "authentication_international"]
+    market: str = Field(min_length=1, max_length=64)
+    month: str = Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")
+    tier: Annotated[str, AfterValidator(_tier)]
+    reached_at: Instant | None = None
 
 
 class AccountEntry(_Entry):
@@ -137,13 +237,44 @@ class AccountEntry(_Entry):
     budgets: list[BudgetEntry] = []
     marketing_reserve_percent: int = Field(0, ge=0, le=100)
     paused: bool = False
+    paused_categories: list[Literal["marketing", "utility", "authentication", "service"]] = []
+    stop_words: dict[
+        Annotated[str, Field(min_length=1, max_length=64)], Literal["stop", "start", "ignore"]
+    ] = {}
+    primary_location: Country | None = None
+    auth_international: AuthInternationalEntry | None = None
+    volume_tiers: list[VolumeTierEntry] = []
     numbers: list[NumberEntry] = []
     templates: list[TemplateEntry] = []
+
+    def facts(self) -> dict[str, Any]:
+        """The facts that the file gives, in the form of `shared.accounts.Account`; a restriction of the file has no end."""
+        facts = super().facts()
+        if "restrictions" in facts:
+            facts["restrictions"] = dict.fromkeys(facts["restrictions"])
+        if self.auth_international is not None:
+            facts["auth_international"] = self.auth_international.facts()
+        if "volume_tiers" in facts:
+            facts["volume_tiers"] = self._tiers()
+        return facts
+
+    def _tiers(self) -> Tiers:
+        found: Tiers = {}
+        for entry in self.volume_tiers:
+            reached_ms = 0 if entry.reached_at is None else to_ms(entry.reached_at)
+            found.setdefault(tier_key(entry.category, entry.market, entry.month), {})[entry.tier] = reached_ms
+        return found
 
     @model_validator(mode="after")
     def _templates_once(self) -> Self:
         _not_repeated("template", [template.id for template in self.templates])
         _not_repeated("budget", [budget.category or "all" for budget in self.budgets])
+        return self
+
+    @model_validator(mode="after")
+    def _tiers_once(self) -> Self:
+        keys = [f"{tier_key(t.category, t.market, t.month)} {t.tier}" for t in self.volume_tiers]
+        _not_repeated("volume tier", keys)
         return self
 
 
@@ -159,8 +290,8 @@ class AccountsDocument(_Entry):
         return self
 
 
-def parse(text: str, is_regime: Callable[[str], bool]) -> AccountsDocument:
-    """Read and check an accounts file (YAML, so JSON too); `is_regime` knows the pins of accounts.
+def parse(text: str, is_regime: Callable[[str], bool], is_market: Callable[[str], bool]) -> AccountsDocument:
+    """Read and check an accounts file (YAML, so JSON too); `is_regime` knows the pins of accounts, `is_market` the rows of rate cards.
 
     Raises:
         InvalidDocument: with every problem found.
@@ -178,14 +309,24 @@ def parse(text: str, is_regime: Callable[[str], bool]) -> AccountsDocument:
             )
         ) from None
     wrong = [
-        Problem(line_of(path, lines), written(path), "unknown regime; see config/regimes.yaml")
-        for index, account in enumerate(document.accounts)
-        if not is_regime(account.regime)
-        for path in [("accounts", index, "regime")]
+        Problem(line_of(path, lines), written(path), text)
+        for path, text in _unknown(document, is_regime, is_market)
     ]
     if wrong:
-        raise InvalidDocument(tuple(wrong))
+        raise InvalidDocument(tuple(sorted(wrong)))
     return document
+
+
+def _unknown(
+    document: AccountsDocument, is_regime: Callable[[str], bool], is_market: Callable[[str], bool]
+) -> Iterator[tuple[Path, str]]:
+    for index, account in enumerate(document.accounts):
+        if not is_regime(account.regime):
+            yield ("accounts", index, "regime"), "unknown regime; see config/regimes.yaml"
+        for number, tier in enumerate(account.volume_tiers):
+            if not is_market(tier.market):
+                path = ("accounts", index, "volume_tiers", number, "market")
+                yield path, "unknown market; see config/rates/market_map.csv"
 
 
 def load(text: str, lines: dict[Path, int]) -> Any:
@@ -274,6 +415,8 @@ def _fields_at(path: Path) -> list[str]:
         "numbers": NumberEntry,
         "templates": TemplateEntry,
         "budgets": BudgetEntry,
+        "volume_tiers": VolumeTierEntry,
+        "auth_international": AuthInternationalEntry,
     }
     lists = [part for part in path[:-1] if isinstance(part, str)]
     return list((kinds[lists[-1]] if lists else AccountsDocument).model_fields)

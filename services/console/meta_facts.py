@@ -10,6 +10,7 @@ from zoneinfo import available_timezones
 
 from msgspec import UNSET
 
+from shared import template_definition
 from shared.accounts import limit_told
 
 Node = Mapping[str, Any]
@@ -75,7 +76,7 @@ def _verified(value: Any) -> Any:
 
 
 def _limit(value: Any) -> Any:
-    limit = None if isinstance(value, bool) else limit_told(value)
+    limit = limit_told(value)
     return UNSET if limit is None else limit
 
 
@@ -110,6 +111,24 @@ def _rejection(value: Any) -> Any:
     return None if word == "NONE" else word
 
 
+def _country(value: Any) -> Any:
+    return (
+        value if isinstance(value, str) and len(value) == 2 and value.isascii() and value.isupper() else UNSET
+    )
+
+
+def _shape(components: Any, parameter_format: Any) -> Any:
+    """What messages of the template must have; not known where the definition can't be read."""
+    if not isinstance(components, list) or not components:
+        return UNSET
+    try:
+        return template_definition.read(
+            components, parameter_format if isinstance(parameter_format, str) else None
+        )
+    except template_definition.InvalidDefinition:
+        return None
+
+
 _ZONES = frozenset(available_timezones())
 
 ACCOUNT = (
@@ -117,6 +136,8 @@ ACCOUNT = (
     Row(("timezone_id",), "timezone", _zone),
     Row(("business_verification_status",), "business_verified", _verified),
     Row(("whatsapp_business_manager_messaging_limit",), "messaging_limit", _limit),
+    Row(("primary_business_location",), "primary_location", _country),
+    Row(("account_review_status",), "review", _word),
 )
 NUMBER = (
     Row(("display_phone_number",), "display_phone_number", _text),
@@ -132,6 +153,7 @@ TEMPLATE = (
     Row(("category",), "category", _category),
     Row(("quality_score",), "quality", _score),
     Row(("rejected_reason",), "rejection_reason", _rejection),
+    Row(("components", "parameter_format"), "parameters", _shape),
     Row(("id",), "meta_id", _id),
 )
 

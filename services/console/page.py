@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from services.console import view
 from services.console.markup import Markup, join, tag
 from services.console.tally import Tally, amounts
-from shared.accounts import UNLIMITED, AccountFacts
+from shared.accounts import AccountFacts
 
 _GOOD = frozenset({"valid", "active", "APPROVED", "CONNECTED", "GREEN"})
 _BAD = frozenset(
@@ -77,16 +77,18 @@ def _account(account: Mapping[str, Any], tally: Tally | None) -> Markup:
     marks = [account["status"], f"payment {account['payment_method']}"] if set_up else ["not set up"]
     if account.get("paused"):
         marks.append("paused")
+    marks += [f"{category} paused" for category in account.get("paused_categories", ())]
     return tag(
         "section",
         tag(
             "div",
             tag("h2", account.get("name") or account["id"]),
-            tag("code", account["id"]),
+            tag("code", account["id"]) if account.get("name") else None,
             *(_pill(mark) for mark in marks),
             class_="head",
         ),
         tag("dl", *_facts(account), class_="facts") if set_up else None,
+        *(_growth(account["growth"]) if set_up else ()),
         tag("h3", "Numbers"),
         _table(
             ("Number", "Id", "Status", "Quality", "Name", "Messages/s", "Token", ""),
@@ -103,17 +105,36 @@ def _account(account: Mapping[str, Any], tally: Tally | None) -> Markup:
 
 
 def _facts(account: Mapping[str, Any]) -> Iterator[Markup]:
-    limit = account["messaging_limit"]
     facts = {
         "Regime": account["regime"],
         "Currency": account["currency"],
         "Time zone": account["timezone"],
-        "New users in 24 h": "unlimited" if limit == UNLIMITED else f"{limit:,}",
+        "New users in 24 h": view.limit(account["messaging_limit"]),
         "Business verified": "yes" if account["business_verified"] else "no",
-        "Restrictions": view.shown(account["restrictions"]),
+        "Restrictions": view.restrictions(account["restrictions"]),
+        "Meta's review": account["review"],
+        "Last alert": account["alert"],
+        "Paused because": account["pause_reason"] if _held(account) else None,
     }
     for name, value in facts.items():
-        yield tag("div", tag("dt", name), tag("dd", value))
+        if value is not None:
+            yield tag("div", tag("dt", name), tag("dd", value))
+
+
+def _held(account: Mapping[str, Any]) -> bool:
+    return account["paused"] or bool(account["paused_categories"])
+
+
+def _growth(growth: Mapping[str, Any]) -> Iterator[Markup]:
+    if growth["next_limit"] is None:
+        return
+    yield tag("h3", f"Growth from {view.limit(growth['limit'])} to {view.limit(growth['next_limit'])}")
+    yield tag("ul", *(_step(*step) for step in growth["steps"]), class_="steps")
+
+
+def _step(text: str, done: bool | None) -> Markup:
+    mark = {True: ("good", "done"), False: ("warn", "to do"), None: ("dim", "not known here")}[done]
+    return tag("li", tag("span", mark[1], class_=f"pill {mark[0]}"), tag("span", text))
 
 
 def _number(number: Mapping[str, Any]) -> Sequence[object]:
@@ -123,6 +144,7 @@ def _number(number: Mapping[str, Any]) -> Sequence[object]:
             ("default", number["default"]),
             ("not registered", not number["registered"]),
             ("paused", number["paused"]),
+            (number["security_event"], number["security_event"]),
         )
         if holds
     ]
@@ -134,8 +156,14 @@ def _number(number: Mapping[str, Any]) -> Sequence[object]:
         f"{number['verified_name'] or '—'} ({number['name_status']})",
         number["throughput"],
         tag("code", number["token"]),
-        join(*(_pill(mark) for mark in marks)),
+        _marks(marks, number),
     )
+
+
+def _marks(marks: Sequence[str], subject: Mapping[str, Any]) -> Markup:
+    """The marks of a row, and why it is paused if it is."""
+    why = subject["pause_reason"] if subject["paused"] else None
+    return join(*(_pill(mark) for mark in marks), why and tag("span", why, class_="dim"))
 
 
 def _template(template: Mapping[str, Any]) -> Sequence[object]:
@@ -145,7 +173,7 @@ def _template(template: Mapping[str, Any]) -> Sequence[object]:
         template["category"],
         _pill(template["status"]),
         _pill(template["quality"]),
-        _pill("paused") if template["paused"] else None,
+        _marks(["paused"] if template["paused"] else [], template),
     )
 
 
@@ -155,7 +183,7 @@ def _tally(tally: Tally | None) -> Markup:
     if not tally.totals:
         return tag("p", "Nothing counted yet.", class_="dim")
     rows = [
-        (category, totals.free, totals.paid, amounts(totals))
+        (category, f"{totals.free:,}", f"{totals.paid:,}", amounts(totals))
         for category, totals in sorted(tally.totals.items())
     ]
     return _table(("Category", "Free", "Paid", "Amount"), rows, numeric=frozenset({1, 2, 3}))
@@ -167,11 +195,13 @@ def _table(
     if not rows:
         return tag("p", "none", class_="dim")
 
+    classes = dict.fromkeys(numeric, "number") | ({len(heads) - 1: "marks"} if not heads[-1] else {})
+
     def cells(name: str, row: Sequence[object]) -> Markup:
         return tag(
             "tr",
             *(
-                tag(name, cell, class_="number") if column in numeric else tag(name, cell)
+                tag(name, cell, class_=classes[column]) if column in classes else tag(name, cell)
                 for column, cell in enumerate(row)
             ),
         )
@@ -180,6 +210,6 @@ def _table(
 
 
 def _pill(word: str) -> Markup:
-    last = word.removeprefix("payment ")
+    last = "paused" if word.endswith(" paused") else word.removeprefix("payment ")
     tone = "good" if last in _GOOD else "bad" if last in _BAD else "warn" if last in _WARN else "dim"
     return tag("span", word, class_=f"pill {tone}")

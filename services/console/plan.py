@@ -16,12 +16,21 @@ from shared.events import AccountChanged
 
 META_OWNED: Mapping[str, frozenset[str]] = {
     "account": frozenset(
-        {"messaging_limit", "restrictions", "status", "currency", "timezone", "business_verified"}
+        {
+            "messaging_limit",
+            "restrictions",
+            "status",
+            "currency",
+            "timezone",
+            "business_verified",
+            "primary_location",
+            "auth_international",
+        }
     ),
     "number": frozenset(
         {"quality", "verified_name", "name_status", "status", "throughput", "display_phone_number"}
     ),
-    "template": frozenset({"category", "status", "quality"}),
+    "template": frozenset({"category", "status", "quality", "parameters"}),
 }
 """Facts that Meta tells, by webhook or asked. The file gives their first value; what Meta has told since stays."""
 
@@ -36,7 +45,7 @@ class FieldChange(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A field in which the file disagrees with what Meta said last, by webhook, asked or on a send: it stays."""
+    """A field in which the file disagrees with what Meta said last, by webhook, asked or on a send, or would lift a pause: it stays."""
 
     change: FieldChange
     by: Author
@@ -71,7 +80,7 @@ class Applied:
 def difference(document: AccountsDocument, facts: AccountFacts, now_ms: int, *, force: bool = False) -> Plan:
     """Compare the file with the facts and make the events that bring the facts to the file.
 
-    With `force` the file also wins over facts set by Meta, and a number may move from one account to another.
+    With `force` the file also wins over facts set by Meta and lifts pauses, and a number may move from one account to another.
     An event's id hashes its subject, fields and the revision: the same plan made twice gives the same ids.
     Its time is `now_ms`, or later if a field it sets bears a later time, for the last writer by time wins.
     """
@@ -84,7 +93,7 @@ def difference(document: AccountsDocument, facts: AccountFacts, now_ms: int, *, 
     for key, fields in wanted.items():
         if moved := _left_behind(key, facts):
             if force:
-                events.append(_event(moved, {"registered": False, "default": False}, facts, now_ms))
+                events.append(setting_event(moved, {"registered": False, "default": False}, facts, now_ms))
                 changes.append(FieldChange(moved, "registered", True, False))
             else:
                 conflicts.append(f"number {key[2]} belongs to account {moved[1]}; --force moves it")
@@ -92,7 +101,9 @@ def difference(document: AccountsDocument, facts: AccountFacts, now_ms: int, *, 
         changes += differing
         kept += staying
         if differing or key not in known:
-            events.append(_event(key, {change.field: change.after for change in differing}, facts, now_ms))
+            events.append(
+                setting_event(key, {change.field: change.after for change in differing}, facts, now_ms)
+            )
     conflicts += _two_defaults(wanted, facts)
     accounts = {account.id for account in document.accounts}
     return Plan(
@@ -124,15 +135,25 @@ def _compare(
 ) -> tuple[list[FieldChange], list[Kept]]:
     differing, kept = [], []
     for field, after in fields.items():
-        if value is not None and getattr(value, field) == after:
+        before = getattr(value, field, None)
+        if value is not None and msgspec.to_builtins(before) == msgspec.to_builtins(after):
             continue
-        change = FieldChange(key, field, None if value is None else getattr(value, field), after)
+        change = FieldChange(key, field, before, after)
         setting = settings.get(field)
         if setting and setting.by != "operator" and field in META_OWNED[key[0]] and not force:
             kept.append(Kept(change, setting.by))
+        elif _lifts_a_pause(change) and not force:
+            kept.append(Kept(change, "operator"))
         else:
             differing.append(change)
     return differing, kept
+
+
+def _lifts_a_pause(change: FieldChange) -> bool:
+    """What an operator paused, a file does not let go: it may be older than the reason for the pause. `wam resume` does."""
+    if change.field == "paused":
+        return bool(change.before)
+    return change.field == "paused_categories" and bool(set(change.before or ()) - set(change.after))
 
 
 def _left_behind(key: FactKey, facts: AccountFacts) -> FactKey | None:
@@ -161,7 +182,8 @@ def _two_defaults(wanted: Mapping[FactKey, Mapping[str, Any]], facts: AccountFac
             yield f"{what}: {', '.join(ids)}"
 
 
-def _event(key: FactKey, fields: dict[str, Any], facts: AccountFacts, now_ms: int) -> AccountChanged:
+def setting_event(key: FactKey, fields: dict[str, Any], facts: AccountFacts, now_ms: int) -> AccountChanged:
+    """An operator sets fields of one subject: the same at the same revision has the same id, and it is the last writer."""
     settings = facts.settings_of(key)
     identity = msgspec.json.encode([key, fields, facts.revision], order="sorted")
     subject, waba_id, id = key

@@ -14,7 +14,16 @@ import msgspec
 from services.console import meta_facts
 from services.console.meta_facts import Node
 from services.console.plan import FieldChange, Plan
-from shared.accounts import Account, AccountFacts, FactKey, Number, Setting, Template
+from shared.accounts import (
+    Account,
+    AccountFacts,
+    FactKey,
+    Number,
+    Setting,
+    Template,
+    category_at,
+    status_at,
+)
 from shared.events import AccountChanged
 
 WEBHOOK_GRAIN_MS = 1000
@@ -123,10 +132,23 @@ def _templates(waba_id: str, asked: Asked, facts: AccountFacts, known: Known) ->
         if (id := meta_facts.template_id(node)) is not None
     }
     for key, fields in listed.items():
-        yield key, asked.at_ms, fields
+        yield key, asked.at_ms, fields | _outdated(fields, known.get(key), asked.at_ms)
     for key in sorted(known.keys() - listed.keys()):
         if key[:2] == ("template", waba_id):
             yield from _gone(key, facts, asked.at_ms, TEMPLATE_GONE)
+
+
+def _outdated(
+    told: Mapping[str, Any], template: Account | Number | Template | None, at_ms: int
+) -> dict[str, Any]:
+    """What was announced and did not come to pass: a pause that has not ended, a category that has not changed."""
+    fields: dict[str, Any] = {}
+    if isinstance(template, Template):
+        if told.get("status") == "PAUSED" != status_at(template, at_ms):
+            fields |= {"paused_until_ms": None}
+        if "category" in told and told["category"] != category_at(template, at_ms):
+            fields |= {"next_category": None, "next_category_ms": None}
+    return fields
 
 
 def _gone(key: FactKey, facts: AccountFacts, at_ms: int, fields: Mapping[str, Any]) -> Iterator[Found]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 from aiohttp import web
 from aiokafka.errors import KafkaError
@@ -14,6 +15,7 @@ from services.console import document, page, view
 from services.console.access import Tokens, holder
 from services.console.applying import Applier
 from services.console.document import AccountsDocument, InvalidDocument
+from services.console.pausing import Pause, UnknownSubject
 from services.console.plan import Applied
 from services.console.style import STYLE
 from services.console.tally import Tally
@@ -23,6 +25,8 @@ from shared.pricing import local_month
 
 log = structlog.get_logger(__name__)
 
+Audit = dict[str, Any]
+"""What an audit line says."""
 CATCH_UP_S = 5.0
 """How long an answer waits until this process itself has read what it published."""
 
@@ -72,6 +76,7 @@ class Console:
         tallies: Tallies,
         tokens: Tokens,
         is_regime: Callable[[str], bool],
+        is_market: Callable[[str], bool],
         links: Mapping[str, str],
         clock: Clock,
     ) -> None:
@@ -80,6 +85,7 @@ class Console:
         self._tallies = tallies
         self._tokens = tokens
         self._is_regime = is_regime
+        self._is_market = is_market
         self._links = links
         self._clock = clock
 
@@ -92,6 +98,7 @@ class Console:
                 web.get("/style.css", self._style),
                 web.get("/v1/accounts", self._accounts),
                 web.post("/v1/accounts/apply", self._apply),
+                web.post("/v1/pauses", self._pause),
             ]
         )
         return app
@@ -115,21 +122,54 @@ class Console:
         return web.json_response(view.accounts(self._reader.facts))
 
     async def _apply(self, request: web.Request) -> web.Response:
-        audit: dict[str, Any] = {"action": "accounts.apply", "remote": request.remote, "by": None}
+        return await self._audited("accounts.apply", request, self._apply_file)
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        return await self._audited("pauses.set", request, self._set_pause)
+
+    async def _audited(
+        self, action: str, request: web.Request, act: Callable[[web.Request, Audit], Awaitable[web.Response]]
+    ) -> web.Response:
+        """Whatever comes of an admin call, one audit line says who wanted what, and what came of it."""
+        audit: Audit = {"action": action, "remote": request.remote, "by": None}
         try:
             audit["by"] = self._holder(request)
-            audit["dry_run"] = dry_run = _flag(request, "dry_run")
-            audit["force"] = force = _flag(request, "force")
-            outcome = await self._applied(await self._document(request), force=force, dry_run=dry_run)
+            answer = await act(request, audit)
         except Refusal as refusal:
             log.warning("audit", **audit, outcome=refusal.code, problems=len(refusal.problems))
             return _refused(refusal)
         except web.HTTPRequestEntityTooLarge:
             log.warning("audit", **audit, outcome="too_large")
             raise
-        changed = list(view.changed_fields(outcome.plan.changes))
-        log.info("audit", **audit, outcome="ok", revision=outcome.revision, changes=changed)
+        log.info("audit", **audit, outcome="ok")
+        return answer
+
+    async def _apply_file(self, request: web.Request, audit: Audit) -> web.Response:
+        audit["dry_run"] = dry_run = _flag(request, "dry_run")
+        audit["force"] = force = _flag(request, "force")
+        outcome = await self._applied(await self._document(request), force=force, dry_run=dry_run)
+        audit["revision"] = outcome.revision
+        audit["changes"] = list(view.changed_fields(outcome.plan.changes))
         return web.json_response(view.applied(outcome, dry_run=dry_run))
+
+    async def _set_pause(self, request: web.Request, audit: Audit) -> web.Response:
+        try:
+            pause = msgspec.json.decode(await request.read(), type=Pause)
+        except msgspec.MsgspecError as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "invalid", "the body is no pause", (str(error),)) from error
+        audit |= {"kind": pause.kind, "id": pause.id, "paused": pause.paused, "reason": pause.reason}
+        try:
+            changed, revision = await self._applier.pause(pause)
+        except UnknownSubject as error:
+            raise Refusal(HTTPStatus.NOT_FOUND, "unknown", str(error)) from error
+        except KafkaError as error:
+            log.error("pause_failed", error=repr(error))
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Kafka did not take the pause"
+            ) from error
+        audit |= {"changed": changed, "revision": revision}
+        await self._catch_up(revision)
+        return web.json_response({"changed": changed, "revision": revision})
 
     def _holder(self, request: web.Request) -> str:
         try:
@@ -147,7 +187,7 @@ class Console:
 
     async def _document(self, request: web.Request) -> AccountsDocument:
         try:
-            return document.parse((await request.read()).decode(), self._is_regime)
+            return document.parse((await request.read()).decode(), self._is_regime, self._is_market)
         except UnicodeDecodeError as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, "invalid", "the body is not UTF-8") from error
         except InvalidDocument as error:

@@ -20,12 +20,18 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .head { display: flex; flex-wrap: wrap; gap: .4rem .75rem; align-items: baseline; }
 .facts { display: flex; flex-wrap: wrap; gap: .3rem 1.75rem; margin: .8rem 0 0; }
 .facts div { display: flex; gap: .45rem; }
+dt { white-space: nowrap; }
+.steps { list-style: none; margin: 0; padding: 0; }
+.steps li { display: grid; grid-template-columns: 8.5rem 1fr; padding: .15rem 0; }
+.steps .pill { justify-self: start; align-self: start; }
 dt, .dim { color: var(--dim); }
-dd { margin: 0; }
+dd { margin: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 600; color: var(--dim); font-size: .82rem; }
 th, td { padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
+td.marks { white-space: normal; padding-right: 0; }
+.marks .pill { margin-right: .35rem; }
 td.number, th.number { text-align: right; }
 code { font: .88em ui-monospace, monospace; color: var(--dim); }
 .pill { display: inline-block; padding: 0 .55rem; border-radius: 1rem; font-size: .82rem; border: 1px solid currentColor; }

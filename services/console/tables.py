@@ -7,13 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from services.console.catalogue import Found
+from services.console.growth import Growth
 from services.console.plan import FieldChange, Plan
 from services.console.steps import is_refused
 from services.console.tally import Tally, amounts, money
-from services.console.view import shown
-from shared.accounts import UNLIMITED, Account, AccountFacts, FactKey, Number, Template
-from shared.events import SendEvent
-from shared.times import DAY_MS
+from services.console.view import growth_of, limit, restrictions, shown
+from shared.accounts import Account, AccountFacts, FactKey, Number, Template
+from shared.events import Price, SendEvent, UserPreference
+from shared.times import DAY_MS, rfc3339
 
 
 def plan_table(plan: Plan) -> Table:
@@ -40,6 +41,29 @@ def accounts_tables(facts: AccountFacts) -> Iterable[Table]:
             if key[1] == waba_id and not (key[0] == "number" and facts.waba_of(key[2]) != waba_id):
                 table.add_row(_subject(key), plain(value.status), plain(_summary(value)))
         yield table
+        if facts.account(waba_id) is not None:
+            yield from _growth_table(growth_of(waba_id, facts))
+
+
+def _growth_table(growth: Growth) -> Iterable[Table]:
+    if growth.next_limit is None:
+        return
+    table = _table("Growth", f"From {limit(growth.limit)} to {limit(growth.next_limit)} new users a day")
+    for step in growth.steps:
+        table.add_row(Text(*_MARKS[step.done]), plain(step.text))
+    yield table
+
+
+_MARKS = {True: ("done", "green"), False: ("to do", "yellow"), None: ("not known here", "dim")}
+
+
+def preference_table(word: UserPreference) -> Table:
+    """A user's last word on marketing, with its evidence."""
+    table = _table("Marketing", "Since", "Source", "Evidence", "Reference", "By")
+    tone = "green" if word.marketing == "in" else "red"
+    rest = (word.at, word.source, word.evidence or "—", word.reference or "—", word.by or "—")
+    table.add_row(Text(word.marketing, tone), *map(plain, rest))
+    return table
 
 
 def templates_table(waba_id: str, nodes: Iterable[Mapping[str, Any]]) -> Table:
@@ -90,6 +114,8 @@ def topics_table(topics: Iterable[Found]) -> Table:
     table = _table("Topic", "Partitions", "Replicas", "Kept", right=(1, 2))
     for found in topics:
         days = "for ever" if found.topic.retention_ms < 0 else f"{found.topic.retention_ms // DAY_MS} days"
+        if found.topic.compacted:
+            days = "latest of each key"
         if found.partitions is None:
             table.add_row(plain(found.name), Text("missing", "red"), "", days)
         else:
@@ -114,8 +140,7 @@ def _details(event: SendEvent) -> Iterable[str]:
         if decision.conversation and decision.conversation.action != "none":
             yield f"conversation={decision.conversation.action}"
         if decision.price:
-            price = money(decision.price.amount_micros, decision.price.currency)
-            yield f"price={price} ({decision.price.type}, {decision.price.market}, {decision.price.rate_card})"
+            yield f"price={money(decision.price.amount_micros, decision.price.currency)} ({_basis(decision.price)})"
         if decision.not_before_at:
             yield f"not_before_at={decision.not_before_at}"
     if event.wamid:
@@ -145,17 +170,30 @@ def _subject(key: FactKey) -> Text:
     return Text.assemble((f"{key[0]} ", "dim"), _printable(key[2]))
 
 
+def _basis(price: Price) -> str:
+    parts = [price.type, price.market, price.rate_card]
+    if price.rate_category == "authentication_international":
+        parts.append(price.rate_category)
+    if price.volume_tier is not None:
+        parts.append(f"tier {price.volume_tier.tier}")
+        parts.append(price.volume_tier.rates or "its rate is unknown: list rate")
+    return ", ".join(parts)
+
+
 def _summary(value: Account | Number | Template) -> str:
     match value:
         case Account():
-            limit = "unlimited" if value.messaging_limit == UNLIMITED else value.messaging_limit
             parts = [
                 value.name,
                 f"payment {value.payment_method}",
                 f"regime {value.regime}",
                 f"{value.currency}, {value.timezone}",
-                f"{limit} new users/day",
-                *value.restrictions,
+                f"located in {value.primary_location}" if value.primary_location else "",
+                f"{limit(value.messaging_limit)} new users/day",
+                restrictions(value.restrictions) if value.restrictions else "",
+                f"review {value.review}" if value.review else "",
+                f"alert {value.alert}" if value.alert else "",
+                f"paused: {', '.join(value.paused_categories)}" if value.paused_categories else "",
             ]
         case Number():
             parts = [
@@ -166,10 +204,22 @@ def _summary(value: Account | Number | Template) -> str:
                 f"name {value.verified_name or '—'} ({value.name_status})",
                 f"{value.throughput} messages/s",
                 f"token {value.token}",
+                value.security_event or "",
             ]
         case Template():
-            parts = [value.category, f"quality {value.quality}", value.rejection_reason or ""]
-    return " · ".join(part for part in (*parts, "paused" if value.paused else "") if part)
+            parts = [
+                value.category,
+                f"quality {value.quality}",
+                f"{value.next_category} from {rfc3339(value.next_category_ms)}"
+                if value.next_category_ms
+                else "",
+                f"until {rfc3339(value.paused_until_ms)}" if value.paused_until_ms else "",
+                value.rejection_reason or "",
+                value.recommendation or "",
+            ]
+    held = value.paused or (isinstance(value, Account) and value.paused_categories)
+    why = f"({value.pause_reason})" if held and value.pause_reason else ""
+    return " · ".join(part for part in (*parts, "paused" if value.paused else "", why) if part)
 
 
 def _table(*heads: str, title: str | None = None, right: tuple[int, ...] = ()) -> Table:

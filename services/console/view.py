@@ -1,16 +1,19 @@
 """Facts and plans as plain JSON values, for the admin API and `--json`. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from services.console.growth import Growth, growth
 from services.console.plan import Applied, FieldChange
-from shared.accounts import AccountFacts, FactKey
+from shared.accounts import UNLIMITED, Account, AccountFacts, FactKey, Number
+from shared.template_definition import Shape
+from shared.times import rfc3339
 
 
 def accounts(facts: AccountFacts) -> dict[str, Any]:
-    """All accounts with their numbers and templates, each under its id, and the revision they are of."""
+    """All accounts with their numbers, templates and way to grow, each under its id, and the revision they are of."""
     known = sorted(facts.known().items())
     entries: dict[str, dict[str, Any]] = {}
     for (_, waba_id, _), _ in known:
@@ -20,12 +23,39 @@ def accounts(facts: AccountFacts) -> dict[str, Any]:
         entry = entries[waba_id]
         if subject == "account":
             entry |= fields
+            entry["growth"] = msgspec.to_builtins(growth_of(waba_id, facts)._asdict())
         elif subject == "number" and facts.waba_of(id) == waba_id:
             entry["numbers"].append({"id": id, **fields})
         elif subject == "template":
             name, _, language = id.rpartition("/")
             entry["templates"].append({"name": name, "language": language, **fields})
     return {"revision": facts.revision, "accounts": list(entries.values())}
+
+
+def growth_of(waba_id: str, facts: AccountFacts) -> Growth:
+    """How an account comes to its next limit."""
+    account = facts.account(waba_id) or Account()
+    account = msgspec.structs.replace(account, messaging_limit=facts.messaging_limit(waba_id))
+    own = [
+        value
+        for (_, waba, id), value in facts.known().items()
+        if isinstance(value, Number) and waba == waba_id and facts.waba_of(id) == waba_id
+    ]
+    return growth(account, own)
+
+
+def limit(users: int) -> str:
+    """A messaging limit in words."""
+    return "unlimited" if users == UNLIMITED else f"{users:,}"
+
+
+def restrictions(account: Mapping[str, int | None]) -> str:
+    """Meta's restrictions in words, each with its end if it has one."""
+    texts = [
+        kind if until_ms is None else f"{kind} until {rfc3339(until_ms)[:16].replace('T', ' ')}"
+        for kind, until_ms in account.items()
+    ]
+    return ", ".join(texts) or "none"
 
 
 def applied(outcome: Applied, *, dry_run: bool) -> dict[str, Any]:
@@ -53,8 +83,12 @@ def shown(value: object) -> str:
         return "—"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Shape):
+        return _shape(value)
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(name if of is None else f"{name}: {of}" for name, of in value.items()) or "none"
     return str(value) if value != "" else '""'
 
 
@@ -64,7 +98,23 @@ def changed_fields(changes: tuple[FieldChange, ...]) -> Iterator[str]:
 
 
 def _change(change: FieldChange) -> dict[str, Any]:
-    return {**_subject(change.key), "field": change.field, "before": change.before, "after": change.after}
+    before, after = msgspec.to_builtins((change.before, change.after))
+    return {**_subject(change.key), "field": change.field, "before": before, "after": after}
+
+
+def _shape(shape: Shape) -> str:
+    """What a message must bring: `header image; body first_name, city; button 0 url`."""
+    parts = []
+    if shape.header and (shape.header != "TEXT" or shape.header_variables):
+        parts.append(" ".join(("header", shape.header.lower(), *shape.header_variables)))
+    if shape.body:
+        parts.append(f"body {', '.join(shape.body)}")
+    for index, button in enumerate(shape.buttons or []):
+        if button.variable or button.type in ("COPY_CODE", "FLOW", "MPM", "ORDER_DETAILS"):
+            parts.append(f"button {index} {button.type.lower()}")
+    if shape.cards:
+        parts.append(f"{len(shape.cards)} cards")
+    return "; ".join(parts) or "no parameters"
 
 
 def _subject(key: FactKey) -> dict[str, str]:

@@ -345,11 +345,11 @@ def _called(source: _Source, raw: Raw) -> Update:
 
 
 def _preferred(source: _Source, raw: Raw) -> Update:
-    """A user stopped or resumed marketing messages (Meta, webhooks, user_preferences); other preferences go along as they came."""
+    """A user stopped, resumed or signed up for marketing messages (Meta, webhooks, user_preferences); other preferences go along as they came."""
     item = _object(raw)
     user, bsuid = _party(source, item, (("wa_id",), ("user_id",)))
     value = item.get("value")
-    if item.get("category") != "marketing_messages" or value not in ("stop", "resume") or not user:
+    if item.get("category") != "marketing_messages" or value not in ("stop", "resume", "signup") or not user:
         return _noted(source, "user_preferences", raw, item, user, bsuid)
     return of_preference(
         PreferenceChanged(
@@ -359,6 +359,8 @@ def _preferred(source: _Source, raw: Raw) -> Update:
             user=user,
             opted_out=value == "stop",
             evidence=text(item.get("detail")),
+            reference=text(item.get("signup_id")),
+            noted_ms=source.received_ms,
         )
     )
 

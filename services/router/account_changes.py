@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from shared.accounts import AccountFacts, Author, Subject
+from shared.accounts import AccountFacts, Author, Subject, template_id
 from shared.events import (
     AccountChange,
     AccountChanged,
@@ -100,7 +100,7 @@ def _concerned(known: Known, event: AccountEvent) -> Iterator[AccountChanged]:
 
 def _names(event: AccountEvent, template: str) -> bool:
     if isinstance(event, AccountChanged):
-        return event.subject == "template" and event.id == template
+        return event.subject == "template" and template_id(event.id) == template
     return _template_name(event) == template.partition("/")[0]
 
 

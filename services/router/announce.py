@@ -32,6 +32,7 @@ _META_CODES = {
     "template_not_approved": 132001,
     "template_paused": 132015,
     "template_disabled": 132016,
+    "template_parameters": 132000,
     "payment_method_missing": 131042,
     "free_tier_exhausted": 131042,
     "recipient_not_verified": 131030,
@@ -49,12 +50,19 @@ PASSWORD_WAIT_MS = 600_000
 
 
 def decided(
-    state: State, request: SendRequested, decision: Decision, at_ms: int, *, event_id: str, seq: int
+    state: State,
+    request: SendRequested,
+    decision: Decision,
+    at_ms: int,
+    *,
+    event_id: str,
+    seq: int,
+    message: str | None = None,
 ) -> Outgoing:
-    """The one answer to a request."""
+    """The one answer to a request; `message` says of a refusal what the reason's own meaning does not."""
     error = None
     if decision.outcome == "reject":
-        error = policy_error(decision.reason, retry_at=decision.not_before_at)
+        error = policy_error(decision.reason, message, retry_at=decision.not_before_at)
     return _send_event(
         state,
         "decided",

@@ -65,7 +65,8 @@ def remember(state: State, request: SendRequested, decision: Decision, told: Out
     answer = Answer(wanted, digest, at_ms, decision.outcome, decision.reason, decision.category, told.value)
     for known in state.answers:
         if known.request == wanted and known.digest == digest:
-            return replace(state, answers=tuple(answer if k is known else k for k in state.answers))
+            rest = tuple(k for k in state.answers if k is not known)
+            return replace(state, answers=(*rest, answer))  # the latest stands last
     rest = state.answers[-(MAX_ANSWERS - 1) :]
     if len(rest) >= MAX_FULL_ANSWERS:
         stale = rest[-MAX_FULL_ANSWERS]

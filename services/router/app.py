@@ -5,6 +5,7 @@ from services.router.fold import RouterFold
 from services.router.meta_errors import MetaErrors
 from services.router.metering import MeteredFold
 from services.router.settings import RouterSettings
+from services.router.stop_words import StopWords
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
 from shared.lifecycle import Service
@@ -18,10 +19,11 @@ def build(service: Service, settings: RouterSettings) -> None:
     """Wire the parts, in start order: nothing is decided before the accounts are known.
 
     Raises:
-        RegimesFileError, RateCardError, MarketMapError, OSError: the configuration folder is not what it must be.
+        RegimesFileError, RateCardError, MarketMapError, InvalidStopWords, OSError: the configuration folder is not what it must be.
     """
     redis, clock = connect(settings), clock_from(settings.clock_file)
-    fold = RouterFold(PriceBook.load(settings.config_dir), MetaErrors.load(settings.config_dir))
+    words = StopWords.parse((settings.config_dir / "stop_words.yaml").read_text("utf-8"))
+    fold = RouterFold(PriceBook.load(settings.config_dir), MetaErrors.load(settings.config_dir), words)
     reader = service.add(AccountReader(service, settings))
     service.add(
         Processor(

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from services.router.conversations import Settled, settle
+from services.router.conversations import Settled, rules_of, settle
 from services.router.quotas import budget_claims, budget_releases, free_claim, releases
 from services.router.state import Life, State
 from services.router.tariff import Tariff
@@ -10,8 +10,6 @@ from shared.accounts import Account, AccountFacts
 from shared.events import ChargePredicted, SendEvent, StatusReceived
 from shared.pricing import Quote, QuoteType, Regime, quote_type
 from shared.stream.fold import Claim, Grants, Release
-
-UTC = "UTC"
 
 
 class Delivered(NamedTuple):
@@ -37,21 +35,19 @@ def deliver(
     The free tier is settled here: a message that was to reuse a conversation and opens one needs a place now, one that was to open and
     reuses gives its place back. So are the budgets: what was charged counts, whatever was expected.
     """
-    account = facts.account(state.waba)
+    account = facts.account(state.waba) or Account(currency=life.currency, regime=life.regime)
     at_ms = status.at_ms
     was = recalled.charge if recalled is not None else None
     if was is not None:
         regime = tariff.named(was.regime)
-    elif account is not None:
-        regime = tariff.regime(account.regime, account.timezone, at_ms)
     else:
-        regime = tariff.named(life.regime)
+        regime = rules_of(state, life.category, at_ms, account, tariff)
     settled = settle(state, life, at_ms, regime, status.conversation)
     kind = _kind(regime, life, settled, room=True)
     free: Claim | None = None
     if was is not None and kind == "free_tier":
         kind = "free_tier" if was.type == "free_tier" else "regular"
-    if kind == "free_tier" and account is not None and not _has_place(life, regime, account, tariff, at_ms):
+    if kind == "free_tier" and not _has_place(life, regime, account, tariff, at_ms):
         free = free_claim(state, life.command, life.conversation, account, state.waba, regime, tariff, at_ms)
         if free is not None and free.id not in grants:
             return Delivered(state, None, (), (free,))
@@ -61,7 +57,7 @@ def deliver(
     if life.free_claim and (kind != "free_tier" or free is not None):
         back = releases(state, life, account, state.waba, tariff, free_only=True)
     charge = was or _charge(regime, life, settled, kind, account, at_ms, tariff, state.user)
-    if account is not None and charge is not None:
+    if charge is not None:
         spent, unspent = _settled_budgets(state, life, charge, account, tariff, at_ms)
         if any(claim.id not in grants for claim in spent):
             return Delivered(state, None, (), (*spent, *((free,) if free is not None else ())))
@@ -112,46 +108,37 @@ def _charge(
     life: Life,
     settled: Settled,
     kind: QuoteType,
-    account: Account | None,
+    account: Account,
     at_ms: int,
     tariff: Tariff,
     user: str,
 ) -> ChargePredicted | None:
-    """The rate is that of the delivery's day in the account's time zone (Meta, pricing); the quote's own without facts of the account."""
-    amount, card, market, currency = 0, life.card, life.market, life.currency
-    if account is not None:
-        quoted = tariff.quote(
-            regime,
-            life.category,
-            user,
-            account.currency,
-            account.timezone,
-            at_ms,
-            in_window=life.in_window,
-            entry_point_open=settled.free_entry,
-            opens_conversation=settled.opened,
-            free_tier_has_room=kind == "free_tier",
-        )
-        if not isinstance(quoted, Quote):
-            return None
-        amount, card, market, currency = (
-            quoted.amount_micros, quoted.rate_card, quoted.market, quoted.currency,
-        )  # fmt: skip
-    elif kind == "regular":
-        rate = tariff.amount(life.card, life.market, life.category)
-        if rate is None:
-            return None
-        amount = rate
+    """At the rate of the delivery's day in the account's time zone (Meta, pricing)."""
+    quoted = tariff.quote(
+        regime,
+        life.category,
+        user,
+        account,
+        at_ms,
+        in_window=life.in_window,
+        entry_point_open=settled.free_entry,
+        opens_conversation=settled.opened,
+        free_tier_has_room=kind == "free_tier",
+    )
+    if not isinstance(quoted, Quote):
+        return None
     return ChargePredicted(
         counted=regime.unit == "message" or settled.opened,
         unit=regime.unit,
         conversation_id=settled.conversation.id,
         category=life.category,
-        market=market,
-        regime=regime.name,
-        rate_card=card,
-        month=tariff.month(account.timezone if account is not None else UTC, at_ms),
-        type=kind,
-        amount_micros=amount,
-        currency=currency,
+        market=quoted.market,
+        regime=quoted.regime,
+        rate_card=quoted.rate_card,
+        month=tariff.month(account.timezone, at_ms),
+        type=quoted.type,
+        amount_micros=quoted.amount_micros,
+        currency=quoted.currency,
+        rate_category=quoted.rate_category,
+        volume_tier=quoted.volume_tier,
     )

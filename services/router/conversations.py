@@ -16,6 +16,8 @@ from services.router.state import (
     Life,
     State,
 )
+from services.router.tariff import Tariff
+from shared.accounts import Account
 from shared.events import MetaConversation
 from shared.pricing import Regime
 from shared.times import HOUR_MS
@@ -42,6 +44,22 @@ class Settled(NamedTuple):
     conversation: Conversation
     opened: bool
     free_entry: bool
+
+
+def rules_of(state: State, category: str, at_ms: int, account: Account, tariff: Tariff) -> Regime:
+    """The regime of a message at an instant: a conversation opened where conversations are charged keeps its rules until it ends (Meta, pricing, 2025-07).
+
+    Raises:
+        UnknownRegimeError, KeyError: the account's facts name a regime or time zone that nobody knows.
+    """
+    regime = tariff.regime(account.regime, account.timezone, at_ms)
+    if regime.unit == "message":
+        found = _open_at(state, category, at_ms)
+        if found is not None:
+            before = tariff.regime(account.regime, account.timezone, found.opened_ms)
+            if before.unit == "conversation":
+                return before
+    return regime
 
 
 def answers_click(state: State, regime: Regime, now_ms: int) -> bool:

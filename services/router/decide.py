@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from services.router.american import MARKETING_STOPPED_MS, is_american
-from services.router.conversations import Foreseen, answers_click, foresee
+from services.router.conversations import Foreseen, answers_click, foresee, rules_of
 from services.router.quotas import budget_claims, free_claim, tier_claim
 from services.router.state import COMMANDED, MAX_DEFERRED, State
 from services.router.tariff import Tariff
-from shared.accounts import Account, AccountFacts, Number, Template
-from shared.events import Category, ConversationUse, Decision, Price, SendRequested, TemplateRef, Tier
+from services.router.template_shape import message_problems, template_problems
+from shared.accounts import (
+    Account,
+    AccountFacts,
+    Number,
+    Template,
+    category_at,
+    restrictions_in_force,
+    status_at,
+)
+from shared.events import Category, ConversationUse, Decision, Price, SendRequested, Tier
 from shared.ids import command_id
 from shared.phone import canonical_user, is_bsuid
 from shared.pricing import Quote, RateUnknown, Regime
@@ -50,6 +59,8 @@ class Verdict:
     decision: Decision | None
     claims: tuple[Claim, ...] = ()
     held: tuple[Claim, ...] = ()
+    message: str | None = None
+    """What exactly is wrong, where the reason alone does not say it."""
 
     @property
     def releases(self) -> tuple[Release, ...]:
@@ -58,17 +69,18 @@ class Verdict:
 
 
 class Refusal(NamedTuple):
-    """The first check that failed. `until_ms`: when it passes by itself; None: some day; 0: never."""
+    """The first check that failed. `until_ms`: when it passes by itself; None: some day; 0: never. `message`: what exactly is wrong."""
 
     reason: str
     until_ms: int | None = 0
+    message: str | None = None
 
 
 class _Sending(NamedTuple):
     """What is to be sent: the message itself, or its fallback template when the window is shut."""
 
     category: Category
-    template: TemplateRef | None
+    template: Template | None
     used_fallback: bool
 
 
@@ -115,7 +127,7 @@ class _Question:
 
     def refuse(self, refusal: Refusal, sending: _Sending | None = None, **more: Any) -> Decision:
         """No; or not yet, where the reason passes before the request loses its sense. Either way `not_before_at` says when, if that is known."""
-        reason, until_ms = refusal
+        reason, until_ms, _ = refusal
         passes = until_ms is None or until_ms > self.now_ms
         if until_ms is not None and passes:
             more["not_before_at"] = rfc3339(until_ms)
@@ -156,10 +168,10 @@ def decide(
     sending = _what(asked, sender.waba)
     if isinstance(sending, Refusal):
         return Verdict(asked.refuse(sending))
-    regime = tariff.regime(sender.account.regime, sender.account.timezone, now_ms)
+    regime = rules_of(state, sending.category, now_ms, sender.account, tariff)
     refusal = _content_refusal(asked, sending, sender, regime)
     if refusal is not None:
-        return Verdict(asked.refuse(refusal, sending))
+        return Verdict(asked.refuse(refusal, sending), message=refusal.message)
     return _at_price(asked, sending, sender, regime)
 
 
@@ -180,9 +192,9 @@ def _sender(asked: _Question) -> _Sender | Refusal:
     if account is not None:
         if account.status != "active":
             return Refusal("account_restricted", None)
-        answer = request.template is None and asked.in_window
-        if account.restrictions and (_NO_ANSWERING if answer else _NO_INITIATING) in account.restrictions:
-            return Refusal("account_restricted", None)
+        restriction = _NO_ANSWERING if request.template is None and asked.in_window else _NO_INITIATING
+        if restriction in restrictions_in_force(account, asked.now_ms):
+            return Refusal("account_restricted", account.restrictions[restriction])
     if waba is None or account is None or number is None or not number.registered:
         return Refusal("number_not_registered")
     if number.status in _NUMBER_STOPPED:
@@ -205,24 +217,41 @@ def _what(asked: _Question, waba: str) -> _Sending | Refusal:
     template = asked.facts.template(waba, wanted.name, wanted.language)
     if template is None:
         return Refusal("template_unknown")
-    refusal = _template_refusal(template)
+    refusal = _template_refusal(template, asked.now_ms)
     if refusal is not None:
         return refusal
-    return _Sending(_CATEGORIES.get(template.category.lower(), "marketing"), wanted, used_fallback)
+    category = _CATEGORIES.get(category_at(template, asked.now_ms).lower(), "marketing")
+    return _Sending(category, template, used_fallback)
 
 
-def _template_refusal(template: Template) -> Refusal | None:
+def _template_refusal(template: Template, now_ms: int) -> Refusal | None:
     if template.paused:
         return Refusal("paused_by_operator", None)
-    if template.status in SENDABLE:
+    status = status_at(template, now_ms)
+    if status in SENDABLE:
         return None
-    reason = _TEMPLATE_REASONS.get(template.status, "template_not_approved")
+    reason = _TEMPLATE_REASONS.get(status, "template_not_approved")
     if reason == "template_paused":
         return Refusal(reason, template.paused_until_ms)
-    return Refusal(reason, None if template.status in ("PENDING", "IN_APPEAL") else 0)
+    return Refusal(reason, None if status in ("PENDING", "IN_APPEAL") else 0)
+
+
+def _unfit(request: SendRequested, sending: _Sending) -> tuple[str, ...]:
+    """What does not fit the template, as far as its parameters are known."""
+    shape = None if sending.template is None else sending.template.parameters
+    if shape is None:
+        return ()
+    if not sending.used_fallback:
+        return message_problems(shape, request.message)
+    return () if request.fallback is None else template_problems(shape, request.fallback)
 
 
 def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regime: Regime) -> Refusal | None:
+    if sending.category in sender.account.paused_categories:
+        return Refusal("paused_by_operator", None)
+    unfit = _unfit(asked.request, sending)
+    if unfit:
+        return Refusal("template_parameters", message="; ".join(unfit))
     if not sender.account.can_pay(asked.now_ms):
         if sending.template is not None:
             return Refusal("payment_method_missing", sender.account.payment_failing_until_ms)
@@ -253,8 +282,7 @@ def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regi
             regime,
             category,
             request.user,
-            account.currency,
-            account.timezone,
+            account,
             now_ms,
             in_window=asked.in_window,
             entry_point_open=seen.free_entry,
@@ -352,4 +380,6 @@ def _priced(quoted: Quote) -> Price:
         type=quoted.type,
         amount_micros=quoted.amount_micros,
         currency=quoted.currency,
+        rate_category=quoted.rate_category,
+        volume_tier=quoted.volume_tier,
     )

@@ -10,7 +10,7 @@ from typing import cast
 import msgspec
 from msgspec.structs import replace
 
-from services.router import announce
+from services.router import announce, preferences
 from services.router.lives import on_accepted, on_failed, on_status, on_uncertain, overdue
 from services.router.meta_errors import MetaErrors
 from services.router.requests import on_cancel, on_due, on_request, released
@@ -25,6 +25,7 @@ from services.router.state import (
     next_wake,
     tidied,
 )
+from services.router.stop_words import StopWords
 from services.router.tariff import Tariff
 from shared.accounts import AccountFacts
 from shared.events import (
@@ -70,9 +71,10 @@ Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim | 
 class RouterFold:
     """Folds `conversation.events`; implements `shared.stream.fold.Fold`."""
 
-    def __init__(self, book: PriceBook, errors: MetaErrors) -> None:
+    def __init__(self, book: PriceBook, errors: MetaErrors, words: StopWords) -> None:
         self._tariff = Tariff(book)
         self._errors = errors
+        self._words = words
 
     def decode(self, value: bytes) -> ConversationEvent:
         """The event of a record."""
@@ -140,11 +142,15 @@ class RouterFold:
             return handled.state, handled.out, handled.releases, ()
         if isinstance(event, MessageReceived):
             state, out = _received(state, event)
+            if out and grants.recalled is None:
+                state, said = preferences.said_in(state, event, self._words, facts)
+                out += said
             return state, out, (), ()
         if isinstance(event, ReceiverVerified):
             return (state if state.verified else replace(state, verified=True)), (), (), ()
         if isinstance(event, PreferenceChanged):
-            return _preferring(state, event), (), (), ()
+            state, out = preferences.changed(state, event, facts)
+            return state, out, (), ()
         if isinstance(event, StatusReceived):
             if event.waba_id and event.waba_id != state.waba and state.lives:
                 state = replace(state, waba=event.waba_id)
@@ -171,8 +177,11 @@ class RouterFold:
             if handled.claims:
                 return Step(state, claims=handled.claims)
             new, out, releases = handled.state, out + handled.out, releases + handled.releases
-        new = tidied(released(new, now_ms), now_ms)
-        kept = new.verified or new.opted_out or new.deferred or any(life.until_ms for life in new.lives)
+        new, again = preferences.renewed(tidied(released(new, now_ms), now_ms), now_ms)
+        out += again
+        kept = (
+            new.verified or new.word is not None or new.deferred or any(life.until_ms for life in new.lives)
+        )
         if not kept and forget_at(new) <= now_ms:
             return Step(None, out, releases=releases)
         return _step(new, out, releases, wake_ms=0)
@@ -231,12 +240,6 @@ def _reply_to(state: State, wamid: str | None) -> ReplyTo | None:
         if ended.wamid == mark:
             return ReplyTo(wamid=wamid, request_id=ended.request or None, correlation_id=ended.correlation)
     return ReplyTo(wamid=wamid)
-
-
-def _preferring(state: State, event: PreferenceChanged) -> State:
-    if event.at_ms < state.preference_ms:
-        return state
-    return replace(state, opted_out=event.opted_out, preference_ms=event.at_ms)
 
 
 def _malformed(event: RequestMalformed) -> Outgoing:

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from services.router import announce
 from services.router.charges import deliver
 from services.router.conversations import learn_expiry
-from services.router.meta_errors import OPTED_OUT_CODE, MetaErrors
+from services.router.meta_errors import MetaErrors
+from services.router.preferences import failed_for
 from services.router.quotas import releases
 from services.router.seen import fingerprint
 from services.router.state import (
@@ -78,9 +79,11 @@ def on_failed(state: State, event: SendFailed, facts: AccountFacts, tariff: Tari
     life = _by_command(state, event.command_id)
     if life is None or (life.stage != COMMANDED and not life.guessed):
         return Lived(state)
-    rest = _opted_out(_without(state, life), event.code, event.at_ms)
+    rest, told = failed_for(
+        _without(state, life), event.code, event.at_ms, event.at_ms, event.message, event.command_id, facts
+    )
     if life.guessed:
-        return Lived(rest)
+        return Lived(rest, told)
     error = SendError(
         origin=event.origin,
         reason=event.reason,
@@ -91,7 +94,7 @@ def on_failed(state: State, event: SendFailed, facts: AccountFacts, tariff: Tari
     )
     life = replace(life, seq=life.seq + 1)
     out = announce.step_of(state, life, "failed", f"{life.command}:failed", event.at_ms, error=error)
-    return Lived(rest, (out,), _back(state, life, facts, tariff))
+    return Lived(rest, (out, *told), _back(state, life, facts, tariff))
 
 
 def on_uncertain(state: State, event: SendUncertain) -> Lived:
@@ -253,8 +256,16 @@ def _fail(
             state, life, "failed", f"{event.wamid}:failed", event.at_ms, error=error, meta=event.meta
         )
     )
-    ended = _opted_out(_ended(state, life, FAILED, event.at_ms), event.error_code, event.at_ms)
-    return Lived(ended, tuple(out), _back(state, life, facts, tariff))
+    ended, told = failed_for(
+        _ended(state, life, FAILED, event.at_ms),
+        event.error_code,
+        event.at_ms,
+        event.received_ms,
+        event.error_text,
+        event.wamid,
+        facts,
+    )
+    return Lived(ended, (*out, *told), _back(state, life, facts, tariff))
 
 
 def _late(state: State, event: StatusReceived, stage: int) -> Lived:
@@ -356,13 +367,6 @@ def _capped(ended: tuple[Ended, ...], stone: Ended) -> tuple[Ended, ...]:
 
 def _back(state: State, life: Life, facts: AccountFacts, tariff: Tariff) -> tuple[Release, ...]:
     return releases(state, life, facts.account(state.waba), state.waba, tariff)
-
-
-def _opted_out(state: State, code: int | None, at_ms: int) -> State:
-    """Meta's own word that the user stopped marketing is remembered as if the user had told us."""
-    if code != OPTED_OUT_CODE or at_ms < state.preference_ms:
-        return state
-    return replace(state, opted_out=True, preference_ms=at_ms)
 
 
 def _signature(pricing: MetaPricing | None) -> str | None:

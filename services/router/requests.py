@@ -147,7 +147,9 @@ def settle(
     state = replace(state, waba=facts.waba_of(state.number) or state.waba)
     id_ = request.request_id
     event_id = answers.first_id(id_) if decision.final else answers.deferred_id(id_, seq)
-    told = announce.decided(state, request, decision, now_ms, event_id=event_id, seq=seq)
+    told = announce.decided(
+        state, request, decision, now_ms, event_id=event_id, seq=seq, message=verdict.message
+    )
     followed = _follow(state, request, decision, told, now_ms, tariff, seq)
     if decision.outcome == "allow" and not request.dry_run:
         until = announce.valid_until(state, request, decision, now_ms)

@@ -9,8 +9,9 @@ from typing import Literal
 
 import msgspec
 
-from shared.events import Category
+from shared.events import Category, PreferenceSource
 from shared.times import DAY_MS, HOUR_MS
+from shared.topics import KEEP_MS
 
 VERSION = 1
 WINDOW_MS = DAY_MS
@@ -23,6 +24,8 @@ FULL_ANSWER_MS = DAY_MS
 """How long a repeated request is answered byte for byte; later with outcome and reason only."""
 UNDELIVERED_MS = 31 * DAY_MS
 """Meta tries to deliver a message for 30 days by default (Meta, Cloud API, time to live)."""
+RENEW_MS = 2 * KEEP_MS // 5
+"""A kept preference is written to the log again when its record is 14 days old: three weeks before retention deletes that one."""
 SHARED_MS = DAY_MS
 """A message not delivered for so long no longer lends its pending conversation to new messages."""
 
@@ -136,8 +139,27 @@ class Deferred(Part, frozen=True, array_like=True, gc=False):
     told_ms: int = 0
 
 
+class Preference(Part, frozen=True, array_like=True, gc=False):
+    """The user's last word on marketing messages, said at `at_ms`, with the evidence (as in `PreferenceChanged`).
+
+    `noted_ms`: when the latest record of it was written to the log.
+    """
+
+    opted_out: bool
+    at_ms: int
+    source: PreferenceSource
+    evidence: str | None = None
+    reference: str | None = None
+    by: str | None = None
+    noted_ms: int = 0
+
+
 class State(Part, frozen=True, array_like=True, gc=False):
-    """All of one conversation. `clicked_ms`: when the user came by an ad or page button that no delivery has answered (0: never)."""
+    """All of one conversation.
+
+    `clicked_ms`: when the user came by an ad or page button that no delivery has answered (0: never). `opted_out` and `preference_ms` repeat what
+    `preference` says, for a router of the version before.
+    """
 
     v: int
     number: str
@@ -157,6 +179,14 @@ class State(Part, frozen=True, array_like=True, gc=False):
     opted_out: bool = False
     preference_ms: int = 0
     wake_ms: int = 0
+    preference: Preference | None = None
+
+    @property
+    def word(self) -> Preference | None:
+        """The user's last word on marketing; of a state from before the evidence was kept, what it knows (it came from Meta)."""
+        if self.preference is None and self.preference_ms:
+            return Preference(self.opted_out, self.preference_ms, "meta", noted_ms=self.preference_ms)
+        return self.preference
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -183,6 +213,9 @@ def next_wake(state: State) -> int:
     for deferred in state.deferred:
         if deferred.due_ms and (not wake or deferred.due_ms < wake):
             wake = deferred.due_ms
+    if state.word is not None:
+        renew = state.word.noted_ms + RENEW_MS
+        wake = min(wake, renew) if wake else renew
     return wake
 
 
@@ -191,7 +224,7 @@ def _tidy_at(state: State) -> int:
     for answer in state.answers:
         if answer.decided is not None:
             return answer.at_ms + FULL_ANSWER_MS
-    return 0 if state.verified or state.opted_out or state.deferred else forget_at(state)
+    return 0 if state.verified or state.word is not None or state.deferred else forget_at(state)
 
 
 def forget_at(state: State) -> int:
@@ -199,8 +232,6 @@ def forget_at(state: State) -> int:
     until = state.window_ms
     if state.clicked_ms:
         until = max(until, state.clicked_ms + WINDOW_MS)
-    if state.preference_ms:
-        until = max(until, state.preference_ms + REMEMBER_MS)
     if state.entry is not None:
         until = max(until, state.entry.expires_ms)
     for conversation in state.conversations:

@@ -3,18 +3,20 @@
 from datetime import date
 from functools import lru_cache
 
+from shared.accounts import Account
 from shared.pricing import (
-    Market,
     PriceBook,
     Quote,
     RateCard,
     RateCategory,
     RateUnknown,
     Regime,
+    charged_as,
     free_tier_scope,
     local_day,
     month_end,
     quote,
+    tier_in_force,
 )
 from shared.times import from_ms, to_ms
 
@@ -64,8 +66,7 @@ class Tariff:
         regime: Regime,
         category: RateCategory,
         user: str,
-        currency: str,
-        timezone: str,
+        account: Account,
         at_ms: int,
         *,
         in_window: bool,
@@ -74,11 +75,20 @@ class Tariff:
         free_tier_has_room: bool,
     ) -> Quote | RateUnknown:
         """The price of one message; the arguments are those of `shared.pricing.quote`."""
-        day = self.day(timezone, at_ms)
-        card = self._card(regime, currency, day)
+        day = self.day(account.timezone, at_ms)
+        card = self._card(regime, account.currency, day)
         market = self._book.cards.markets.market_of(user, card.effective_from if card is not None else day)
+        column: RateCategory = category
+        tier = None
+        if (
+            (account.auth_international is not None or account.tier_notices or account.volume_tiers)
+            and card is not None
+            and market is not None
+        ):
+            column = charged_as(card, account, market, category, user, at_ms)
+            tier = tier_in_force(regime, account, market, column, at_ms, day.isoformat()[:7])
         key = (
-            regime.name, category, market, currency, day,
+            regime.name, category, column, tier, market, account.currency, day,
             in_window, entry_point_open, opens_conversation, free_tier_has_room,
         )  # fmt: skip
         found = self._quotes.get(key)
@@ -86,16 +96,11 @@ class Tariff:
             if len(self._quotes) >= _MOST_QUOTES:
                 self._quotes.clear()
             found = self._quotes[key] = quote(
-                self._book.cards, regime, category=category, user=user, currency=currency, at=from_ms(at_ms),
-                timezone=timezone, in_window=in_window, entry_point_open=entry_point_open,
+                self._book.cards, regime, account, category=category, user=user, at=from_ms(at_ms),
+                in_window=in_window, entry_point_open=entry_point_open,
                 opens_conversation=opens_conversation, free_tier_has_room=free_tier_has_room,
             )  # fmt: skip
         return found
-
-    def amount(self, card: str, market: str, category: RateCategory) -> int | None:
-        """The rate of a card in micros, None where it has none."""
-        found = self._book.cards.by_id.get(card)
-        return None if found is None else found.micros.get((Market(market), category))
 
     def free_scope(
         self, regime: Regime, waba: str, number: str, timezone: str, at_ms: int

@@ -6,10 +6,11 @@ Fields without an effect on sending change nothing.
 from typing import Any
 
 from services.simulator.accounts import CATEGORIES, Accounts, Template, Waba
+from services.simulator.template_parameters import definition_fault
 
 
 def apply(accounts: Accounts, waba_id: str, field: str, value: dict[str, Any]) -> None:
-    """Take over template status, template category and restrictions from a webhook's `value`."""
+    """Take over a template's status, category and components, and restrictions, from a webhook's `value`."""
     waba = accounts.wabas.get(waba_id)
     if waba is None:
         return
@@ -21,6 +22,11 @@ def apply(accounts: Accounts, waba_id: str, field: str, value: dict[str, Any]) -
         for category in CATEGORIES:
             for template in _meant(accounts, waba, value) if category == told else ():
                 template.category = category
+    elif field == "message_template_components_update":
+        for template in _meant(accounts, waba, value):
+            edited = _edited(template.components, value)
+            if definition_fault(edited) is None:
+                template.components = edited
     elif field == "account_update":
         _restrict(waba, value)
 
@@ -35,6 +41,26 @@ def status_update(template: Template, reason: str | None) -> dict[str, Any]:
         "message_template_category": template.category.upper(),
         "reason": reason or "NONE",
     }
+
+
+def _edited(components: list[dict[str, Any]], value: dict[str, Any]) -> list[dict[str, Any]]:
+    """The components with the texts and buttons that the webhook tells; what it does not tell stays."""
+    told: dict[str, dict[str, Any]] = {}
+    if "message_template_title" in value:
+        told["HEADER"] = {"type": "HEADER", "format": "TEXT", "text": str(value["message_template_title"])}
+    if "message_template_element" in value:
+        told["BODY"] = {"type": "BODY", "text": str(value["message_template_element"])}
+    if "message_template_buttons" in value:
+        names = {"type": "message_template_button_type", "text": "message_template_button_text"}
+        names["url"] = "message_template_button_url"
+        buttons = [
+            {ours: button[theirs] for ours, theirs in names.items() if theirs in button}
+            for button in value["message_template_buttons"]
+            if isinstance(button, dict)
+        ]
+        told["BUTTONS"] = {"type": "BUTTONS", "buttons": buttons}
+    kept = [component for component in components if str(component["type"]).upper() not in told]
+    return [*told.values(), *kept]
 
 
 def _meant(accounts: Accounts, waba: Waba, value: dict[str, Any]) -> list[Template]:

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from services.simulator.pricing import REGIMES
+from services.simulator.template_parameters import definition_fault
 
 Category = Literal["marketing", "utility", "authentication"]
 CATEGORIES: tuple[Category, ...] = ("marketing", "utility", "authentication")
@@ -52,9 +53,18 @@ class Template(Strict):
     quality_score: str = "GREEN"
     rejected_reason: str = "NONE"
     components: list[dict[str, Any]] = []
+    """As submitted; a send's parameters must fit them. None given checks nothing."""
     parameter_format: str | None = None
     parameters: int | None = Field(None, ge=0)
     """Number of body parameters a send must carry (else 132000); None checks nothing."""
+
+    @field_validator("components")
+    @classmethod
+    def _typed(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        fault = definition_fault(value)
+        if fault is not None:
+            raise ValueError(fault)
+        return value
 
     @field_validator("category", mode="before")
     @classmethod

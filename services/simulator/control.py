@@ -1,11 +1,14 @@
 """The control API, `/sim/…`: set-up, fake users, scripted behaviour, the clock and the ledger.
 
     PUT    /sim/accounts              {"wabas": [{"id": "W1", "numbers": [{"id": "1", "display_phone_number": "+1 555"}],
-                                       "templates": [{"name": "promo", "language": "en", "category": "marketing"}]}]}
+                                       "templates": [{"name": "promo", "language": "en", "category": "marketing",
+                                                      "components": [{"type": "BODY", "text": "Hello {{1}}"}]}]}]}
     PATCH  /sim/accounts/W1           {"payment_method": "missing", "verified_receivers": ["4915112345678"]}
     POST   /sim/options               {"batch": 1000, "duplicate": 0.1, "shuffle": true, "seed": 7, "pricing": "guide"}
     POST   /sim/script                {"match": {"command_id": "r1#1"}, "then": {"error": 130429, "times": 2}}
     POST   /sim/users/4915/messages   {"to": "1", "text": "hello", "sent_at": "2026-12-01T09:00:00Z", "referral": "ad"}
+    POST   /sim/users/4915/calls      {"to": "1"}
+    POST   /sim/users/4915/preferences {"to": "1", "marketing": "stop"}
     POST   /sim/webhooks              {"waba_id": "W1", "field": "account_update", "value": {"event": "ACCOUNT_DELETED"}}
     POST   /sim/templates/promo/review {"status": "REJECTED", "reason": "INVALID_FORMAT"}
     POST   /sim/clock                 {"advance_s": 86400}
@@ -24,7 +27,7 @@ from services.simulator.account_changes import apply, status_update
 from services.simulator.accounts import AccountsBody, Waba
 from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
-from services.simulator.inbound import UserMessage
+from services.simulator.inbound import UserCall, UserMessage, UserPreference
 from services.simulator.meta import Meta
 from services.simulator.options import Options
 from services.simulator.outbox import Outbox
@@ -107,6 +110,8 @@ class ControlRoutes:
             web.post("/sim/script", self._add_rule),
             web.delete("/sim/script", self._clear_rules),
             web.post("/sim/users/{wa_id}/messages", self._user_writes),
+            web.post("/sim/users/{wa_id}/calls", self._user_calls),
+            web.post("/sim/users/{wa_id}/preferences", self._user_prefers),
             web.post("/sim/webhooks", self._webhook),
             web.post("/sim/templates/{name}/review", self._review),
             web.get("/sim/clock", self._time),
@@ -175,12 +180,31 @@ class ControlRoutes:
     async def _user_writes(self, request: web.Request) -> web.Response:
         message = await _body(request, UserMessage)
         now = self._scheduler.release()
-        result = self._meta.receive(message.to, request.match_info["wa_id"].lstrip("+"), message, now)
+        result = self._meta.receive(message.to, _wa_id(request), message, now)
         if isinstance(result, GraphError):
             raise _fault(404, result.details)
         wamid, update = result
         self._post([update], now)
         return web.json_response({"id": wamid})
+
+    async def _user_calls(self, request: web.Request) -> web.Response:
+        call = await _body(request, UserCall)
+        now = self._scheduler.release()
+        result = self._meta.call(call.to, _wa_id(request), call, now)
+        if isinstance(result, GraphError):
+            raise _fault(404, result.details)
+        call_id, update = result
+        self._post([update], now)
+        return web.json_response({"id": call_id})
+
+    async def _user_prefers(self, request: web.Request) -> web.Response:
+        preference = await _body(request, UserPreference)
+        now = self._scheduler.release()
+        update = self._meta.prefer(preference.to, _wa_id(request), preference, now)
+        if isinstance(update, GraphError):
+            raise _fault(404, update.details)
+        self._post([update], now)
+        return web.json_response({"success": True})
 
     async def _webhook(self, request: web.Request) -> web.Response:
         body = await _body(request, AccountWebhook)
@@ -282,6 +306,10 @@ class ControlRoutes:
     def _post(self, updates: list[Update], now: float) -> None:
         self._outbox.put(updates, now)
         self._scheduler.wake()
+
+
+def _wa_id(request: web.Request) -> str:
+    return request.match_info["wa_id"].lstrip("+")
 
 
 def _loaded(raw: bytes) -> dict[str, Any]:

@@ -16,12 +16,12 @@ _SIGNATURE_HEADER = "X-Hub-Signature-256"
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One change to tell: a number's status or message, an account's field, or a whole body of another shape."""
+    """One change to tell: a number's status, message, call or preference, an account's field, or a whole body of another shape."""
 
     waba_id: str
-    kind: Literal["statuses", "messages", "account", "raw"]
+    kind: Literal["statuses", "messages", "calls", "user_preferences", "account", "raw"]
     item: dict[str, Any]
-    """The status or message; the field's `value`; the whole body."""
+    """The status, message, call or preference; the field's `value`; the whole body."""
     field: str = "messages"
     phone_number_id: str = ""
     display_phone_number: str = ""

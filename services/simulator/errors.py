@@ -57,6 +57,7 @@ _TABLE: dict[int, tuple[int, str]] = {
     132007: (400, "Template Format Character Policy Violated"),
     132008: (400, "Template parameter value invalid"),
     132012: (400, "Template Parameter Format Mismatch"),
+    132018: (400, "There's an issue with the parameters in your template"),
     132015: (400, "Template is Paused"),
     132016: (400, "Template is Disabled"),
     132068: (400, "Flow is blocked"),

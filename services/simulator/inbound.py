@@ -1,10 +1,10 @@
-"""A fake user's message: from the control API's body to the items of a `messages` webhook. Pure.
+"""What a fake user does, writes, calls, prefers: from the control API's body to the items of a webhook. Pure.
 
-Source: Meta, webhooks, messages: contacts and message objects.
+Source: Meta, webhooks: messages (contacts and message objects), calls, user_preferences.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -80,3 +80,45 @@ class UserMessage(BaseModel):
         if self.bsuid is not None:
             contact["user_id"] = self.bsuid
         return contact
+
+
+class UserCall(BaseModel):
+    """Body of `POST /sim/users/{wa_id}/calls`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: str
+    """The phone number id called."""
+    id: str | None = Field(None, max_length=128)
+
+    def item(self, call_id: str, wa_id: str, display: str, at: int) -> dict[str, Any]:
+        """The `calls` item of a call that begins to ring; `display` is the number called, in digits."""
+        return {
+            "id": call_id,
+            "from": wa_id,
+            "to": display,
+            "event": "connect",
+            "timestamp": str(at),
+            "direction": "USER_INITIATED",
+            "session": {"sdp_type": "offer", "sdp": "v=0"},
+        }
+
+
+class UserPreference(BaseModel):
+    """Body of `POST /sim/users/{wa_id}/preferences`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: str
+    """The phone number id whose marketing messages are meant."""
+    marketing: Literal["stop", "resume"]
+
+    def item(self, wa_id: str, at: int) -> dict[str, Any]:
+        """The `user_preferences` item."""
+        return {
+            "wa_id": wa_id,
+            "detail": f"User requested to {self.marketing} marketing messages",
+            "category": "marketing_messages",
+            "value": self.marketing,
+            "timestamp": at,
+        }

@@ -32,6 +32,8 @@ class Send:
     language: str | None = None
     body_parameters: int = 0
     opaque: str | None = None
+    components: Any = None
+    """`template.components` as they came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ def parse(body: object) -> Send | ReadMark | GraphError:
         content["language"]["code"],
         _body_parameters(content),
         opaque,
+        content.get("components"),
     )
 
 
@@ -182,7 +185,9 @@ def _template(content: Any) -> GraphError | None:
     language = content.get("language")
     if not isinstance(language, dict) or not isinstance(language.get("code"), str) or not language["code"]:
         return GraphError(131008, "The parameter template['language']['code'] is required.")
-    components = content.get("components", [])
+    components = content.get("components")
+    if components is None:
+        return None
     if not isinstance(components, list) or not all(isinstance(c, dict) and c.get("type") for c in components):
         return GraphError(131009, "template['components'] must be a list of components with a type.")
     return None
@@ -198,7 +203,7 @@ def _string(content: Any, kind: str, key: str, most: int) -> GraphError | None:
 
 
 def _body_parameters(template: dict[str, Any]) -> int:
-    components = template.get("components", [])
+    components = template.get("components") or []
     bodies = [c.get("parameters") for c in components if str(c["type"]).lower() == "body"]
     return sum(len(parameters) for parameters in bodies if isinstance(parameters, list))
 

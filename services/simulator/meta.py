@@ -5,7 +5,7 @@ It keeps its own truth. Every method takes `now` in epoch seconds; statuses to c
 
 import base64
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from services.simulator.account_changes import status_update
 from services.simulator.accounts import Accounts, Number, Template, Waba
@@ -22,7 +22,7 @@ from services.simulator.conversations import (
 )
 from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
-from services.simulator.inbound import UserMessage
+from services.simulator.inbound import UserCall, UserMessage, UserPreference
 from services.simulator.ledger import Call, Ledger
 from services.simulator.limits import PAIR_BURST, PAIR_INTERVAL_S, ManagementCalls, RateLimits
 from services.simulator.messages import Send
@@ -147,7 +147,7 @@ class Meta:
         if not number.registered:
             return GraphError(133010, "The phone number is not registered on the WhatsApp Business Platform.")
         user = self._user(send)
-        if user == "".join(c for c in number.display_phone_number if c.isdigit()):
+        if user == _digits(number.display_phone_number):
             return GraphError(131021, "Recipient cannot be the sender.")
         if send.template is not None:
             template = self.accounts.template(waba.id, send.template, send.language or "")
@@ -240,6 +240,28 @@ class Meta:
             contact=message.contact(wa_id),
         )
         return wamid, update
+
+    def call(
+        self, phone_number_id: str, wa_id: str, call: UserCall, now: float
+    ) -> tuple[str, Update] | GraphError:
+        """Let a fake user call a number, which opens the window as a message does: the call's id and its update."""
+        found = self.accounts.number(phone_number_id)
+        if found is None:
+            return unknown_object(phone_number_id)
+        waba, number = found
+        call_id = call.id or f"wacid.{self._next():X}"
+        receive(self._thread(number.id, wa_id), int(now), by_ad=False)
+        item = call.item(call_id, wa_id, _digits(number.display_phone_number), int(now))
+        return call_id, _of_number(waba, number, "calls", item)
+
+    def prefer(
+        self, phone_number_id: str, wa_id: str, preference: UserPreference, now: float
+    ) -> Update | GraphError:
+        """Let a fake user stop or resume a number's marketing messages; the update."""
+        found = self.accounts.number(phone_number_id)
+        if found is None:
+            return unknown_object(phone_number_id)
+        return _of_number(*found, "user_preferences", preference.item(wa_id, int(now)))
 
     def release(self, now: float) -> list[Update]:
         """Let happen what is due by now, in order, and return the statuses to post."""
@@ -436,3 +458,20 @@ class Meta:
 
 def _scope(model: PricingModel, message: Message) -> str:
     return message.number.id if model.free_scope == "number" else message.waba.id
+
+
+def _digits(display: str) -> str:
+    return "".join(c for c in display if c.isdigit())
+
+
+def _of_number(
+    waba: Waba, number: Number, kind: Literal["calls", "user_preferences"], item: dict[str, Any]
+) -> Update:
+    return Update(
+        waba.id,
+        kind,
+        item,
+        field=kind,
+        phone_number_id=number.id,
+        display_phone_number=number.display_phone_number,
+    )

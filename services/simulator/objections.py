@@ -9,6 +9,7 @@ from services.simulator.accounts import Template, Waba
 from services.simulator.conversations import Thread, entry_point_open, window_open
 from services.simulator.errors import GraphError
 from services.simulator.messages import Send
+from services.simulator.template_parameters import parameter_fault
 
 _USABLE = ("APPROVED", "FLAGGED", "REINSTATED", "UNARCHIVED")
 
@@ -38,6 +39,10 @@ def template_fault(send: Send, template: Template | None) -> GraphError | None:
             f"body: number of localizable_params ({send.body_parameters}) does not match "
             f"the expected number of params ({template.parameters})",
         )
+    if template.components:
+        fault = parameter_fault(template.components, template.parameter_format, send.components)
+        if fault is not None:
+            return fault
     if send.bsuid and template.category == "authentication":
         return GraphError(131062, "Authentication templates need a phone number.")
     return None

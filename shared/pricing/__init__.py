@@ -1,10 +1,12 @@
 """What a message costs: by regime, rate card and market. `PriceBook.load` at start, pure after."""
 
+from shared.pricing.amounts import RateCardError
 from shared.pricing.book import PriceBook
-from shared.pricing.cards import Rate, RateCard, RateCardError, RateCards, RateUnknown
+from shared.pricing.cards import Rate, RateCard, RateCards, RateUnknown
 from shared.pricing.days import local_day, local_month, month_end
 from shared.pricing.markets import MarketMap, MarketMapError
 from shared.pricing.quotes import Quote, quote, quote_type
+from shared.pricing.rating import charged_as, rate_of, tier_in_force
 from shared.pricing.regimes import (
     FreeTier,
     Regime,
@@ -34,6 +36,7 @@ __all__ = [
     "RegimesFileError",
     "Unit",
     "UnknownRegimeError",
+    "charged_as",
     "free_tier_scope",
     "local_day",
     "local_month",
@@ -41,4 +44,6 @@ __all__ = [
     "quote",
     "quote_type",
     "rate_category",
+    "rate_of",
+    "tier_in_force",
 ]

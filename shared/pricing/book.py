@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.pricing.cards import RateCardError, RateCards
+from shared.pricing.amounts import RateCardError
+from shared.pricing.cards import RateCards
 from shared.pricing.regimes import Regimes
 
 

@@ -1,22 +1,25 @@
 """Rate cards: category, user and instant in, the rate or why there is none out. Pure after `load`."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from shared.events import VolumeTier
+from shared.price_facts import tier_bounds
+from shared.pricing.amounts import RateCardError, micros
 from shared.pricing.days import local_day
 from shared.pricing.markets import MarketMap
 from shared.pricing.regimes import Regime
 from shared.pricing.terms import Market, RateCategory, Unit
+from shared.pricing.tiers import Sureness, TierTable
 
 ILLUSTRATIVE = "illustrative"
-"""The first word of the id of every card that Meta never published."""
+"""The first word of the id of every card that Meta never published; a tier table's id begins with its sureness in the same way."""
 
 _COLUMNS: dict[str, RateCategory] = {
     "Marketing": "marketing",
@@ -25,22 +28,22 @@ _COLUMNS: dict[str, RateCategory] = {
     "Authentication-International": "authentication_international",
     "Service": "service",
 }
-_NO_PRICE = frozenset({"", "n/a"})
-
-
-class RateCardError(ValueError):
-    """A rate card or the manifest is not what it must be; the text says where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The price of one unit: millionths of the currency, always above zero."""
+    """The price of one unit: millionths of the currency, always above zero.
+
+    `category` is the column it stands in, `volume_tier` the tier it was looked up for (None: the list rate).
+    """
 
     amount_micros: int
     currency: str
     market: Market
     rate_card: str
     illustrative: bool
+    category: RateCategory
+    volume_tier: VolumeTier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,28 @@ class RateCard:
     illustrative: bool
     source: str
     micros: dict[tuple[Market, RateCategory], int]
+    tiers: TierTable | None = None
+
+    def rate(self, market: Market, category: RateCategory, tier: str | None = None) -> Rate | None:
+        """Return what one unit costs in a volume tier ("lower:upper"), by list without one; None where the card has no rate.
+
+        The first tier is the list itself. A tier that no table prices costs the list rate, and `volume_tier.rates` is None.
+        """
+        amount = self.micros.get((market, category))
+        if amount is None:
+            return None
+        if tier is None:
+            return Rate(amount, self.currency, market, self.id, self.illustrative, category)
+        rates, illustrative, bounds = None, self.illustrative, tier_bounds(tier)
+        if bounds is not None:
+            tiered = self.tiers.micros.get((market, category, bounds)) if self.tiers else None
+            if self.tiers is not None and tiered is not None:
+                amount, rates = tiered, self.tiers.id
+                illustrative = illustrative or self.tiers.sureness == ILLUSTRATIVE
+            elif bounds[0] == 1:
+                rates = self.id
+        named = VolumeTier(tier=tier, rates=rates)
+        return Rate(amount, self.currency, market, self.id, illustrative, category, named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +106,21 @@ class _Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class _TableEntry:
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    id: str
+    file: str
+    card: str
+    sureness: Sureness
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Manifest:
     __pydantic_config__ = ConfigDict(extra="forbid")
     market_map: str
     cards: tuple[_Entry, ...]
+    tier_tables: tuple[_TableEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +137,7 @@ class RateCards:
         Raises:
             RateCardError: a card twice, a currency or market that is not the manifest's or the map's, an
                 amount that is no decimal number, is negative or is finer than a millionth, an illustrative
-                card whose id hides it.
+                card whose id hides it; a tier table of no card, the second of one, or one that contradicts its card.
             MarketMapError: as `MarketMap.load`.
             OSError: a file can't be read.
         """
@@ -118,6 +154,20 @@ class RateCards:
             if entry.illustrative != entry.id.startswith(ILLUSTRATIVE):
                 raise RateCardError(f"{path}: card {entry.id}: its id must say whether it is illustrative")
             by_id[entry.id] = _card(folder, entry, markets.markets())
+        for table in manifest.tier_tables:
+            card = by_id.get(table.card)
+            if card is None or card.tiers is not None or table.id in by_id:
+                raise RateCardError(
+                    f"{path}: tier table {table.id}: no card {table.card}, or one that has a table"
+                )
+            if table.sureness != "published" and not table.id.startswith(table.sureness):
+                raise RateCardError(
+                    f"{path}: tier table {table.id}: its id must say that it is {table.sureness}"
+                )
+            tiers = TierTable.load(
+                folder / table.file, table.id, table.sureness, table.source, card.currency, card.micros
+            )
+            by_id[table.card] = replace(card, tiers=tiers)
         return cls(by_id, markets)
 
     def card_at(self, regime: Regime, currency: str, day: date) -> RateCard | None:
@@ -135,14 +185,13 @@ class RateCards:
                 latest = card
         return latest
 
-    def rate(
-        self, regime: Regime, category: RateCategory, user: str, currency: str, at: datetime, timezone: str
-    ) -> Rate | RateUnknown:
-        """Return what one unit costs by list: no free tier, no volume tier.
+    def find(
+        self, regime: Regime, user: str, currency: str, at: datetime, timezone: str
+    ) -> tuple[RateCard, Market] | RateUnknown:
+        """Return the card in force and the user's market on it.
 
         Args:
             regime: the account's, from `Regimes.regime_at`.
-            category: the column of the card.
             user: canonical (`shared.phone.canonical_user`).
             currency: the WABA's billing currency, ISO 4217.
             at: aware; the instant of delivery for a charge, of the decision for a prediction.
@@ -156,15 +205,27 @@ class RateCards:
         market = self.markets.market_of(user, card.effective_from)
         if market is None:
             return RateUnknown("no_market", "no market covers this user")
-        micros = card.micros.get((market, category))
-        if micros is None:
-            return RateUnknown("no_rate", f"card {card.id} has no {category} rate for {market}")
-        return Rate(micros, card.currency, market, card.id, card.illustrative)
+        return card, market
+
+    def rate(
+        self, regime: Regime, category: RateCategory, user: str, currency: str, at: datetime, timezone: str
+    ) -> Rate | RateUnknown:
+        """Return what one unit costs by list, in the column `category`: no free tier, no volume tier; the others as in `find`."""
+        found = self.find(regime, user, currency, at, timezone)
+        if isinstance(found, RateUnknown):
+            return found
+        card, market = found
+        return card.rate(market, category) or no_rate(card, market, category)
+
+
+def no_rate(card: RateCard, market: Market, category: RateCategory) -> RateUnknown:
+    """Say that the card has no such rate."""
+    return RateUnknown("no_rate", f"card {card.id} has no {category} rate for {market}")
 
 
 def _card(folder: Path, entry: _Entry, known: frozenset[Market]) -> RateCard:
     path = folder / entry.file
-    micros: dict[tuple[Market, RateCategory], int] = {}
+    amounts: dict[tuple[Market, RateCategory], int] = {}
     seen: set[Market] = set()
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -179,25 +240,9 @@ def _card(folder: Path, entry: _Entry, known: frozenset[Market]) -> RateCard:
             for column, category in _COLUMNS.items():
                 if column not in row:
                     raise RateCardError(f"{path}: no column {column}")
-                amount = _micros(f"{path}: {market}: {column}", row[column] or "")
+                amount = micros(f"{path}: {market}: {column}", row[column] or "")
                 if amount is not None:
-                    micros[market, category] = amount
+                    amounts[market, category] = amount
     return RateCard(
-        entry.id, entry.currency, entry.unit, entry.effective_from, entry.illustrative, entry.source, micros
+        entry.id, entry.currency, entry.unit, entry.effective_from, entry.illustrative, entry.source, amounts
     )
-
-
-def _micros(where: str, text: str) -> int | None:
-    """Millionths of a decimal amount; None for `n/a`, nothing and 0.
-
-    A zero on a card says that the regime charges nothing; what is free is the regime's to say.
-    """
-    if text.strip().lower() in _NO_PRICE:
-        return None
-    try:
-        scaled = Decimal(text.strip()).scaleb(6)
-    except InvalidOperation as error:
-        raise RateCardError(f"{where}: {text!r} is not a decimal number") from error
-    if not scaled.is_finite() or scaled < 0 or scaled != scaled.to_integral_value():
-        raise RateCardError(f"{where}: {text!r} must be finite, not negative, and no finer than a millionth")
-    return int(scaled) or None

@@ -83,6 +83,10 @@ class MarketMap:
         named = {market for edition in self.editions for market in edition.by_prefix.values()}
         return frozenset(named | {e.every_other for e in self.editions if e.every_other is not None})
 
+    def is_market(self, name: str) -> bool:
+        """Whether some edition names it: check it where an account is set up."""
+        return name in self.markets()
+
 
 def _edition(path: Path, rows: list[dict[str, str]], column: str) -> _Edition:
     try:

@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.pricing.cards import RateCards, RateUnknown
-from shared.pricing.days import local_day
+from shared.accounts import Account
+from shared.events import VolumeTier
+from shared.pricing.cards import RateCards, RateUnknown, no_rate
+from shared.pricing.days import local_day, local_month
+from shared.pricing.rating import rate_of
 from shared.pricing.regimes import Regime
 from shared.pricing.terms import QuoteType, RateCategory
+from shared.times import to_ms
 
 NO_CARD = "none"
 """`rate_card` of a free quote where the regime has no card in the account's currency."""
@@ -19,8 +23,8 @@ NO_MARKET = "unknown"
 class Quote:
     """A predicted price in millionths of the currency; `type` says why. Only `regular` costs anything.
 
-    `illustrative` is true where the price comes from a card that Meta never published; the card's id says so
-    too.
+    `illustrative` is true where the price comes from a card or tier table that Meta never published; its id says so
+    too. `rate_category` is the column of the card, None where nothing is charged; `volume_tier` None is the list rate.
     """
 
     regime: str
@@ -30,6 +34,8 @@ class Quote:
     amount_micros: int
     currency: str
     illustrative: bool = False
+    rate_category: RateCategory | None = None
+    volume_tier: VolumeTier | None = None
 
     @property
     def free(self) -> bool:
@@ -40,12 +46,11 @@ class Quote:
 def quote(
     cards: RateCards,
     regime: Regime,
+    account: Account,
     *,
     category: RateCategory,
     user: str,
-    currency: str,
     at: datetime,
-    timezone: str,
     in_window: bool,
     entry_point_open: bool,
     opens_conversation: bool,
@@ -59,11 +64,10 @@ def quote(
     Args:
         cards: all rate cards.
         regime: the account's, from `Regimes.regime_at`.
+        account: its currency, time zone, primary location, authentication-international start and volume tiers count.
         category: of the message; `service` for free-form.
         user: canonical.
-        currency: the WABA's.
         at: aware; when the message is (to be) delivered.
-        timezone: the WABA's.
         in_window: inside the customer service window.
         entry_point_open: inside a free entry point's 72 h, or the answer that opens it.
         opens_conversation: the message opens one; without meaning where each message is charged.
@@ -71,17 +75,30 @@ def quote(
     """
     kind = quote_type(regime, category, in_window, entry_point_open, opens_conversation, free_tier_has_room)
     if kind != "regular":
-        day = local_day(at, timezone)
-        card = cards.card_at(regime, currency, day)
+        day = local_day(at, account.timezone)
+        card = cards.card_at(regime, account.currency, day)
         market = cards.markets.market_of(user, card.effective_from if card else day) or NO_MARKET
         if card is None:
-            return Quote(regime.name, NO_CARD, market, kind, 0, currency)
-        return Quote(regime.name, card.id, market, kind, 0, currency, card.illustrative)
-    rate = cards.rate(regime, category, user, currency, at, timezone)
-    if isinstance(rate, RateUnknown):
-        return rate
+            return Quote(regime.name, NO_CARD, market, kind, 0, account.currency)
+        return Quote(regime.name, card.id, market, kind, 0, account.currency, card.illustrative)
+    found = cards.find(regime, user, account.currency, at, account.timezone)
+    if isinstance(found, RateUnknown):
+        return found
+    card, market = found
+    at_ms, month = to_ms(at), local_month(at, account.timezone)
+    rate = rate_of(card, regime, account, market, category, user, at_ms, month)
+    if rate is None:
+        return no_rate(card, market, category)
     return Quote(
-        regime.name, rate.rate_card, rate.market, kind, rate.amount_micros, rate.currency, rate.illustrative
+        regime.name,
+        rate.rate_card,
+        rate.market,
+        kind,
+        rate.amount_micros,
+        rate.currency,
+        rate.illustrative,
+        rate.category,
+        rate.volume_tier,
     )
 
 

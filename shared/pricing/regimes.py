@@ -9,7 +9,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from shared.pricing.days import local_day, local_month
-from shared.pricing.terms import Unit
+from shared.pricing.terms import RateCategory, Unit
 
 CALENDAR = "calendar"
 """The pin of an account that follows the dates."""
@@ -52,6 +52,7 @@ class Regime:
     free_tier: FreeTier | None
     messaging_limit_scope: Literal["number", "portfolio"]
     rate_cards: tuple[str, ...]
+    volume_tiers: tuple[RateCategory, ...]
 
 
 @dataclass(frozen=True, slots=True)

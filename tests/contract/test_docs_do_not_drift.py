@@ -23,6 +23,7 @@ from shared.events import (
     SendError,
     SendEvent,
     Tier,
+    UserPreference,
     UserRef,
     encode,
 )
@@ -166,6 +167,18 @@ EVENTS: list[msgspec.Struct] = [
         window_expires_at=AT,
         reply_to=ReplyTo(wamid="wamid.1"),
         message=msgspec.Raw(b'{"type":"text"}'),
+    ),
+    UserPreference(
+        event_id="e",
+        at=AT,
+        waba_id="1",
+        phone_number_id="10",
+        user=UserRef(user_id="4915112345678"),
+        marketing="out",
+        source="stop_word",
+        evidence="STOP",
+        reference="wamid.1",
+        by=None,
     ),
     AccountChange(
         event_id="e",

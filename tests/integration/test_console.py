@@ -22,17 +22,29 @@ from deploy.local.stack import LocalStack
 from services.console.document import parse
 from shared import kafka
 from shared.account_reader import read_once
-from shared.events import Decision, ReceiverVerified, SendError, SendEvent, decode_conversation_event, encode
+from shared.events import (
+    Decision,
+    PreferenceChanged,
+    ReceiverVerified,
+    SendError,
+    SendEvent,
+    UserPreference,
+    UserRef,
+    decode_conversation_event,
+    encode,
+)
 from shared.settings import ServiceSettings
 from shared.topics import (
     ACCOUNT_EVENTS,
     CONVERSATION_EVENTS,
     DEAD_LETTERS,
+    PREFERENCES,
     SEND_EVENTS,
     SEND_REQUESTS,
     TOPICS,
 )
 from tests.conftest import Prefix
+from tests.reading import read_all
 
 EXAMPLE = REPOSITORY / "config" / "accounts.example.yaml"
 TOKEN = "integration-token"
@@ -126,7 +138,7 @@ async def test_applying_twice_publishes_once_and_the_facts_read_back_equal(ready
     assert (second.code, second.out) == (0, f"Nothing to do; facts revision {SUBJECTS}.\n")
     assert await operator.revision() == SUBJECTS
     facts = await read_once(operator.settings)
-    for account in parse(EXAMPLE.read_text("utf-8"), lambda _: True).accounts:
+    for account in parse(EXAMPLE.read_text("utf-8"), lambda _: True, lambda _: True).accounts:
         found = facts.account(account.id)
         assert {name: getattr(found, name) for name in account.facts()} == account.facts()
         for number in account.numbers:
@@ -274,6 +286,101 @@ async def test_a_verified_receiver_is_told_to_the_conversation(ready_operator: O
     assert isinstance(found, ReceiverVerified)
     assert (record.key, found.phone_number_id, found.user) == (b"10:4915112345678", "10", "4915112345678")
     assert (await ready_operator.wam("receivers", "verify", "--from", "10", "--to", "nobody")).code == 2
+
+
+async def words(settings: ServiceSettings) -> list[tuple[bytes, PreferenceChanged]]:
+    rows = await read_all(settings, CONVERSATION_EVENTS)
+    found = [(row.key, decode_conversation_event(row.value)) for row in rows]
+    return [(key, event) for key, event in found if isinstance(event, PreferenceChanged)]
+
+
+async def test_a_list_of_preferences_is_taken_over_and_its_bad_lines_are_kept_with_their_numbers(
+    ready_operator: Operator,
+) -> None:
+    operator = ready_operator
+    assert (await operator.wam("apply", str(EXAMPLE), "--yes")).code == 0
+    file, number = operator.folder / "list.csv", "106540352242922"
+    good = [f"{number},+49151123456{n:02},{'in' if n % 2 else 'out'},2026-03-01,form {n}" for n in range(50)]
+    bad = [f"{number},nobody,out,2026-03-01,x", "99,+4915112345678,out,2026-03-01,x"]
+    file.write_text("\n".join(["\ufefffrom,to,marketing,at,evidence", *good, *bad]) + "\n", "utf-8")
+    ran = await operator.wam("preferences", "import", str(file), "--by", "kim")
+    assert (ran.code, ran.out) == (1, "50 lines taken over.\n"), ran
+    assert "line 52: to: no phone number" in ran.err
+    rejects = (operator.folder / "list.csv.rejects.csv").read_text("utf-8").splitlines()
+    assert [line.split(",")[0] for line in rejects] == ["line", "52", "53"]
+    first = await words(operator.settings)
+    assert len(first) == 50
+    assert {(event.source, event.by) for _, event in first} == {("import", "kim")}
+    assert {key.decode() for key, _ in first} == {f"{number}:{event.user}" for _, event in first}
+    await operator.wam("preferences", "import", str(file), "--by", "lee")
+    both = await words(operator.settings)
+    assert (len(both), {event.event_id for _, event in both}) == (100, {event.event_id for _, event in first})
+    file.write_text("from,to\n", "utf-8")
+    assert (await operator.wam("preferences", "import", str(file))).code == 1
+    assert (await operator.wam("preferences", "import", str(operator.folder / "none.csv"))).code == 2
+
+
+async def test_the_last_word_of_a_user_is_shown_with_where_it_was_read(ready_operator: Operator) -> None:
+    operator, ids = ready_operator, ("--from", "10", "--to", "+4915112345678")
+    unknown = await operator.wam("preferences", "show", *ids)
+    assert (unknown.code, "read from" in unknown.err) == (1, True), unknown
+    producer = kafka.producer(operator.settings)
+    await producer.start()
+    for marketing in ("out", "in"):
+        word = UserPreference(
+            event_id=marketing, at="2026-12-01T09:00:00.000Z", waba_id="1", phone_number_id="10",
+            user=UserRef(user_id="4915112345678"), marketing=marketing, source="stop_word",
+            evidence="START", reference="wamid.7", by=None,
+        )  # fmt: skip
+        await producer.send_and_wait(
+            kafka.name_of(PREFERENCES, operator.settings), encode(word), b"10:4915112345678"
+        )
+    await producer.stop()
+    shown = await operator.wam("preferences", "show", *ids)
+    assert shown.code == 0, shown
+    assert all(text in shown.out for text in ("START", "wamid.7", "offset 1", "preferences.v1")), shown
+    assert json.loads((await operator.wam("preferences", "show", *ids, "--json")).out)["marketing"] == "in"
+
+
+async def test_an_operators_word_names_who_said_it(ready_operator: Operator) -> None:
+    ids = ("--from", "10", "--to", "+4915112345678")
+    ran = await ready_operator.wam(
+        "preferences", "set", *ids, "--marketing", "out", "--evidence", "ticket 7", "--by", "kim"
+    )
+    assert ran.code == 0, ran
+    ((key, event),) = await words(ready_operator.settings)
+    assert (key, event.opted_out, event.source, event.evidence, event.by) == (
+        b"10:4915112345678", True, "operator", "ticket 7", "kim",
+    )  # fmt: skip
+
+
+async def test_a_pause_outlasts_the_file_and_is_resumed_by_name(ready_operator: Operator) -> None:
+    operator, waba = ready_operator, "102290129340398"
+    text = EXAMPLE.read_text("utf-8").replace(
+        "business_verified: true", "business_verified: true\n    paused: false\n    paused_categories: []"
+    )
+    assert (await operator.wam("apply", "-", "--yes", typed=text)).code == 0
+    for what in (["account", waba], ["number", "106540352242922"], ["category", waba, "marketing"]):
+        ran = await operator.wam("pause", *what, "--reason", "complaints")
+        assert (ran.code, "is paused; facts revision" in ran.out) == (0, True), ran
+    assert "already" in (await operator.wam("pause", "account", waba, "--reason", "complaints")).out
+    kept = await operator.wam("apply", "-", "--yes", typed=text)
+    assert "set by operator; --force overrides" in kept.out, kept
+    account = (await read_once(operator.settings)).account(waba)
+    assert account is not None
+    assert (account.paused, account.paused_categories, account.pause_reason) == (
+        True,
+        ["marketing"],
+        "complaints",
+    )
+    assert "complaints" in (await operator.wam("accounts", "show")).out
+    for what in (["account", waba], ["category", waba, "marketing"]):
+        assert (await operator.wam("resume", *what)).code == 0
+    account = (await read_once(operator.settings)).account(waba)
+    assert account is not None
+    assert (account.paused, account.paused_categories, account.pause_reason) == (False, [], None)
+    assert (await operator.wam("pause", "number", "1")).code == 1
+    assert (await operator.wam("pause", "category", "marketing")).code == 2
 
 
 async def test_kafka_away_is_told_in_one_line_with_exit_code_3(operator: Operator) -> None:

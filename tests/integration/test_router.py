@@ -12,22 +12,28 @@ import pytest_asyncio
 
 from deploy.local.process import OwnedProcess
 from deploy.local.stack import LocalStack
+from shared.clock import FileClock
 from shared.events import (
     AccountChanged,
     MessageReceived,
+    PreferenceChanged,
     SendEvent,
     SendRequested,
     StatusReceived,
     TemplateRef,
     decode_command,
+    decode_conversation_event,
     decode_send_event,
+    decode_user_preference,
     encode,
 )
 from shared.ids import conversation_key
 from shared.topics import (
     ACCOUNT_CHANGES,
     ACCOUNT_EVENTS,
+    CONVERSATION_EVENTS,
     MESSAGES_RECEIVED,
+    PREFERENCES,
     SEND_COMMANDS,
     SEND_EVENTS,
     Topic,
@@ -159,3 +165,46 @@ async def test_requests_are_decided_once_and_lives_told_even_when_redis_is_lost(
         "a repeated request is answered by the same bytes, though Redis forgot everything"
     )
     assert len(await bench.values(SEND_COMMANDS)) == 11
+
+
+async def test_an_opt_out_outlives_both_the_log_it_was_said_in_and_a_lost_redis(bench: RouterBench) -> None:
+    now = int(time() * 1000)
+    clock = FileClock(bench.logs / "clock")
+    await bench.know()
+    router = bench.router()
+    user = USERS[0]
+    stop = MessageReceived(
+        event_id="wamid.1", at_ms=now, received_ms=now, phone_number_id="N1", user=user, wamid="wamid.1",
+        type="text", message=msgspec.Raw(b'{"type":"text","text":{"body":"Stop!"}}'), waba_id="W1",
+    )  # fmt: skip
+    await bench.feed([(conversation_key("N1", user), encode(stop))])
+
+    async def told() -> bool:
+        return len(await bench.values(PREFERENCES)) == 1 and await bench.published() == 2
+
+    await until(told, "the message and the word made of it are folded and told")
+    await bench.truncate(CONVERSATION_EVENTS)
+    clock.advance(15 * 86_400)
+
+    async def renewed() -> bool:
+        events = [decode_conversation_event(value) for value in await bench.values(CONVERSATION_EVENTS)]
+        return any(isinstance(event, PreferenceChanged) for event in events)
+
+    await until(renewed, "the word is in the log again")
+    await router.kill()
+    lost = [name async for name in bench.redis.scan_iter(f"*{bench.settings.redis_namespace}*", count=1000)]
+    await bench.redis.delete(*lost)
+    bench.router()
+    await bench.feed([wish(user, int(clock.time() * 1000), "promo")])
+
+    async def decided() -> bool:
+        return len(await bench.told("decided")) == 1
+
+    await until(decided, "a decision")
+    ((event,), (value,)) = (await bench.told("decided"), await bench.values(PREFERENCES))
+    assert event.decision is not None
+    assert event.decision.reason == "opted_out"
+    word = decode_user_preference(value)
+    assert (word.marketing, word.source, word.evidence, word.reference) == (
+        "out", "stop_word", "Stop!", "wamid.1",
+    )  # fmt: skip

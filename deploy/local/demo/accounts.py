@@ -11,7 +11,7 @@ from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applied, Applier
 from services.console.document import AccountEntry, AccountsDocument, parse
 from shared.clock import Clock
-from shared.pricing import Regimes
+from shared.pricing import PriceBook
 from shared.settings import ServiceSettings
 
 EXAMPLE: Final = REPOSITORY / "config" / "accounts.example.yaml"
@@ -30,14 +30,15 @@ class Accounts:
         self._written: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))
         self._events = KafkaAccountEvents(settings)
         self._applier = Applier(self._events, clock)
-        self._is_regime = Regimes.load(CONFIG / "regimes.yaml").is_pin
+        self._book = PriceBook.load(CONFIG)
         shop, cafe = self.document().accounts
         self.shop, self.cafe = shop, cafe
 
     def document(self, changes: Mapping[str, Mapping[str, object]] | None = None) -> AccountsDocument:
         """The file with some accounts' fields changed (WABA id → fields)."""
         entries = [{**entry, **(changes or {}).get(entry["id"], {})} for entry in self._written["accounts"]]
-        return parse(yaml.safe_dump({"accounts": entries}), self._is_regime)
+        text = yaml.safe_dump({"accounts": entries})
+        return parse(text, self._book.regimes.is_pin, self._book.cards.markets.is_market)
 
     async def apply(self, changes: Mapping[str, Mapping[str, object]] | None = None) -> Applied:
         """Does what `wam apply --yes` does. Raises KafkaError."""
@@ -84,6 +85,8 @@ def for_meta(accounts: Iterable[AccountEntry]) -> dict[str, Any]:
                         "language": template.language,
                         "category": template.category,
                         "status": template.status,
+                        "components": template.definition() or [],
+                        "parameter_format": template.parameter_format,
                     }
                     for template in account.templates
                 ],

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final, Protocol
 
 from deploy.local.demo.business import Told
@@ -37,6 +38,7 @@ class Send:
     Attributes:
         by: `shop` or `cafe`; the shop names no number: its default number sends.
         fallback: a template for a closed window.
+        within_h: hours from now until which it matters: it may wait so long.
         then: how the fake Meta treats the call (control API, `POST /sim/script`).
         until: the last step of the message's life to wait for, if it may go out.
     """
@@ -47,6 +49,7 @@ class Send:
     template: str | None = None
     by: str = "shop"
     fallback: str | None = None
+    within_h: float | None = None
     then: Mapping[str, object] = field(default_factory=dict)
     until: str = "read"
 
@@ -73,33 +76,9 @@ class Send:
             same = told.value == before[0].value
             played.facts["answer"] = "the first one, byte for byte" if same else "another one"
         elif event.decision.outcome == "allow":
-            await self._live(stage, request_id, asked_s, played)
+            await _live(stage, request_id, self.until, asked_s, played)
         played.facts["calls at Meta"] = await stage.simulator.calls_of(request_id)
         return played
-
-    async def _live(self, stage: Stage, request_id: str, asked_s: float, played: Played) -> None:
-        def came_so_far() -> Told | None:
-            last = stage.business.of_request(request_id)[-1]
-            return last if _send_event(last).event == self.until else None
-
-        concerned = _ON_THE_WAY.get(self.until, ("sender", "simulator", "ingress", "router"))
-        await stage.business.until(came_so_far, f"{self.until!r} of {request_id}", concerned)
-        steps = [(told, _send_event(told)) for told in stage.business.of_request(request_id)[1:]]
-        played.facts["life"] = " ".join(event.event for _, event in steps)
-        played.came_back.append("then     " + ", ".join(f"{e.event} {_ms(t, asked_s)}" for t, e in steps))
-        for _, event in steps:
-            if event.charge is not None:
-                charge = event.charge
-                played.facts["charge"] = "paid" if charge.amount_micros else "free"
-                counted = "" if charge.counted else ", nothing new to count"
-                played.came_back.append(
-                    f"charged  {money(charge.amount_micros, charge.currency)} ({charge.type}{counted})"
-                )
-            if event.error is not None:
-                played.facts["error"] = event.error.code
-                played.came_back.append(
-                    f"error    {event.error.code} {event.error.reason} ({event.error.origin})"
-                )
 
     def _body(self, stage: Stage, request_id: str) -> dict[str, Any]:
         to = f"+{PEOPLE[self.to]}"
@@ -116,12 +95,66 @@ class Send:
             body["fallback_template"] = {"name": self.fallback, "language": {"code": LANGUAGE}}
         if self.by != "shop":
             body["from"] = stage.number(self.by)
+        if self.within_h is not None:
+            body["expires_at"] = (stage.now() + timedelta(hours=self.within_h)).isoformat()
         return body
 
     def _line(self, stage: Stage) -> str:
         what = f"template {self.template}" if self.template else f"text {self.text!r}"
         otherwise = f", else template {self.fallback}" if self.fallback else ""
+        otherwise += f", within {self.within_h:g} h" if self.within_h else ""
         return f"{stage.accounts.named(self.by).name} → {self.to}: {what}{otherwise}   [request {self.id}]"
+
+
+async def _live(stage: Stage, request_id: str, until: str, asked_s: float, played: Played) -> None:
+    """Waits for a message's life to come so far, and tells it."""
+
+    def came_so_far() -> Told | None:
+        last = stage.business.of_request(request_id)[-1]
+        return last if _send_event(last).event == until else None
+
+    concerned = _ON_THE_WAY.get(until, ("sender", "simulator", "ingress", "router"))
+    await stage.business.until(came_so_far, f"{until!r} of {request_id}", concerned)
+    told_of = [(told, _send_event(told)) for told in stage.business.of_request(request_id)]
+    steps = [(told, event) for told, event in told_of if event.event != "decided"]
+    played.facts["life"] = " ".join(event.event for _, event in steps)
+    played.came_back.append("then     " + ", ".join(f"{e.event} {_ms(t, asked_s)}" for t, e in steps))
+    for _, event in steps:
+        if event.charge is not None:
+            charge = event.charge
+            played.facts["charge"] = "paid" if charge.amount_micros else "free"
+            counted = "" if charge.counted else ", nothing new to count"
+            played.came_back.append(
+                f"charged  {money(charge.amount_micros, charge.currency)} ({charge.type}{counted})"
+            )
+        if event.error is not None:
+            played.facts["error"] = event.error.code
+            played.came_back.append(
+                f"error    {event.error.code} {event.error.reason} ({event.error.origin})"
+            )
+
+
+@dataclass(frozen=True)
+class GoesOut:
+    """A request that waited is decided for good, and sent."""
+
+    id: str
+
+    async def play(self, stage: Stage) -> Played:
+        request_id, since_s = f"demo-{self.id}", time.monotonic()
+
+        def answer() -> SendEvent | None:
+            event = _send_event(stage.business.of_request(request_id, "decided")[-1])
+            return event if event.decision is not None and event.decision.final else None
+
+        event = await stage.business.until(answer, f"final decision on {request_id}", _ON_THE_WAY["decided"])
+        if event.decision is None:
+            raise ValueError(f"a decision without one: {event.event_id}")
+        played = Played([f"nothing: it has waited   [request {self.id}]"], decision_lines(event))
+        played.facts = decision_facts(event.decision)
+        await _live(stage, request_id, "read", since_s, played)
+        played.facts["calls at Meta"] = await stage.simulator.calls_of(request_id)
+        return played
 
 
 @dataclass(frozen=True)

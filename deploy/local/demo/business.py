@@ -129,9 +129,21 @@ class Business:
         """The ledger so far."""
         return [told.event for told in self._told if isinstance(told.event, LedgerEntry)]
 
+    def events(self) -> list[Event]:
+        """Everything told so far."""
+        return [told.event for told in self._told]
+
     def send_events(self) -> list[SendEvent]:
         """Every send event so far."""
         return [told.event for told in self._told if isinstance(told.event, SendEvent)]
+
+    async def read_to_end(self) -> None:
+        """Returns when everything that the topics hold now has been read. Raises KafkaError."""
+        ends = await self._consumer.end_offsets(list(self._consumer.assignment()))
+        for place, end in ends.items():
+            while await self._consumer.position(place) < end:
+                async with self._came:
+                    await self._came.wait()
 
     async def until(
         self,

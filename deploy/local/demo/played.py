@@ -56,6 +56,8 @@ def decision_lines(event: SendEvent) -> list[str]:
         return []
     verdict = f"{decision.outcome}: {decision.reason}"
     parts = [verdict if decision.outcome != "allow" else "allow"]
+    if decision.not_before_at is not None:
+        parts.append(f"not before {clock_time(decision.not_before_at)}")
     if decision.category is not None and decision.outcome == "allow":
         parts.append(decision.category)
     if decision.conversation is not None and decision.conversation.action != "none":

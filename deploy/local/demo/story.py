@@ -12,6 +12,7 @@ from deploy.local.demo.actions import (
     Action,
     Advance,
     Apply,
+    GoesOut,
     Limit,
     Once,
     Posting,
@@ -199,8 +200,13 @@ STORY: Final = (
         guide="You can increase your daily limit from 250 to 1,000+ new conversations.",
     ),
     Step(
-        "with a higher limit the next one is",
-        (Limit(1000), Send("gerda-promo-2", "Gerda", template="promo")),
+        "a request that says until when it matters waits for a place",
+        (Send("gerda-waits", "Gerda", template="promo", within_h=30),),
+        {"outcome": "defer", "reason": "tier_limit_reached", "calls at Meta": 0},
+    ),
+    Step(
+        "with a higher limit it goes out by itself",
+        (Limit(1000), Advance(0.25), GoesOut("gerda-waits")),
         sent("marketing", "open marketing", "paid"),
     ),
     Step(

@@ -7,7 +7,7 @@ import pytest
 
 from services.billing.ledger import CORRECTABLE_MS, FORGET, SETTLED_MS, LedgerFold, Remembered
 from shared.accounts import AccountFacts
-from shared.events import AccountChanged, LedgerEntry, SendEvent, decode_ledger_entry, encode
+from shared.events import AccountChanged, LedgerEntry, SendEvent, VolumeTier, decode_ledger_entry, encode
 from shared.logs import hasher
 from shared.pricing import PriceBook
 from shared.stream.fold import Grants, Rank, Recalled, Step
@@ -28,10 +28,12 @@ def facts(**account: Any) -> AccountFacts:
     return known
 
 
-def fold(state: Remembered | None, *events: SendEvent) -> tuple[Remembered | None, list[LedgerEntry]]:
+def fold(
+    state: Remembered | None, *events: SendEvent, **account: Any
+) -> tuple[Remembered | None, list[LedgerEntry]]:
     entries = []
     for one in events:
-        step = FOLD.fold(state, one, facts(), Grants())
+        step = FOLD.fold(state, one, facts(**account), Grants())
         state = step.state
         entries += [decode_ledger_entry(out.value) for out in step.out]
     return state, entries
@@ -95,6 +97,54 @@ def test_another_category_of_metas_is_priced_by_the_same_card() -> None:
     _, (entry,) = fold(None, event("delivered", predicted=charge(), pricing=pmp("marketing")))
     rate = BOOK.cards.by_id["usd_2026-10-01"].micros["Germany", "marketing"]  # type: ignore[index]
     assert (entry.category, entry.amount_micros, entry.basis) == ("marketing", rate, "meta")
+
+
+PASSWORD = charge(
+    category="authentication",
+    market="India",
+    rate_category="authentication_international",
+    amount_micros=30_400,
+)
+
+
+def test_a_password_to_another_country_stands_under_the_category_that_meta_bills() -> None:
+    state, (entry,) = fold(None, event("delivered", predicted=PASSWORD))
+    assert (entry.category, entry.amount_micros) == ("authentication_international", 30_400)
+    _, again = fold(state, event("priced", seq=4, pricing=pmp("authentication-international")))
+    assert again == []
+
+
+def test_where_meta_bills_a_password_as_domestic_the_charge_moves_to_that_line() -> None:
+    state, _ = fold(None, event("delivered", predicted=PASSWORD))
+    _, (back, anew) = fold(state, event("priced", seq=4, pricing=pmp("authentication")))
+    assert (back.category, back.amount_micros) == ("authentication_international", -30_400)
+    assert (anew.category, anew.amount_micros) == ("authentication", 1_400)
+
+
+def test_an_entry_names_the_tier_of_its_charge_and_a_replay_of_the_ledger_keeps_it() -> None:
+    tier = VolumeTier(tier="1001:5000", rates="t")
+    delivered = event("delivered", predicted=charge(volume_tier=tier, amount_micros=50_000))
+    step = FOLD.fold(None, delivered, facts(), Grants())
+    assert decode_ledger_entry(step.out[0].value).volume_tier == tier
+    recalled = Grants(recalled=Recalled(tuple(out.value for out in step.out)))
+    assert FOLD.fold(None, delivered, facts(), recalled).state == step.state
+
+
+def test_what_turns_out_free_has_no_tier() -> None:
+    tiered = charge(volume_tier=VolumeTier(tier="1001:5000", rates="t"))
+    state, _ = fold(None, event("delivered", predicted=tiered))
+    _, (_, anew) = fold(state, event("priced", seq=4, pricing=pmp("utility", billable=False)))
+    assert (anew.free, anew.volume_tier) == (True, None)
+
+
+def test_another_category_of_metas_is_priced_in_the_tier_the_account_has_there() -> None:
+    notices = {"authentication/2026-11/germany": {"1001:5000": 0}}
+    delivered = event("delivered", predicted=charge(), pricing=pmp("authentication"))
+    _, (entry,) = fold(None, delivered, tier_notices=notices)
+    assert (entry.category, entry.volume_tier) == (
+        "authentication",
+        VolumeTier(tier="1001:5000", rates=None),
+    )
 
 
 def test_a_later_price_that_agrees_adds_nothing() -> None:

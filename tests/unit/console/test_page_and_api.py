@@ -84,6 +84,11 @@ class Site:
         answer = await self.client.post(f"/v1/accounts/apply{query}", data=text.encode(), headers=headers)
         return answer.status, await answer.json()
 
+    async def pause(self, body: dict[str, Any], token: str = TOKEN) -> tuple[int, dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = await self.client.post("/v1/pauses", json=body, headers=headers)
+        return answer.status, await answer.json()
+
     async def page(self) -> str:
         answer = await self.client.get("/")
         assert answer.status == 200
@@ -99,6 +104,7 @@ async def serve(token: SecretStr | None) -> AsyncIterator[Site]:
         tallies=billing,
         tokens=Tokens(token, None),
         is_regime=lambda pin: pin == "calendar",
+        is_market=lambda market: market == "India",
         links={"router": "http://127.0.0.1:9102/metrics"},
         clock=clock,
     )
@@ -250,3 +256,54 @@ async def test_every_admin_call_leaves_an_audit_line_without_the_token(site: Sit
     assert "number 10 verified_name" in audit[1]["changes"]
     assert TOKEN not in str(lines)
     assert "wrong" not in str(lines)
+
+
+async def test_a_pause_is_set_shown_with_its_reason_and_lifted_again(site: Site) -> None:
+    await site.apply(FILE)
+    status, body = await site.pause({"kind": "category", "waba_id": "1", "id": "marketing", "reason": "spam"})
+    assert (status, body) == (200, {"changed": True, "revision": 4})
+    assert (await site.pause({"kind": "category", "waba_id": "1", "id": "marketing", "reason": "spam"}))[
+        1
+    ] == {
+        "changed": False,
+        "revision": 4,
+    }
+    html = await site.page()
+    assert "marketing paused" in html
+    assert "spam" in html
+    status, body = await site.pause({"kind": "category", "waba_id": "1", "id": "marketing", "paused": False})
+    assert (status, body["changed"]) == (200, True)
+    assert "spam" not in await site.page()
+
+
+async def test_a_pause_that_makes_no_sense_or_of_nobody_is_refused_and_audited(site: Site) -> None:
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        assert (await site.pause({"kind": "number", "id": "10"}, token="wrong"))[0] == 401
+        assert (await site.pause({"kind": "planet", "id": "10"}))[0] == 400
+        assert (await site.pause({"kind": "number", "id": "99"}))[0] == 404
+        await site.apply(FILE)
+        assert (await site.pause({"kind": "number", "id": "10", "reason": "test"}))[0] == 200
+        site.topic.down = True
+        assert (await site.pause({"kind": "number", "id": "10", "paused": False}))[0] == 503
+    audit = [line for line in lines if line["event"] == "audit" and line["action"] == "pauses.set"]
+    assert [line["outcome"] for line in audit] == ["unauthorized", "invalid", "unknown", "ok", "unavailable"]
+    assert (audit[3]["by"], audit[3]["kind"], audit[3]["id"], audit[3]["reason"]) == (
+        "admin",
+        "number",
+        "10",
+        "test",
+    )
+
+
+async def test_the_page_shows_the_steps_to_the_next_limit_and_which_are_done(site: Site) -> None:
+    await site.apply(
+        FILE + "    business_verified: true\n    restrictions: [RESTRICTED_ADD_PHONE_NUMBER_ACTION]\n"
+    )
+    html = await site.page()
+    assert "Growth from 250 to 2,000" in html
+    assert '<li><span class="pill good">done</span><span>the business verified, or 2,000' in html
+    assert '<li><span class="pill warn">to do</span><span>a display name that Meta has approved' in html
+    assert "RESTRICTED_ADD_PHONE_NUMBER_ACTION" in html
+    (account,) = (await (await site.client.get("/v1/accounts")).json())["accounts"]
+    assert account["growth"]["next_limit"] == 2000

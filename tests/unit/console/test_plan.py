@@ -1,12 +1,16 @@
 """What applying a file changes, and that applying it again changes nothing."""
 
+import json
+
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from services.console import view
 from services.console.document import AccountsDocument, parse
-from services.console.plan import Plan, difference
+from services.console.plan import Applied, Plan, difference
+from services.console.view import shown
 from shared.accounts import AccountFacts
 from shared.events import AccountChanged, AccountEvent, AccountWebhook, decode_account_event, encode
 
@@ -25,7 +29,7 @@ accounts:
 
 
 def read(text: str) -> AccountsDocument:
-    return parse(text, lambda _: True)
+    return parse(text, lambda _: True, lambda _: True)
 
 
 def fold(facts: AccountFacts, events: tuple[AccountEvent, ...]) -> AccountFacts:
@@ -226,3 +230,77 @@ def test_after_any_history_a_file_that_was_applied_gives_an_empty_plan(
             assert getattr(before[kept.change.key], kept.change.field) == getattr(
                 facts.known()[kept.change.key], kept.change.field
             )
+
+
+DEFINED = FILE.replace("status: PENDING", 'status: PENDING, body: "Hello {{1}}"')
+
+
+def test_a_templates_definition_is_applied_once_and_shown_in_words() -> None:
+    made = plan(DEFINED, applied(FILE), NOW + 1)
+    (change,) = made.changes
+    assert (change.field, shown(change.before), shown(change.after)) == ("parameters", "—", "body 1")
+    assert json.loads(json.dumps(view.applied(Applied(made, 0, 1), dry_run=True)))["changes"][0]["after"] == {
+        "body": ["1"]
+    }
+    assert plan(DEFINED, applied(DEFINED), NOW + 1).events == ()
+
+
+def test_a_definition_that_meta_has_told_since_stays() -> None:
+    value = {
+        "message_template_name": "promo",
+        "message_template_language": "de",
+        "message_template_element": "Hi",
+    }
+    edited = AccountWebhook(
+        event_id="e",
+        at_ms=NOW + 1,
+        waba_id="1",
+        field="message_template_components_update",
+        value=Raw(msgspec.json.encode(value)),
+    )
+    again = plan(DEFINED, fold(applied(DEFINED), (edited,)), NOW + 2)
+    assert again.events == ()
+    assert [(kept.change.field, kept.by) for kept in again.kept] == [("parameters", "meta")]
+
+
+PRICED = """
+accounts:
+  - id: "1"
+    primary_location: DE
+    auth_international: {start_at: 2026-03-01T00:00:00Z, exceptions: {IN: 2026-04-01T00:00:00Z}}
+    volume_tiers: [{category: utility, market: India, month: "2026-11", tier: "1001:5000"}]
+"""
+
+
+def account_update(at_ms: int, **value: object) -> AccountWebhook:
+    raw = Raw(msgspec.json.encode(value))
+    return AccountWebhook(event_id=f"a:{at_ms}", at_ms=at_ms, waba_id="1", field="account_update", value=raw)
+
+
+def test_facts_of_prices_applied_again_change_nothing() -> None:
+    facts = applied(PRICED)
+    again = plan(PRICED, facts)
+    assert (again.changes, again.kept, again.events) == ((), (), ())
+
+
+def test_a_location_that_meta_told_stays_and_its_tiers_leave_the_files_alone() -> None:
+    info = {
+        "pricing_category": "UTILITY",
+        "region": "INDIA",
+        "effective_month": "2026-11",
+        "tier": "5001:MAX",
+    }
+    facts = fold(
+        applied(PRICED),
+        (
+            account_update(NOW + 1, event="BUSINESS_PRIMARY_LOCATION_COUNTRY_UPDATE", country="FR"),
+            account_update(NOW + 2, event="VOLUME_BASED_PRICING_TIER_UPDATE", volume_tier_info=info),
+        ),
+    )
+    again = plan(PRICED, facts, NOW + 3)
+    assert [kept.change.field for kept in again.kept] == ["primary_location"]
+    assert again.events == ()
+    forced = fold(facts, plan(PRICED, facts, NOW + 3, force=True).events)
+    account = forced.account("1")
+    assert account is not None
+    assert (account.primary_location, list(account.tier_notices)) == ("DE", ["utility/2026-11/india"])

@@ -14,6 +14,7 @@ from services.console.plan import Plan
 from services.console.polled import Asked, Snapshot, difference, token_references
 from shared.accounts import Account, AccountFacts, Author, Number, Subject, Template
 from shared.events import AccountChanged, AccountEvent, AccountWebhook, decode_account_event, encode
+from shared.template_definition import Shape
 
 FIXTURES = REPOSITORY / "tests" / "fixtures" / "graph"
 W = "102290129340398"
@@ -96,8 +97,11 @@ def test_an_account_a_number_and_a_template_are_read_as_meta_shows_them() -> Non
     )
     assert (unregistered.registered, unregistered.throughput) == (False, 80)
     assert facts.template(W, "promo", "pt_BR") == Template(
-        status="REJECTED", rejection_reason="INVALID_FORMAT", meta_id="1627019861106475"
+        status="REJECTED", rejection_reason="INVALID_FORMAT", meta_id="1627019861106475", parameters=Shape()
     )
+    order_update = facts.template(W, "order_update", "de")
+    assert order_update is not None
+    assert order_update.parameters == Shape(body=["1"])
     assert facts.template(W, "login_code", "en_US") == Template(
         category="authentication", status="PAUSED", meta_id="1627019861106476"
     )
@@ -184,6 +188,18 @@ def test_a_template_and_a_number_that_meta_no_longer_lists_are_deleted() -> None
 def test_a_question_that_was_not_answered_deletes_nothing() -> None:
     facts = known(said("number", N, {}), said("template", "promo/de", {"status": "APPROVED"}))
     assert polled(facts, account=[{"id": W}]).events == ()
+
+
+def test_a_pause_that_should_be_over_and_a_category_announced_hold_only_as_long_as_meta_agrees() -> None:
+    announced = {"next_category": "marketing", "next_category_ms": NOW - 1000}
+    paused = {"status": "PAUSED", "paused_until_ms": NOW - 1000, "category": "utility", **announced}
+    facts = known(said("template", "promo/de", paused, by="meta", at_ms=NOW - 60_000))
+    plan = polled(facts, templates=[PENDING | {"status": "PAUSED", "category": "UTILITY"}])
+    assert changed(plan) == {
+        "promo/de paused_until_ms": None,
+        "promo/de next_category": None,
+        "promo/de next_category_ms": None,
+    }
 
 
 def test_what_became_known_after_meta_was_asked_is_not_taken_for_deleted() -> None:

@@ -56,7 +56,7 @@ def request(
         phone_number_id="N1",
         user=user,
         type="template" if template else "text",
-        message=msgspec.Raw(b'{"type":"text"}'),
+        message=more.pop("message", msgspec.Raw(b'{"type":"text"}')),
         digest=more.pop("digest", f"{template}"),
         template=TemplateRef(template, "en") if template else None,
         **more,

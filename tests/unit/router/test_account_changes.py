@@ -70,3 +70,20 @@ def test_a_name_decision_finds_its_number_by_what_is_displayed() -> None:
 def test_a_fact_that_cannot_be_is_left_to_the_dead_letters() -> None:
     with pytest.raises(InvalidFacts):
         AccountsFold().fold(Known(1, {}), fact("account", "W1", colour="red"), None, Grants())
+
+
+def test_a_template_named_with_a_hyphen_is_the_one_known_with_an_underscore() -> None:
+    changes = told(
+        fact("template", "promo/en_US", status="APPROVED", category="utility"),
+        fact("template", "promo/en-US", quality="GREEN"),
+        webhook(
+            "message_template_components_update",
+            message_template_name="promo",
+            message_template_language="en-US",
+            message_template_element="Hello {{1}}",
+        ),
+    )
+    assert {change.id for change in changes} == {"promo/en_US"}
+    assert (changes[1].before, changes[1].after) == ({"quality": "UNKNOWN"}, {"quality": "GREEN"})
+    assert list(changes[2].after) == ["parameters"]
+    assert changes[2].after["parameters"]["body"] == ["1"]

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from shared.events import Decision, PreferenceChanged, decode_command
+from shared.events import AccountWebhook, Decision, PreferenceChanged, TemplateRef, decode_command
 from shared.reasons import REASONS
 from shared.stream.fold import Outgoing
 from shared.topics import SEND_COMMANDS
@@ -25,6 +26,18 @@ def commands(out: tuple[Outgoing, ...]) -> list[Any]:
     return [decode_command(o.value) for o in out if o.topic is SEND_COMMANDS]
 
 
+def template_message(*texts: str) -> msgspec.Raw:
+    parameters = [{"type": "text", "text": text} for text in texts]
+    template = {
+        "name": "promo",
+        "language": {"code": "en"},
+        "components": [{"type": "body", "parameters": parameters}],
+    }
+    return msgspec.Raw(msgspec.json.encode({"type": "template", "template": template}))
+
+
+GREETING = fact("template", "promo/en", parameters={"body": ["1"]})
+
 REFUSALS: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("request_expired", [], {"expires_ms": NOW}),
     ("request_expired", [], {"expires_ms": NOW + HOUR, "not_before_ms": NOW + HOUR}),
@@ -41,6 +54,17 @@ REFUSALS: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("template_not_approved", [fact("template", "promo/en", status="IN_APPEAL")], {}),
     ("template_paused", [fact("template", "promo/en", status="PAUSED")], {}),
     ("template_disabled", [fact("template", "promo/en", status="DISABLED")], {}),
+    ("template_parameters", [GREETING], {"message": template_message("Anna", "Berlin")}),
+    (
+        "template_parameters",
+        [GREETING, fact("account", "W1", payment_method="failing")],
+        {"message": template_message()},
+    ),
+    (
+        "template_paused",
+        [GREETING, fact("template", "promo/en", status="PAUSED")],
+        {"message": template_message()},
+    ),
     ("payment_method_missing", [fact("account", "W1", payment_method="failing")], {}),
     ("marketing_not_allowed", [fact("account", "W1", regime="calendar")], {"user": AMERICAN}),
     ("tier_limit_reached", [fact("account", "W1", messaging_limit=0)], {}),
@@ -125,3 +149,54 @@ def test_an_opt_out_older_than_the_last_word_does_not_count() -> None:
         )
         made.play(KEY, event, NOW)
     assert decision(made, request()).outcome == "allow"
+
+
+def test_a_refusal_for_parameters_says_which_and_a_fitting_message_goes_out() -> None:
+    made = world()
+    made.know(GREETING)
+    (event,) = events(made.play(KEY, request(message=template_message("Anna", "Berlin")), NOW))
+    assert event.error is not None
+    assert (event.error.code, event.error.message) == (132000, "body: 1 parameter needed, 2 given")
+    assert commands(made.play(KEY, request("r2", message=template_message("Anna")), NOW))
+
+
+def test_a_template_whose_definition_is_not_known_is_not_checked() -> None:
+    assert decision(world(), request(message=msgspec.Raw(b'{"template":5}'))).outcome == "allow"
+
+
+@pytest.mark.parametrize(("fallback", "outcome"), [(b'{"components":[]}', "reject"), (b'{"components":[{"type":"BODY","parameters":[{"type":"text","text":"A"}]}]}', "allow")])  # fmt: skip
+def test_the_fallback_template_is_checked_when_it_is_what_would_go_out(fallback: bytes, outcome: str) -> None:
+    made = world()
+    made.know(GREETING)
+    fields: dict[str, Any] = {"fallback": msgspec.Raw(fallback), "fallback_ref": TemplateRef("promo", "en")}
+    found = decision(made, request(template=None, **fields))
+    assert (found.outcome, found.used_fallback) == (outcome, True)
+    made.play(KEY, received(), NOW)
+    assert decision(made, request("r2", template=None, **fields)).category == "service"
+
+
+def webhook(field: str, at_ms: int = NOW, **value: Any) -> AccountWebhook:
+    named = {"message_template_name": "promo", "message_template_language": "en"} | value
+    raw = msgspec.Raw(msgspec.json.encode(named))
+    return AccountWebhook(event_id="w", at_ms=at_ms, waba_id="W1", field=field, value=raw)
+
+
+def test_a_first_pause_ends_by_itself_after_three_hours() -> None:
+    made = world()
+    made.know(webhook("message_template_status_update", event="PAUSED", other_info={"title": "FIRST_PAUSE"}))
+    assert decision(made, request("r1", at=NOW + 3 * HOUR - 1)).reason == "template_paused"
+    assert decision(made, request("r2", at=NOW + 3 * HOUR)).outcome == "allow"
+
+
+def test_an_announced_category_holds_from_its_time_on() -> None:
+    made = world()
+    made.know(
+        webhook(
+            "template_category_update",
+            new_category="MARKETING",
+            correct_category="UTILITY",
+            category_update_timestamp=(NOW + HOUR) // 1000,
+        )
+    )
+    assert decision(made, request("r1", at=NOW)).category == "marketing"
+    assert decision(made, request("r2", at=NOW + HOUR)).category == "utility"

@@ -4,7 +4,19 @@ from typing import Any
 
 from shared.events import CancelRequested, Decision, SendEvent
 from shared.topics import SEND_COMMANDS, SEND_EVENTS
-from tests.unit.router.make import HOUR, KEY, NOW, USER, accepted, events, fact, request, status, world
+from tests.unit.router.make import (
+    HOUR,
+    KEY,
+    NOW,
+    USER,
+    accepted,
+    events,
+    fact,
+    received,
+    request,
+    status,
+    world,
+)
 from tests.unit.router.world import World
 
 DAY = 24 * HOUR
@@ -222,3 +234,16 @@ def test_a_payment_that_meta_refused_is_put_to_the_test_again_after_its_hour() -
     assert decision(ask(made, "r2", at=NOW + HOUR)).outcome == "allow"
     made.know(fact("account", "W1", payment_method="failing", payment_failing_until_ms=None))
     assert decision(ask(made, "r3", at=NOW + 2 * HOUR)).reason == "payment_method_missing"
+
+
+def test_a_request_refused_after_weeks_is_still_known_when_it_comes_again() -> None:
+    made = world()
+    ask(made, "r1", template=None, not_before_ms=NOW + 14 * DAY)
+    ask(made, "r2", template=None, at=NOW + HOUR)
+    made.fire(NOW + 14 * DAY)
+    assert told(made, "r1")[-1] == ("reject", "window_closed")
+    made.fire(NOW + 15 * DAY)
+    made.play(KEY, received(at=NOW + 15 * DAY), NOW + 15 * DAY)
+    ask(made, "r1", template=None, at=NOW + 15 * DAY + 1, not_before_ms=NOW + 14 * DAY)
+    assert told(made, "r1")[-1] == ("reject", "window_closed")
+    assert commands(made) == 0

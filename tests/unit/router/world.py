@@ -8,11 +8,12 @@ from pathlib import Path
 from services.router.fold import RouterFold
 from services.router.meta_errors import MetaErrors
 from services.router.state import State
+from services.router.stop_words import StopWords
 from shared.accounts import AccountFacts
 from shared.events import AccountEvent, ConversationEvent, SendEvent, TimerFired, decode_send_event, encode
 from shared.pricing import PriceBook
 from shared.stream.fold import Grants, Outgoing, Recalled
-from shared.topics import SEND_EVENTS
+from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
 from tests.claims_book import Claims
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -21,6 +22,11 @@ CONFIG = Path(__file__).parents[3] / "config"
 @lru_cache(maxsize=1)
 def book() -> PriceBook:
     return PriceBook.load(CONFIG)
+
+
+@lru_cache(maxsize=1)
+def words() -> StopWords:
+    return StopWords.parse((CONFIG / "stop_words.yaml").read_text("utf-8"))
 
 
 @lru_cache(maxsize=1)
@@ -42,7 +48,7 @@ class Record:
 class World:
     """States by key, the shared claims, the timers, and all that was published."""
 
-    fold: RouterFold = field(default_factory=lambda: RouterFold(book(), errors()))
+    fold: RouterFold = field(default_factory=lambda: RouterFold(book(), errors(), words()))
     facts: AccountFacts = field(default_factory=AccountFacts)
     claims: Claims = field(default_factory=Claims)
     states: dict[str, bytes] = field(default_factory=dict)
@@ -71,6 +77,9 @@ class World:
         out = self._step(key, event, now_ms, None)
         self.log.append(Record(key, event, now_ms, out))
         self.out += out
+        for own in out:
+            if own.topic is CONVERSATION_EVENTS:  # what the router appends to its own log comes back to it
+                self._fold(own.key, self.fold.decode(own.value), now_ms)
         return out
 
     def replay(self, records: Iterable[Record]) -> None:

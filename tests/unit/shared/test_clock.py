@@ -17,7 +17,7 @@ START = datetime(2026, 9, 30, 22, 0, tzinfo=UTC)
 def test_a_new_clock_file_shows_the_wall_clock(tmp_path: Path) -> None:
     clock = FileClock(tmp_path / "clock")
     assert abs(clock.time() - time.time()) < 0.5
-    assert (tmp_path / "clock").read_bytes() == bytes(8)
+    assert (tmp_path / "clock").read_bytes() == bytes(16)
     assert [p.name for p in tmp_path.iterdir()] == ["clock"]
 
 
@@ -55,11 +55,39 @@ def test_a_clock_is_never_moved_back(tmp_path: Path) -> None:
     assert clock.offset_s == 10
 
 
+def test_a_standing_clock_shows_its_time_in_every_process_until_it_runs_on(tmp_path: Path) -> None:
+    path = tmp_path / "clock"
+    mover, reader = FileClock(path), FileClock(path)
+    later = mover.now() + timedelta(days=3)
+    mover.stand(later)
+    assert reader.now() == mover.now() == later
+    reader.advance(1.5)
+    assert reader.now() == mover.now() == later + timedelta(seconds=1.5)
+    mover.run()
+    began, first = time.monotonic(), reader.time()
+    while (passed := reader.time() - first) == 0:
+        pass
+    assert 0 < passed <= time.monotonic() - began
+    assert 1.5 <= first - later.timestamp() < 60
+
+
+def test_a_standing_clock_is_not_moved_back_either(tmp_path: Path) -> None:
+    clock = FileClock(tmp_path / "clock")
+    now = clock.now()
+    with pytest.raises(ValueError, match="back"):
+        clock.stand(now - timedelta(seconds=1))
+    with pytest.raises(ValueError, match="aware"):
+        clock.stand(datetime(2036, 1, 1))  # noqa: DTZ001 - the refusal of a naive time is what is tested
+    clock.stand(now + timedelta(seconds=1))
+    with pytest.raises(ValueError, match="stands"):
+        clock.set_offset(9)
+
+
 def test_readings_do_not_go_back_when_the_offset_does(tmp_path: Path) -> None:
     clock = FileClock(tmp_path / "clock")
     clock.advance(100)
     latest = clock.time()
-    (tmp_path / "clock").write_bytes(bytes(8))
+    (tmp_path / "clock").write_bytes(bytes(16))
     assert clock.time() >= latest
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.phone import canonical_user, conversation_key, is_bsuid
+from shared.phone import canonical_user, conversation_key, country_of, is_bsuid
 
 CALLING_CODES = sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 
@@ -99,3 +99,36 @@ def test_a_canonical_user_is_its_own_canonical_form(raw: str) -> None:
 
 def test_a_conversation_is_named_by_number_and_user() -> None:
     assert conversation_key("106540352242922", "4915112345678") == "106540352242922:4915112345678"
+
+
+@pytest.mark.parametrize(
+    ("user", "country"),
+    [
+        ("4915112345678", "DE"),
+        ("447911123456", "GB"),
+        ("212612345678", "MA"),
+        ("212528812345", "MA"),
+        ("79161234567", "RU"),
+        ("77011234567", "KZ"),
+        ("76011234567", "KZ"),
+        ("12125551234", "US"),
+        ("14165551234", "CA"),
+        ("17875551234", "PR"),
+        ("18095551234", "DO"),
+        ("16585551234", "JM"),
+        ("IN.13491208655302741918", "IN"),
+        ("870773111632", None),
+        ("hello", None),
+        ("", None),
+    ],
+)
+def test_a_user_is_of_the_country_of_the_calling_code(user: str, country: str | None) -> None:
+    assert country_of(user) == country
+
+
+@pytest.mark.parametrize("region", sorted(phonenumbers.SUPPORTED_REGIONS))
+def test_the_country_of_a_number_shares_its_calling_code(region: str) -> None:
+    number = phonenumbers.example_number(region)
+    assert number is not None
+    user = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
+    assert phonenumbers.country_code_for_region(country_of(user) or "") == number.country_code

@@ -65,7 +65,7 @@ def rate(
     ],
 )
 def test_a_rate_is_what_metas_card_says(name: str, category: RateCategory, micros: int, card: str) -> None:
-    assert rate(name, category) == Rate(micros, "USD", Market("Germany"), card, False)
+    assert rate(name, category) == Rate(micros, "USD", Market("Germany"), card, False, category)
 
 
 def test_the_guides_rates_are_illustrative_and_say_so() -> None:

@@ -1,6 +1,6 @@
 """The market of a user, by calling code, prefix and date."""
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -71,3 +71,30 @@ def test_countries_move_between_markets_on_a_day(user: str, markets: list[str]) 
 def test_the_move_happens_on_the_day_itself() -> None:
     assert MAP.market_of("77011234567", date(2026, 9, 30)) == "Other"
     assert MAP.market_of("77011234567", date(2026, 10, 1)) == "Kazakhstan"
+
+
+@pytest.mark.parametrize(
+    ("market", "user", "since"),
+    [
+        ("Hong Kong", "85261234567", date(2026, 7, 1)),
+        ("Hungary", "36201234567", date(2026, 7, 1)),
+        ("Poland", "48512345678", date(2026, 7, 1)),
+        ("Qatar", "97433123456", date(2026, 7, 1)),
+        ("Romania", "40712034567", date(2026, 7, 1)),
+        ("Singapore", "6581234567", date(2026, 7, 1)),
+        ("Bangladesh", "8801812345678", date(2026, 10, 1)),
+        ("Iraq", "9647912345678", date(2026, 10, 1)),
+        ("Kazakhstan", "77710009998", date(2026, 10, 1)),
+        ("Kuwait", "96550012345", date(2026, 10, 1)),
+        ("Morocco", "212650123456", date(2026, 10, 1)),
+        ("Nepal", "9779841234567", date(2026, 10, 1)),
+        ("Oman", "96892123456", date(2026, 10, 1)),
+        ("Sri Lanka", "94712345678", date(2026, 10, 1)),
+        ("Ukraine", "380501234567", date(2026, 10, 1)),
+    ],
+)
+def test_a_country_becomes_a_market_of_its_own_on_the_day_its_card_begins(
+    market: str, user: str, since: date
+) -> None:
+    assert MAP.market_of(user, since) == market
+    assert MAP.market_of(user, since - timedelta(days=1)) != market

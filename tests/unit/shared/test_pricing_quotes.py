@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.accounts import Account
 from shared.pricing import PriceBook, Quote, QuoteType, RateCategory, RateUnknown, quote
 
 BOOK = PriceBook.load(Path(__file__).parents[3] / "config")
@@ -34,11 +35,10 @@ def ask(
     return quote(
         BOOK.cards,
         BOOK.regimes.regime_at(pin, at, timezone),
+        Account(timezone=timezone),
         category=category,
         user=user,
-        currency="USD",
         at=at,
-        timezone=timezone,
         in_window=in_window,
         entry_point_open=entry_point,
         opens_conversation=opens,

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from services.simulator.app import Simulator
 from services.simulator.settings import SimulatorSettings
 from shared.clock import FileClock
-from tests.unit.simulator.bench import ACCOUNTS, N1, SECRET, TOKEN, A, Bench, template
+from tests.unit.simulator.bench import ACCOUNTS, N1, SECRET, TOKEN, A, Bench, template, text
 from tests.unit.simulator.receiver import Receiver
 
 pytestmark = pytest.mark.asyncio
@@ -197,3 +197,28 @@ async def test_messages_of_several_numbers_and_accounts_keep_apart(bench: Bench)
         for change in entry["changes"]
     }
     assert told == {("W1", N1), ("W2", "2")}
+
+
+async def test_a_users_call_opens_the_window_and_is_told(bench: Bench) -> None:
+    assert (await bench.call(text()))[1]["error"]["code"] == 131047
+    call_id = (await bench.sim("POST", f"/users/+{A}/calls", {"to": N1}))["id"]
+    await bench.settled()
+    [value] = bench.receiver.values("calls")
+    assert value["metadata"] == {"display_phone_number": "+1 555 025 3483", "phone_number_id": N1}
+    [item] = value["calls"]
+    assert (item["id"], item["from"], item["to"], item["event"]) == (call_id, A, "15550253483", "connect")
+    assert (await bench.call(text()))[0] == 200
+
+
+async def test_a_user_can_stop_marketing_messages(bench: Bench) -> None:
+    await bench.sim("POST", f"/users/{A}/preferences", {"to": N1, "marketing": "stop"})
+    await bench.settled()
+    [value] = bench.receiver.values("user_preferences")
+    [item] = value["user_preferences"]
+    assert (item["wa_id"], item["category"], item["value"]) == (A, "marketing_messages", "stop")
+
+
+async def test_nobody_calls_or_prefers_at_a_number_that_is_not_there(bench: Bench) -> None:
+    for what, body in (("calls", {"to": "7"}), ("preferences", {"to": "7", "marketing": "resume"})):
+        async with bench.http.post(f"/sim/users/{A}/{what}", json=body) as answer:
+            assert answer.status == 404

@@ -1,0 +1,155 @@
+"""`wam preferences`: who opted out of marketing messages, or in."""
+
+import csv
+import getpass
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich import progress
+
+from services.console import preference_list, tables
+from services.console.preference_events import latest, publish
+from services.console.preference_list import COLUMNS, NoSuchList, Rejected
+from services.console.terminal import REFUSED, USAGE, AsJson, err, out, print_json, run, settings
+from shared.account_reader import read_once
+from shared.clock import clock_from
+from shared.events import PreferenceChanged, encode
+from shared.phone import canonical_user
+
+app = typer.Typer(no_args_is_help=True, help="Who opted out of marketing messages, or in.")
+
+MAX_NAMED = 20
+"""Lines left out that are named on the terminal; all are in the file of rejects."""
+Sender = Annotated[str, typer.Option("--from", help="phone_number_id that the preference is about.")]
+User = Annotated[str, typer.Option("--to", help="The user, international form.")]
+By = Annotated[str | None, typer.Option("--by", help="Who says so; the login name without it.")]
+
+
+@app.command("import")
+def import_list(
+    file: Annotated[Path, typer.Argument(help=f"CSV with the columns {', '.join(COLUMNS)}.")], by: By = None
+) -> None:
+    """Take over a list of opt-outs and opt-ins; lines that can't be read go to FILE.rejects.csv.
+
+    Importing a file again changes nothing: the last word by its own time counts.
+    """
+    configured = settings()
+    now_ms = int(clock_from(configured.clock_file).time() * 1000)
+    facts = run(read_once(configured))
+    rejects = _Rejects(file.with_name(f"{file.name}.rejects.csv"))
+    try:
+        with progress.open(
+            file, "rt", encoding="utf-8-sig", newline="", description="Importing", console=err
+        ) as lines:
+            read = preference_list.read(
+                lines, file.name, by or _login(), now_ms, lambda number: facts.number(number) is not None
+            )
+            count = run(publish(configured, rejects.left_out(read)))
+    except NoSuchList as error:
+        err.print(f"{file}: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(REFUSED) from None
+    except (OSError, UnicodeDecodeError) as error:
+        err.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(USAGE) from None
+    finally:
+        rejects.close()
+    out.print(f"{count} lines taken over.", markup=False)
+    if rejects.count:
+        err.print(f"{rejects.count} lines left out; see {rejects.path}", markup=False, soft_wrap=True)
+        raise typer.Exit(REFUSED)
+
+
+@app.command("set")
+def set_one(
+    sender: Sender,
+    to: User,
+    marketing: Annotated[Literal["in", "out"], typer.Option("--marketing", help="What the user wants.")],
+    evidence: Annotated[str, typer.Option("--evidence", help="How you know, e.g. a ticket or a recording.")],
+    by: By = None,
+) -> None:
+    """Say for one user what they told you, as of now."""
+    configured, user = settings(), _user(to)
+    now_ms = int(clock_from(configured.clock_file).time() * 1000)
+    who = by or _login()
+    identity = f"{sender}:{user}:{marketing}:{now_ms}:{who}:{evidence}"
+    event = PreferenceChanged(
+        event_id=f"operator:{hashlib.sha256(identity.encode()).hexdigest()[:32]}",
+        at_ms=now_ms,
+        phone_number_id=sender,
+        user=user,
+        opted_out=marketing == "out",
+        evidence=evidence,
+        source="operator",
+        by=who,
+        noted_ms=now_ms,
+    )
+    run(publish(configured, [event]))
+    wants = "wants" if marketing == "in" else "wants no"
+    out.print(f"{user} {wants} marketing from {sender}.", markup=False)
+
+
+@app.command("show")
+def show(sender: Sender, to: User, as_json: AsJson = False) -> None:
+    """Show a user's last word, as the router has told it."""
+    user = _user(to)
+    found = run(latest(settings(), sender, user))
+    where = f"{found.topic}, partition {found.partition}"
+    if found.word is None:
+        err.print(f"{user} has said nothing to {sender} (read from {where})", markup=False, soft_wrap=True)
+        raise typer.Exit(REFUSED)
+    if as_json:
+        print_json(json.loads(encode(found.word)))
+        return
+    out.print(tables.preference_table(found.word))
+    out.print(f"Read from {where}, offset {found.offset}.", markup=False)
+
+
+class _Rejects:
+    """The lines left out: named on the terminal, kept in a file that exists only if there are any."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._open = ExitStack()
+        self._writer: Any = None
+
+    def left_out(self, read: Iterator[PreferenceChanged | Rejected]) -> Iterator[PreferenceChanged]:
+        """The words of a list; what is none is noted here."""
+        for found in read:
+            if isinstance(found, PreferenceChanged):
+                yield found
+            else:
+                self._note(found)
+
+    def _note(self, rejected: Rejected) -> None:
+        if self._writer is None:
+            file = self._open.enter_context(self.path.open("w", encoding="utf-8", newline=""))
+            self._writer = csv.writer(file)
+            self._writer.writerow(("line", "problem", "fields"))
+        self._writer.writerow((rejected.line, rejected.problem, *rejected.fields))
+        self.count += 1
+        if self.count <= MAX_NAMED:
+            err.print(f"line {rejected.line}: {rejected.problem}", markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """The file is complete."""
+        self._open.close()
+
+
+def _user(written: str) -> str:
+    user = canonical_user(written)
+    if user is None:
+        raise typer.BadParameter("--to is no phone number with its country code")
+    return user
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no login name where nobody is logged in, as in a container
+        return "unknown"

@@ -1,0 +1,231 @@
+"""What can happen in a step of a case, one model for each. Pure.
+
+To add one: a model here, named in `ACTIONS`, and a branch in each player (mypy names the places).
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+
+from shared.times import to_ms
+
+_SPAN = re.compile(r"(?:\d+(?:ms|[dhms]))+")
+_PART = re.compile(r"(\d+)(ms|[dhms])")
+_UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+
+
+def span_ms(text: object) -> int:
+    """Milliseconds of a span like `1h10m` or `23h59m59s999ms`.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    if not isinstance(text, str) or not _SPAN.fullmatch(text):
+        raise ValueError(f"no span of time: {text!r}; write it like 1h10m")
+    return sum(int(amount) * _UNITS_MS[unit] for amount, unit in _PART.findall(text))
+
+
+def moment_ms(text: object, start_ms: int) -> int:
+    """Epoch milliseconds of a span after the start (before it with a minus), or of an RFC 3339 time.
+
+    Raises:
+        ValueError: neither of them.
+    """
+    if isinstance(text, str) and re.match(r"\d{4}-", text):
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise ValueError(f"time without an offset: {text!r}")
+        return to_ms(at)
+    before = isinstance(text, str) and text.startswith("-")
+    span = span_ms(text[1:] if isinstance(text, str) and before else text)
+    return start_ms - span if before else start_ms + span
+
+
+def _moment(text: object, info: ValidationInfo) -> int:
+    return moment_ms(text, info.context["start_ms"] if info.context else 0)
+
+
+def _known(kind: str) -> BeforeValidator:
+    def check(name: object, info: ValidationInfo) -> object:
+        known: Mapping[str, object] = info.context[kind] if info.context else {}
+        if info.context and name not in known:
+            raise ValueError(f"unknown {kind[:-1]} {name!r}; the case has {', '.join(known)}")
+        return name
+
+    return BeforeValidator(check)
+
+
+Moment = Annotated[int, BeforeValidator(_moment)]
+"""Epoch milliseconds."""
+Span = Annotated[int, BeforeValidator(span_ms)]
+"""Milliseconds."""
+User = Annotated[str, _known("users")]
+Number = Annotated[str, _known("numbers")]
+Account = Annotated[str, _known("accounts")]
+
+
+class Strict(BaseModel):
+    """A misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Action(Strict):
+    """Something that happens. `short` names the field that a bare word stands for: `verify_receiver: A`."""
+
+    short: ClassVar[str] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written_out(cls, value: object) -> object:
+        return {cls.short: value} if cls.short and not isinstance(value, dict) else value
+
+
+class Receive(Action):
+    """A user writes. `sent_at` is Meta's time of the message where it comes later than sent."""
+
+    user: User = Field(alias="from")
+    to: Number = "N1"
+    text: str = "hello"
+    id: str | None = None
+    sent_at: Moment | None = None
+    referral: Literal["ad"] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.user} writes to {self.to}{', by an ad' if self.referral else ''}"
+
+
+class Call(Action):
+    """A user calls."""
+
+    user: User = Field(alias="from")
+    to: Number = "N1"
+
+    def __str__(self) -> str:
+        return f"{self.user} calls {self.to}"
+
+
+class Prefer(Action):
+    """A user stops or resumes marketing messages, in WhatsApp itself."""
+
+    user: User = Field(alias="from")
+    to: Number = "N1"
+    marketing: Literal["stop", "resume"]
+
+    def __str__(self) -> str:
+        return f"{self.user} lets marketing {self.marketing}"
+
+
+class Verify(Action):
+    """A receiver proves by a one-time password that the number is theirs."""
+
+    short = "user"
+    user: User
+    to: Number = "N1"
+
+    def __str__(self) -> str:
+        return f"{self.user} is verified"
+
+
+class Pay(Action):
+    """The account's payment method becomes another."""
+
+    short = "method"
+    method: Literal["valid", "missing", "failing"]
+    account: Account = "W1"
+
+    def __str__(self) -> str:
+        return f"payment method {self.method}"
+
+
+class Facts(Action):
+    """An operator sets facts of an account, or of one of its numbers or templates, as `wam apply` does."""
+
+    account: Account = "W1"
+    number: Number | None = None
+    template: str | None = None
+    fields: dict[str, Any] = Field(alias="set")
+
+    def __str__(self) -> str:
+        what = self.number or self.template or self.account
+        return f"{what}: {', '.join(f'{name} {value}' for name, value in self.fields.items())}"
+
+
+class Webhook(Action):
+    """Meta tells something about an account; what is not named here goes into `value` as it stands."""
+
+    model_config = ConfigDict(extra="allow")
+
+    field: str
+    account: Account = "W1"
+    template: str | None = None
+    restriction: str | None = None
+
+    def __str__(self) -> str:
+        told = [str(value) for value in self.value().values() if isinstance(value, str | int)]
+        return f"{self.field}: {' '.join(told)}"
+
+    def value(self) -> dict[str, Any]:
+        """The webhook's `value` (Meta, webhooks, field catalogue)."""
+        value = dict(self.model_extra or {})
+        if self.template is not None:
+            value |= {"message_template_name": self.template, "message_template_language": "en"}
+        if self.restriction is not None:
+            value["restriction_info"] = [{"restriction_type": self.restriction}]
+        return value
+
+
+StatusName = Literal["sent", "delivered", "read", "played", "failed"]
+
+
+class Status(Strict):
+    """One status to come, so long after the send."""
+
+    status: StatusName
+    after_ms: Span = Field(alias="after")
+
+
+class Send(Action):
+    """The business asks to send. The last four say how the message fares at Meta: by itself it is delivered one second after its send."""
+
+    to: User
+    number: Number | None = Field(None, alias="from")
+    text: str | None = None
+    template: str | None = None
+    fallback_template: str | None = None
+    request_id: str | None = None
+    claims_category: str | None = None
+    expires_ms: Moment | None = Field(None, alias="expires")
+    max_price_micros: int | None = None
+    dry_run: bool = False
+    delivery: Literal["delivered", "failed", "none"] = "delivered"
+    delivered_after_ms: Span = Field(1000, alias="delivered_after")
+    statuses: list[StatusName | Status] | None = None
+
+    @model_validator(mode="after")
+    def _one_content(self) -> "Send":
+        if (self.text is None) == (self.template is None):
+            raise ValueError("either text or template")
+        return self
+
+    def __str__(self) -> str:
+        what = f"template {self.template}" if self.template else "free-form"
+        asked = "asks about" if self.dry_run else "sends"
+        return f"{self.number or 'the business'} {asked} {what} to {self.to}"
+
+
+Happening = Receive | Call | Prefer | Verify | Pay | Facts | Webhook | Send
+ACTIONS: Mapping[str, type[Happening]] = {
+    "receive": Receive,
+    "call": Call,
+    "prefer": Prefer,
+    "verify_receiver": Verify,
+    "payment_method": Pay,
+    "facts": Facts,
+    "webhook": Webhook,
+    "send": Send,
+}
+"""By the key that names them in a step."""

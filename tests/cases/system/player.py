@@ -1,0 +1,193 @@
+"""Plays cases through a running system, all at once: one agenda by absolute time, at each instant every step that is due.
+
+The clock stands at the instant while its steps are played and all that they cause comes to rest; so nothing depends on how fast the
+machine is, and a millisecond before a window's end is a millisecond.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+from deploy.local.demo.business import Missing
+from shared.events import ReceivedMessage, SendEvent
+from tests.cases import accounts, told
+from tests.cases.actions import Call, Facts, Happening, Pay, Prefer, Receive, Send, Verify, Webhook
+from tests.cases.expectations import Answer, Expect, Totals, compare
+from tests.cases.form import Case, Step
+from tests.cases.names import Names
+from tests.cases.player import Played
+from tests.cases.system.outside import Outside
+
+Moved = Callable[[int, int, int], None]
+"""Told at each instant: which one of how many, and its time in epoch ms."""
+
+
+class SystemPlayer:
+    """Plays cases that can't touch each other: each has accounts, numbers and users of its own."""
+
+    def __init__(self, outside: Outside, moved: Moved = lambda *_: None) -> None:
+        self._outside = outside
+        self._moved = moved
+
+    async def play(self, cases: Sequence[Case], done: Callable[[Played], None]) -> list[Played]:
+        """As `Player.play`; what is counted at the end is compared once all cases are over.
+
+        Raises:
+            Missing: the system does not come to rest.
+            StackError: a service has ended.
+        """
+        runs = [_Run(Names(case, index), self._outside) for index, case in enumerate(cases, 1)]
+        instants = sorted(frozenset().union(*(case.instants for case in cases)))
+        for nth, at_ms in enumerate(instants, 1):
+            self._moved(nth, len(instants), at_ms)
+            await self._outside.move_to(at_ms)
+            await _begin([run.names for run in runs if run.names.case.start_ms == at_ms], self._outside)
+            await asyncio.gather(*(run.play_at(at_ms) for run in runs))
+            await self._outside.at_rest()
+        while (due_ms := await self._outside.next_due_ms()) is not None:
+            await self._outside.move_to(due_ms)
+        await self._outside.counted()
+        calls = Counter(call["phone_number_id"] for call in (await _ledger(self._outside)))
+        for run in runs:
+            await run.end(calls)
+            done(run.played)
+        return [run.played for run in runs]
+
+
+async def _ledger(outside: Outside) -> list[dict[str, str]]:
+    calls: list[dict[str, str]] = (await outside.meta("GET", "/sim/ledger?commands=0"))["calls"]
+    return calls
+
+
+async def _begin(starting: Sequence[Names], outside: Outside) -> None:
+    """Set up the accounts of the cases that begin now, at Meta and in the system, and what was before."""
+    if not starting:
+        return
+    wabas = [waba for names in starting for waba in accounts.meta_accounts(names)["wabas"]]
+    await outside.meta("PUT", "/sim/accounts", {"wabas": wabas})
+    await outside.set_facts([event for names in starting for event in accounts.facts(names)])
+    await outside.take_places([claim for names in starting for claim in accounts.places_taken(names)])
+    await outside.taken()
+    for names in starting:
+        for action in accounts.before(names.case):
+            await _happen(names, action, outside)
+    await outside.at_rest()
+
+
+async def _happen(names: Names, action: Happening, outside: Outside) -> None:
+    """Let something happen that nobody answers."""
+    match action:
+        case Receive():
+            body = told.user_message(names, action, outside.now_ms())
+            await outside.meta("POST", f"/sim/users/{names.wa_id(action.user)}/messages", body)
+        case Call():
+            body = {"to": names.number(action.to)}
+            await outside.meta("POST", f"/sim/users/{names.wa_id(action.user)}/calls", body)
+        case Prefer():
+            body = {"to": names.number(action.to), "marketing": action.marketing}
+            await outside.meta("POST", f"/sim/users/{names.wa_id(action.user)}/preferences", body)
+        case Verify():
+            await outside.verify(names.number(action.to), names.user(action.user))
+        case Pay():
+            waba, fields = names.account(action.account), {"payment_method": action.method}
+            await outside.meta("PATCH", f"/sim/accounts/{waba}", fields)
+            await outside.set_facts([accounts.paying(names, action, outside.now_ms())])
+        case Facts():
+            await outside.set_facts([accounts.changed(names, action, outside.now_ms())])
+        case Webhook():
+            waba = names.account(action.account)
+            body = {"waba_id": waba, "field": action.field, "value": action.value()}
+            await outside.meta("POST", "/sim/webhooks", body)
+        case Send():
+            raise TypeError("a send is answered: see _Run")
+        case _:
+            assert_never(action)
+    await outside.taken()
+
+
+class _Run:
+    """One case being played."""
+
+    def __init__(self, names: Names, outside: Outside) -> None:
+        self.names = names
+        self.played = Played(names.case)
+        self._outside = outside
+        self._answers: dict[str, bytes] = {}
+        self._next = 0
+
+    async def play_at(self, at_ms: int) -> None:
+        """Play the steps of this instant, one after the other."""
+        steps = self.names.case.steps
+        while self.played.error is None and self._next < len(steps) and steps[self._next].at_ms == at_ms:
+            step, place = steps[self._next], self._next
+            self._next += 1
+            try:
+                if isinstance(step.action, Send):
+                    await self._send(place, step, step.action)
+                else:
+                    await _happen(self.names, step.action, self._outside)
+            except Missing as missing:
+                self.played.error = f"step {place + 1} (at {step.at}): {missing}"
+
+    async def _send(self, place: int, step: Step, send: Send) -> None:
+        names, outside = self.names, self._outside
+        expect = step.expect or Expect()
+        asks_default = expect.from_ is not None
+        send = told.from_default(names.case, send, asks_default=asks_default)
+        request_id = send.request_id or f"step{place + 1}"
+        body = told.request(names, send, request_id)
+        if (then := told.behaviour(send)) is not None:
+            rule = {"match": {"command_id": body["request_id"]}, "then": then}
+            await outside.meta("POST", "/sim/script", rule)
+        if asks_default and "from" not in body:
+            yes, no = (
+                accounts.default_account(names, outside.now_ms(), is_default=default)
+                for default in (True, False)
+            )
+            async with outside.default_being(yes, no):
+                answer = await outside.ask(body)
+        else:
+            answer = await outside.ask(body)
+        if not isinstance(answer.event, SendEvent):
+            raise TypeError(f"no send event: {answer.event}")
+        number = names.number_named(answer.event.phone_number_id)
+        first = self._answers.get(expect.same_as or "")
+        self._answers.setdefault(request_id, answer.value)
+        self.played.steps[place] = compare(expect, Answer(answer.event, answer.value, number, first))
+
+    async def end(self, calls: Counter[str]) -> None:
+        """Compare what was counted."""
+        if self.played.error is not None:
+            return
+        ends, names = self.names.case.ends, self.names
+        numbers = {names.number(number) for number in names.case.numbers}
+        received = sum(
+            isinstance(event, ReceivedMessage) and event.phone_number_id in numbers
+            for event in self._outside.business.events()
+        )
+        tallies = {}
+        if ends.tally is not None:
+            tallies = {"tally of the ledger": self._ledger(), "tally over HTTP": await self._tallied()}
+        totals = Totals(tallies, sum(calls[number] for number in numbers), received)
+        self.played.end = ends.compare(totals)
+
+    def _ledger(self) -> dict[str, tuple[int, int]]:
+        wabas = {self.names.account(name) for name in self.names.case.accounts}
+        counted: Counter[tuple[str, bool]] = Counter()
+        for entry in self._outside.business.ledger():
+            if entry.waba_id in wabas:
+                counted[entry.category, entry.free] += entry.counts
+        categories = {category for category, _ in counted}
+        return {category: (counted[category, True], counted[category, False]) for category in categories}
+
+    async def _tallied(self) -> dict[str, tuple[int, int]]:
+        free: Counter[str] = Counter()
+        paid: Counter[str] = Counter()
+        for waba, months in accounts.months(self.names).items():
+            for month in sorted(months):
+                tally = await self._outside.tallies.of_month(waba, month)
+                for category, totals in tally.totals.items():
+                    free[category] += totals.free
+                    paid[category] += totals.paid
+        return {category: (free[category], paid[category]) for category in free | paid}
