@@ -396,7 +396,7 @@ _TIERS = {
 }
 
 
-def _limit(raw: Any) -> int | None:
+def limit_told(raw: Any) -> int | None:
     """A messaging limit as Meta writes it: a number (-1 unlimited), digits, or a tier's name; None where it names none."""
     if isinstance(raw, bool):
         return None
@@ -411,7 +411,7 @@ def _limit(raw: Any) -> int | None:
 def _capability(
     event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]
 ) -> tuple[AccountChanged, ...]:
-    limit = _limit(
+    limit = limit_told(
         value.get("max_daily_conversations_per_business", value.get("max_daily_conversation_per_phone"))
     )
     return () if limit is None else _by_meta(event, "account", event.waba_id, {"messaging_limit": limit})
@@ -426,7 +426,7 @@ def _number_quality(
 ) -> tuple[AccountChanged, ...]:
     """A number's flag or throughput, and the limit, which is the portfolio's."""
     found: tuple[AccountChanged, ...] = ()
-    limit = _limit(value.get("max_daily_conversations_per_business", value.get("current_limit")))
+    limit = limit_told(value.get("max_daily_conversations_per_business", value.get("current_limit")))
     if limit is not None:
         found += _by_meta(event, "account", event.waba_id, {"messaging_limit": limit})
     number, what = numbers.get(_digits(str(value.get("display_phone_number", "")))), value.get("event")

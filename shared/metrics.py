@@ -145,4 +145,9 @@ CORRECTED_MICROS = _counter(
 )
 
 # --- console
-APPLIED = _counter("wa_account_facts_applied", "Account events published by `wam apply`.")
+APPLIED = _counter("wa_account_facts_applied", "Account events published by the console and by `wam`.")
+POLLS = _counter(
+    "wa_account_polls",
+    "Polls of an account at Meta.",
+    outcome=("ok", "refused", "unavailable", "no_token"),
+)

@@ -56,3 +56,18 @@ class ServiceSettings(BaseSettings):
     watchdog_s: float = Field(
         60.0, gt=0, description="A consumer that lags and has not moved for so long ends itself."
     )
+
+
+class GraphSettings(ServiceSettings):
+    """What every service that calls Meta needs beside that: where the Graph API is, and with which tokens."""
+
+    graph_url: str = Field("https://graph.facebook.com", description="Root of the Graph API.")
+    graph_version: str = Field("v23.0", pattern=r"^v\d+\.\d+$", description="Version of the Graph API.")
+    call_timeout_s: float = Field(15.0, gt=0, description="Longest a call to Meta may take.")
+    connect_timeout_s: float = Field(5.0, gt=0, description="Longest to wait for a connection to Meta.")
+    access_token: SecretStr | None = Field(
+        None, description="The access token of numbers whose `token` is `default`."
+    )
+    token_dir: Path | None = Field(
+        None, description="Folder of access tokens, a file per reference; read anew when changed."
+    )

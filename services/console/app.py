@@ -1,17 +1,21 @@
-"""Composition root of the console: follows the account facts, serves the page and the admin API."""
+"""Composition root of the console: follows the account facts, serves the page and the admin API, polls Meta."""
 
 from aiohttp import web
 
 from services.console.access import Tokens
 from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
+from services.console.graph import Graph
+from services.console.polling import Poller
 from services.console.routes import Console
 from services.console.settings import ConsoleSettings
 from services.console.tallies import HttpTallies
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
+from shared.error_table import ErrorTable
 from shared.lifecycle import Service
 from shared.pricing import PriceBook
+from shared.tokens import Tokens as GraphTokens
 
 
 class Web:
@@ -42,9 +46,10 @@ def build(service: Service, settings: ConsoleSettings) -> None:
     clock = clock_from(settings.clock_file)
     book = PriceBook.load(settings.config_dir)
     reader = service.add(AccountReader(service, settings))
+    events = KafkaAccountEvents(settings)
     console = Console(
         reader=reader,
-        applier=Applier(KafkaAccountEvents(settings), clock),
+        applier=Applier(events, clock),
         tallies=HttpTallies(settings.tallies_url),
         tokens=Tokens(settings.admin_token, settings.admin_tokens_file),
         is_regime=book.regimes.is_pin,
@@ -53,3 +58,25 @@ def build(service: Service, settings: ConsoleSettings) -> None:
         clock=clock,
     )
     service.add(Web(console.application(), settings.http_host, settings.http_port))
+    if not settings.polls:
+        return
+    graph = service.add(
+        Graph(
+            settings.graph_url,
+            settings.graph_version,
+            timeout_s=settings.call_timeout_s,
+            connect_timeout_s=settings.connect_timeout_s,
+        )
+    )
+    service.add(
+        Poller(
+            service,
+            meta=graph,
+            tokens=GraphTokens(settings.access_token, settings.token_dir),
+            table=ErrorTable.load(settings.config_dir / "errors.yaml"),
+            events=events,
+            facts=lambda: reader.facts,
+            clock=clock,
+            period_s=settings.poll_period_s,
+        )
+    )

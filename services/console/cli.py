@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from services.console import cli_preferences, sending, steps, tables, topics, view
+from services.console import cli_meta, cli_numbers, cli_preferences, sending, steps, tables, topics, view
 from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
 from services.console.document import AccountsDocument, InvalidDocument, parse
@@ -45,6 +45,9 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(receivers_app, name="receivers")
 app.add_typer(cli_preferences.app, name="preferences")
+app.add_typer(cli_meta.templates_app, name="templates")
+app.add_typer(cli_numbers.app, name="numbers")
+app.command()(cli_meta.poll)
 
 
 def main() -> None:

@@ -297,7 +297,7 @@ def parse(text: str, is_regime: Callable[[str], bool], is_market: Callable[[str]
         InvalidDocument: with every problem found.
     """
     lines: dict[Path, int] = {}
-    data = _load(text, lines)
+    data = load(text, lines)
     try:
         document = AccountsDocument.model_validate(data)
     except ValidationError as error:
@@ -309,7 +309,7 @@ def parse(text: str, is_regime: Callable[[str], bool], is_market: Callable[[str]
             )
         ) from None
     wrong = [
-        Problem(_line(path, lines), _written(path), text)
+        Problem(line_of(path, lines), written(path), text)
         for path, text in _unknown(document, is_regime, is_market)
     ]
     if wrong:
@@ -329,7 +329,8 @@ def _unknown(
                 yield path, "unknown market; see config/rates/market_map.csv"
 
 
-def _load(text: str, lines: dict[Path, int]) -> Any:
+def load(text: str, lines: dict[Path, int]) -> Any:
+    """The YAML text's value, bounded in size and depth; notes in `lines` where each path stands. Raises InvalidDocument."""
     if len(text) > MAX_CHARS:
         raise InvalidDocument((Problem(1, "", f"longer than {MAX_CHARS} characters"),))
     try:
@@ -380,14 +381,14 @@ def _locate(node: yaml.Node, path: Path, lines: dict[Path, int]) -> None:
         for key, value in node.value:
             inner = (*path, str(key.value))
             if inner in lines:
-                raise InvalidDocument((Problem(key.start_mark.line + 1, _written(inner), "written twice"),))
+                raise InvalidDocument((Problem(key.start_mark.line + 1, written(inner), "written twice"),))
             lines[inner] = key.start_mark.line + 1
             _locate(value, inner, lines)
 
 
 def _problem(error: Mapping[str, Any], lines: dict[Path, int]) -> Problem:
     path: Path = tuple(error["loc"])
-    return Problem(_line(path, lines), _written(path), _text(error, path))
+    return Problem(line_of(path, lines), written(path), _text(error, path))
 
 
 def _text(error: Mapping[str, Any], path: Path) -> str:
@@ -421,11 +422,13 @@ def _fields_at(path: Path) -> list[str]:
     return list((kinds[lists[-1]] if lists else AccountsDocument).model_fields)
 
 
-def _line(path: Path, lines: dict[Path, int]) -> int:
+def line_of(path: Path, lines: dict[Path, int]) -> int:
+    """The line of a path, or of the nearest that stands above it."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
 
 
-def _written(path: Path) -> str:
+def written(path: Path) -> str:
+    """A path as problems show it: `accounts[0].numbers[1].token`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")

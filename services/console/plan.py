@@ -16,12 +16,23 @@ from shared.events import AccountChanged
 
 META_OWNED: Mapping[str, frozenset[str]] = {
     "account": frozenset(
-        {"messaging_limit", "restrictions", "status", "primary_location", "auth_international"}
+        {
+            "messaging_limit",
+            "restrictions",
+            "status",
+            "currency",
+            "timezone",
+            "business_verified",
+            "primary_location",
+            "auth_international",
+        }
     ),
-    "number": frozenset({"quality", "verified_name", "name_status", "status", "throughput"}),
+    "number": frozenset(
+        {"quality", "verified_name", "name_status", "status", "throughput", "display_phone_number"}
+    ),
     "template": frozenset({"category", "status", "quality", "parameters"}),
 }
-"""Facts that Meta tells by webhook. The file gives their first value; what Meta has told since stays."""
+"""Facts that Meta tells, by webhook or asked. The file gives their first value; what Meta has told since stays."""
 
 
 class FieldChange(NamedTuple):
@@ -34,7 +45,7 @@ class FieldChange(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A field in which the file disagrees with what Meta said last, by webhook or on a send, or would lift a pause: it stays."""
+    """A field in which the file disagrees with what Meta said last, by webhook, asked or on a send, or would lift a pause: it stays."""
 
     change: FieldChange
     by: Author
@@ -42,7 +53,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the file would do to the facts of `revision`.
+    """What a file, or a poll of Meta, would do to the facts of `revision`.
 
     Attributes:
         conflicts: reasons not to apply the file at all.

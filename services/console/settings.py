@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import AnyHttpUrl, Field, SecretStr, TypeAdapter
 
-from shared.settings import ServiceSettings
+from shared.settings import GraphSettings
 
 _LINKS = {
     "ingress": "http://127.0.0.1:9101/metrics",
@@ -16,8 +16,8 @@ _LINKS = {
 }
 
 
-class ConsoleSettings(ServiceSettings):
-    """Where the page and the admin API listen, who may change accounts, where tallies are asked for."""
+class ConsoleSettings(GraphSettings):
+    """Where the page and the admin API listen, who may change accounts, where tallies are asked for, how often Meta is."""
 
     http_host: str = Field("127.0.0.1", description="Address of the web page and of the admin API.")
     http_port: int = Field(8090, ge=0, le=65535, description="Port of both; 0 takes a free one.")
@@ -35,3 +35,13 @@ class ConsoleSettings(ServiceSettings):
         TypeAdapter(dict[str, AnyHttpUrl]).validate_python(_LINKS),
         description="Name → URL, shown on the page: metrics, dashboards (as JSON).",
     )
+    poll_period_s: float = Field(
+        900.0,
+        gt=0,
+        description="Between two polls of an account at Meta, by the clock; nobody is polled without a token.",
+    )
+
+    @property
+    def polls(self) -> bool:
+        """Whether Meta is polled: as soon as a token is configured."""
+        return self.access_token is not None or self.token_dir is not None

@@ -1,6 +1,7 @@
 """What the CLI prints: facts, plans, tallies, topics and events in, rich tables and texts out. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -62,6 +63,22 @@ def preference_table(word: UserPreference) -> Table:
     tone = "green" if word.marketing == "in" else "red"
     rest = (word.at, word.source, word.evidence or "—", word.reference or "—", word.by or "—")
     table.add_row(Text(word.marketing, tone), *map(plain, rest))
+    return table
+
+
+def templates_table(waba_id: str, nodes: Iterable[Mapping[str, Any]]) -> Table:
+    """The templates of an account as Meta gives them."""
+    heads = ("Template", "Status", "Category", "Quality", "Id", "Rejected for")
+    table = _table(*heads, title=f"Account {waba_id}")
+    for node in nodes:
+        score = node.get("quality_score")
+        table.add_row(
+            plain(f"{node.get('name')}/{node.get('language')}"),
+            *(plain(str(node.get(field, "—"))) for field in ("status", "category")),
+            plain(str(score.get("score", "—")) if isinstance(score, dict) else "—"),
+            plain(str(node.get("id", "—"))),
+            plain("" if node.get("rejected_reason") in (None, "NONE") else str(node["rejected_reason"])),
+        )
     return table
 
 

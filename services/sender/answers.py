@@ -1,12 +1,15 @@
 """What a call to the Graph API can come to, and how an HTTP answer is read. Pure.
 
-Source: Meta, Cloud API, messages (response) and error codes (shape of `error`).
+Source: Meta, Cloud API, messages (response).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
+
+from shared.graph_answers import Refused as Refused
+from shared.graph_answers import refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +19,6 @@ class Accepted:
     wamid: str
     user: str | None
     message_status: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An HTTP answer other than an acceptance; what it means is for the error table to say.
-
-    `regain_s`: seconds until access is regained, from Meta's usage header.
-    """
-
-    http_status: int
-    code: int | None
-    text: str | None
-    regain_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +53,7 @@ class _Taken(msgspec.Struct):
     contacts: list[_Contact] = []
 
 
-class _ErrorData(msgspec.Struct):
-    details: str | None = None
-
-
-class _Error(msgspec.Struct):
-    code: int
-    message: str | None = None
-    error_data: _ErrorData | None = None
-
-
-class _Failed(msgspec.Struct):
-    error: _Error
-
-
-class _Usage(msgspec.Struct):
-    estimated_time_to_regain_access: float = 0
-
-
 _taken = msgspec.json.Decoder(_Taken).decode
-_failed = msgspec.json.Decoder(_Failed).decode
-_usage = msgspec.json.Decoder(dict[str, list[_Usage]]).decode
-
-USAGE_HEADER = "X-Business-Use-Case-Usage"
 
 
 def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Refused:
@@ -104,19 +72,4 @@ def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Ref
         return Accepted(
             taken.messages[0].id, contact.wa_id or contact.user_id, taken.messages[0].message_status
         )
-    try:
-        error = _failed(body).error
-    except (msgspec.MsgspecError, ValueError):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
-        return Refused(status, None, None, _regain_s(headers))
-    details = error.error_data.details if error.error_data is not None else None
-    return Refused(status, error.code, details or error.message, _regain_s(headers))
-
-
-def _regain_s(headers: Mapping[str, str]) -> float | None:
-    """The longest wait that the usage header names (Meta, Graph API, rate limits: minutes)."""
-    try:
-        usage = _usage(headers.get(USAGE_HEADER, "{}"))
-    except (msgspec.MsgspecError, ValueError):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
-        return None
-    minutes = [item.estimated_time_to_regain_access for items in usage.values() for item in items]
-    return max(minutes) * 60 if minutes and max(minutes) > 0 else None
+    return refused(status, body, headers)

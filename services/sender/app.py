@@ -4,21 +4,21 @@ import structlog
 
 from services.sender.desk import Desk
 from services.sender.dispatch import Dispatcher
-from services.sender.errors import ErrorTable
 from services.sender.graph import Graph
 from services.sender.intake import Intake
 from services.sender.journal import Journal
 from services.sender.outcomes import Outcomes
 from services.sender.sending import CLAIM_FRESH_S
 from services.sender.settings import SenderSettings
-from services.sender.tokens import Tokens
 from shared import logs
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
+from shared.error_table import ErrorTable
 from shared.lifecycle import Service
 from shared.metrics import SEND_ERRORS
 from shared.stream.processor import Processor
 from shared.stream.store import connect
+from shared.tokens import Tokens
 from shared.topics import SEND_COMMANDS
 
 log = structlog.get_logger(__name__)

@@ -6,12 +6,12 @@ from typing import Any, Literal, Protocol
 
 from services.sender.answers import Answer
 from services.sender.entry import Stored
-from services.sender.errors import ErrorTable, Scope
 from services.sender.journal import Claimed, Held, Place, Survey, Verdict
 from services.sender.pace import DEFAULT_THROUGHPUT, Pace
 from services.sender.parks import Parks, ParkScope
 from shared.accounts import AccountFacts
 from shared.clock import Clock
+from shared.error_table import ErrorTable, Scope
 from shared.events import AccountChanged, SendMessage
 from shared.limiter import Limit
 

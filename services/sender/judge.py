@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
-from services.sender.errors import ErrorTable, Scope, Verdict
+from shared.error_table import ErrorTable, Scope, Verdict
 from shared.events import SendAccepted, SendFailed, SendMessage, SendUncertain
 
 

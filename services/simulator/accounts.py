@@ -30,6 +30,11 @@ class Number(Strict):
     status: str = "CONNECTED"
     name_status: str = "APPROVED"
     throughput: str = "STANDARD"
+    on_app: bool = False
+    """Whether the number is also used in the WhatsApp Business app (coexistence)."""
+    code_requested: bool = False
+    code_verified: bool = True
+    """Whether a one-time code has proved whose the number is; it can't be registered before."""
     messaging_limit: str = "TIER_1K"
     max_mps: float | None = Field(None, gt=0)
     """Messages per second above which a call is answered with 130429; None checks nothing."""
@@ -46,6 +51,7 @@ class Template(Strict):
     status: str = "APPROVED"
     id: str = ""
     quality_score: str = "GREEN"
+    rejected_reason: str = "NONE"
     components: list[dict[str, Any]] = []
     """As submitted; a send's parameters must fit them. None given checks nothing."""
     parameter_format: str | None = None
@@ -87,6 +93,9 @@ class Waba(Strict):
     """With a payment method missing, the only receivers allowed (else 131030); None allows all."""
     restrictions: list[str] = []
     """`restriction_type`s of an account_update, e.g. RESTRICTED_BIZ_INITIATED_MESSAGING."""
+    business_verification: str = "verified"
+    primary_business_location: str | None = None
+    """Country of the business, two letters; None is not verified."""
     subscribed: bool = True
     numbers: list[Number] = []
     templates: list[Template] = []
@@ -164,6 +173,13 @@ class Accounts:
         waba.templates = [*waba.templates, added]
         self._index()
         return self.template(waba.id, added.name, added.language)
+
+    def delete(self, waba: Waba, name: str, template_id: str | None) -> bool:
+        """Remove a template in all languages, or in the one of that id; False if there is none."""
+        gone = [t for t in waba.templates if t.name == name and template_id in (None, t.id)]
+        waba.templates = [t for t in waba.templates if t not in gone]
+        self._index()
+        return bool(gone)
 
     def _new_id(self) -> str:
         self._template_ids += 1

@@ -227,6 +227,7 @@ class ControlRoutes:
         updates = []
         for waba, template in found:
             template.status = body.status
+            template.rejected_reason = body.reason or "NONE"
             value = status_update(template, body.reason)
             updates.append(
                 Update(waba.id, "account", value, field="message_template_status_update", time=int(now))

@@ -64,12 +64,14 @@ _TABLE: dict[int, tuple[int, str]] = {
     132069: (400, "Flow is throttled"),
     133000: (500, "Incomplete Deregistration"),
     133004: (503, "Server Temporarily Unavailable"),
+    133006: (400, "Phone number re-verification needed"),
     133010: (400, "Phone number Not Registered"),
     133015: (400, "Please wait a few minutes before attempting to register this phone number"),
     133016: (400, "Account register deregister rate limit exceeded"),
     134101: (400, "Template is still syncing"),
     134102: (500, "Template is unavailable for use"),
     135000: (400, "Generic user error"),
+    136025: (400, "Verify code error"),
     137000: (400, "Identity key mismatch"),
 }
 

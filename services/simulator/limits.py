@@ -1,9 +1,12 @@
 """Meta's rate limits, as far as a test switches them on: per number and per pair of number and user. Pure.
 
-Source: Meta, Cloud API, throughput (of a number) and pair rate (1 message in 6 s, 45 in advance).
+Source: Meta, Cloud API, throughput (of a number) and pair rate (1 message in 6 s, 45 in advance); Meta, Graph API, rate limits.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
+from math import ceil
+from typing import Any, NamedTuple
 
 PAIR_INTERVAL_S = 6.0
 PAIR_BURST = 45
@@ -26,3 +29,47 @@ class RateLimits:
     def clear(self) -> None:
         """Forget all calls."""
         self._due.clear()
+
+
+MANAGEMENT_CALLS = 200
+"""Management calls per app and account in an hour."""
+_HOUR_S = 3600.0
+
+
+class Use(NamedTuple):
+    """What of an account's hour is used: calls in percent, and in how many minutes a refused one may come again (0: not refused)."""
+
+    percent: int
+    regain_minutes: int
+
+    def header(self, waba_id: str) -> dict[str, Any]:
+        """The content of `X-Business-Use-Case-Usage`."""
+        use = {
+            "type": "whatsapp_business_management",
+            "call_count": self.percent,
+            "total_cputime": 0,
+            "total_time": 0,
+            "estimated_time_to_regain_access": self.regain_minutes,
+        }
+        return {waba_id: [use]}
+
+
+@dataclass(slots=True)
+class ManagementCalls:
+    """The calls of a moving hour, by account."""
+
+    _calls: dict[str, deque[float]] = field(default_factory=dict)
+
+    def count(self, waba_id: str, now: float, limit: int | None) -> Use:
+        """Count a call; beyond `limit` it is refused, and not counted."""
+        calls = self._calls.setdefault(waba_id, deque())
+        while calls and calls[0] <= now - _HOUR_S:
+            calls.popleft()
+        if limit is not None and len(calls) >= limit:
+            return Use(100, ceil((calls[0] + _HOUR_S - now) / 60))
+        calls.append(now)
+        return Use(100 * len(calls) // (limit or MANAGEMENT_CALLS), 0)
+
+    def clear(self) -> None:
+        """Forget all calls."""
+        self._calls.clear()

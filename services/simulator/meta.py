@@ -7,7 +7,8 @@ import base64
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from services.simulator.accounts import Accounts, Number, Waba
+from services.simulator.account_changes import status_update
+from services.simulator.accounts import Accounts, Number, Template, Waba
 from services.simulator.agenda import Agenda
 from services.simulator.conversations import (
     SERVICE,
@@ -23,7 +24,7 @@ from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
 from services.simulator.ledger import Call, Ledger
-from services.simulator.limits import PAIR_BURST, PAIR_INTERVAL_S, RateLimits
+from services.simulator.limits import PAIR_BURST, PAIR_INTERVAL_S, ManagementCalls, RateLimits
 from services.simulator.messages import Send
 from services.simulator.objections import account_fault, template_fault, unknown_object
 from services.simulator.options import Options
@@ -59,6 +60,13 @@ class _Step:
 
 
 @dataclass(frozen=True, slots=True)
+class _Review:
+    waba_id: str
+    name: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """Meta took the message."""
 
@@ -76,7 +84,8 @@ class Meta:
     options: Options = field(default_factory=Options)
     script: Script = field(default_factory=Script)
     ledger: Ledger = field(default_factory=Ledger)
-    agenda: Agenda[_Step] = field(default_factory=Agenda)
+    agenda: Agenda[_Step | _Review] = field(default_factory=Agenda)
+    management: ManagementCalls = field(default_factory=ManagementCalls)
     _threads: dict[tuple[str, str], Thread] = field(default_factory=dict)
     _users: dict[str, str] = field(default_factory=dict)
     """Business-scoped id → wa_id, as far as fake users have told both."""
@@ -108,12 +117,20 @@ class Meta:
         self.ledger.clear()
         self.agenda.clear()
         self._limits.clear()
+        self.management.clear()
         self._threads.clear()
         self._users.clear()
         self._received.clear()
         self._free_used.clear()
         for waba in self.accounts.wabas.values():
             self.changed(waba, now, free_tier=True, numbers=True)
+
+    def submit(self, waba: Waba, template: Template, now: float) -> Template | None:
+        """Take in a template for its review; None if its name and language are taken."""
+        added = self.accounts.submit(waba, template)
+        if added is not None and self.options.review_after_s is not None:
+            self.agenda.add(now + self.options.review_after_s, _Review(waba.id, added.name, added.language))
+        return added
 
     # --- calls
 
@@ -251,10 +268,22 @@ class Meta:
         return [
             update
             for due, step in self.agenda.release(now)
-            if (update := self._happen(step, due)) is not None
+            if (update := self._due(step, due)) is not None
         ]  # fmt: skip
 
     # --- what happens to a message
+
+    def _due(self, step: _Step | _Review, due: float) -> Update | None:
+        return self._reviewed(step, due) if isinstance(step, _Review) else self._happen(step, due)
+
+    def _reviewed(self, review: _Review, due: float) -> Update | None:
+        """Approve what still waits."""
+        template = self.accounts.template(review.waba_id, review.name, review.language)
+        if template is None or template.status != "PENDING":
+            return None
+        template.status = "APPROVED"
+        value = status_update(template, None)
+        return Update(review.waba_id, "account", value, field="message_template_status_update", time=int(due))
 
     def _happen(self, step: _Step, due: float) -> Update | None:
         message = step.message

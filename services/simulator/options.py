@@ -28,6 +28,15 @@ class Options(BaseModel):
     rewrites: dict[str, str] = {}
     """Digits as called → the wa_id Meta makes of them (Brazil, Mexico)."""
 
+    review_after_s: float | None = Field(None, ge=0)
+    """Seconds from a template's submission to its approval; None leaves it to `/sim/templates/{name}/review`."""
+    management_calls: int | None = Field(None, ge=1)
+    """Reads and template calls per account in a moving hour, above which they are answered with 80008; None counts to Meta's 200 and refuses none."""
+    page: int = Field(1000, ge=1)
+    """Most nodes of one page, whatever limit is asked for."""
+    unknown_fields: list[str] = []
+    """Fields that this Graph version does not know: asking for one is an error."""
+
     webhook_url: str | None = None
     """Instead of the setting's."""
     batch: int = Field(100, ge=1, le=MAX_UPDATES)

@@ -3,23 +3,26 @@
 import asyncio
 import hmac
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 from pydantic import ValidationError
 
-from services.simulator.accounts import Number, Template, Waba
+from services.simulator import registration
+from services.simulator.accounts import Template
 from services.simulator.errors import GraphError
 from services.simulator.ledger import Call
 from services.simulator.messages import ReadMark, Send, parse
 from services.simulator.meta import Meta
 from services.simulator.metrics import SimulatorMetrics
+from services.simulator.nodes import number_node, template_node, waba_node
 from services.simulator.objections import unknown_object
 from services.simulator.scheduler import Scheduler
 from services.simulator.scripts import Behaviour
 
+Handler = Callable[[web.Request], Awaitable[web.Response]]
 _VERSION = r"/{version:v\d+\.\d+}"
 
 
@@ -40,13 +43,36 @@ class GraphRoutes:
         """All routes, the busiest first: aiohttp tries them in order."""
         return [
             web.post(_VERSION + "/{id}/messages", self._send),
-            web.get(_VERSION + "/{id}/phone_numbers", self._phone_numbers),
-            web.get(_VERSION + "/{id}/message_templates", self._templates),
-            web.post(_VERSION + "/{id}/message_templates", self._submit_template),
-            web.get(_VERSION + "/{id}/subscribed_apps", self._subscribed_apps),
-            web.post(_VERSION + "/{id}/subscribed_apps", self._subscribe_app),
-            web.get(_VERSION + "/{id}", self._node),
+            *(
+                web.route(method, _VERSION + path, self._counted(handler))
+                for method, path, handler in (
+                    ("GET", "/{id}/phone_numbers", self._phone_numbers),
+                    ("GET", "/{id}/message_templates", self._templates),
+                    ("POST", "/{id}/message_templates", self._submit_template),
+                    ("DELETE", "/{id}/message_templates", self._delete_template),
+                    ("GET", "/{id}/subscribed_apps", self._subscribed_apps),
+                    ("POST", "/{id}/subscribed_apps", self._subscribe_app),
+                    ("POST", "/{id}/{call:request_code|verify_code|register}", self._number_call),
+                    ("GET", "/{id}", self._node),
+                )
+            ),
         ]
+
+    def _counted(self, handler: Handler) -> Handler:
+        """A management call, counted against its account's hour."""
+
+        async def counted(request: web.Request) -> web.Response:
+            object_id = request.match_info["id"]
+            meta = self._meta
+            use = meta.management.count(object_id, self._scheduler.release(), meta.options.management_calls)
+            if use.regain_minutes:
+                answer = self._error(GraphError(80008, ""))
+            else:
+                answer = await handler(request)
+            answer.headers["X-Business-Use-Case-Usage"] = json.dumps(use.header(object_id))
+            return answer
+
+        return counted
 
     # --- sending
 
@@ -143,25 +169,25 @@ class GraphRoutes:
         found = self._meta.accounts.number(object_id)
         waba = self._meta.accounts.wabas.get(object_id)
         if found is not None:
-            return self._read(request, _number(found[1]))
+            return self._read(request, number_node(*found))
         if waba is not None:
-            return self._read(request, _waba(waba))
+            return self._read(request, waba_node(waba))
         for owner in self._meta.accounts.wabas.values():
             for template in owner.templates:
                 if template.id == object_id:
-                    return self._read(request, _template(template))
+                    return self._read(request, template_node(template))
         return self._read(request, None)
 
     async def _phone_numbers(self, request: web.Request) -> web.Response:
         waba = self._meta.accounts.wabas.get(request.match_info["id"])
-        return self._list(request, None if waba is None else [_number(n) for n in waba.numbers])
+        return self._list(request, None if waba is None else [number_node(waba, n) for n in waba.numbers])
 
     async def _templates(self, request: web.Request) -> web.Response:
         waba = self._meta.accounts.wabas.get(request.match_info["id"])
         if waba is None:
             return self._list(request, None)
         wanted = {k: v for k, v in request.query.items() if k in ("name", "status", "category", "language")}
-        templates = [_template(t) for t in waba.templates]
+        templates = [template_node(t) for t in waba.templates]
         return self._list(
             request, [t for t in templates if all(str(t[k]).lower() == v.lower() for k, v in wanted.items())]
         )
@@ -198,14 +224,36 @@ class GraphRoutes:
             template = Template.model_validate({**given, "status": "PENDING"})
         except ValidationError as invalid:
             return self._error(GraphError(100, "; ".join(e["msg"] for e in invalid.errors())))
-        added = self._meta.accounts.submit(waba, template)
+        added = self._meta.submit(waba, template, self._scheduler.release())
         if added is None:
             return self._error(
                 GraphError(
                     100, "There is already content in this language for this template.", subcode=2388024
                 )
             )
+        self._scheduler.wake()
         return web.json_response({"id": added.id, "status": added.status, "category": added.category.upper()})
+
+    async def _delete_template(self, request: web.Request) -> web.Response:
+        error = self._unauthorised(request)
+        waba = self._meta.accounts.wabas.get(request.match_info["id"])
+        if error is None and waba is None:
+            error = unknown_object(request.match_info["id"])
+        if error is not None or waba is None:
+            return self._error(error or unknown_object(request.match_info["id"]))
+        name = request.query.get("name", "")
+        if not self._meta.accounts.delete(waba, name, request.query.get("hsm_id")):
+            return self._error(GraphError(100, f"Message template {name!r} was not found.", subcode=2593002))
+        return web.json_response({"success": True})
+
+    async def _number_call(self, request: web.Request) -> web.Response:
+        found = self._meta.accounts.number(request.match_info["id"])
+        body = _json(await request.read())
+        error = self._unauthorised(request)
+        if error is None and found is not None:
+            call = registration.CALLS[request.match_info["call"]]
+            error = call(found[1], body if isinstance(body, dict) else {})
+        return self._error(error) if error else self._read(request, {"success": True} if found else None)
 
     # --- answers
 
@@ -228,7 +276,14 @@ class GraphRoutes:
             error = unknown_object(request.match_info["id"])
         if error is not None or node is None:
             return self._error(error or unknown_object(request.match_info["id"]))
-        return web.json_response(_fields(request, node))
+        unknown = self._unknown_field(request)
+        return self._error(unknown) if unknown else web.json_response(_fields(request, node))
+
+    def _unknown_field(self, request: web.Request) -> GraphError | None:
+        unknown = set(_wanted(request)) & set(self._meta.options.unknown_fields)
+        if not unknown:
+            return None
+        return GraphError(100, f"(#100) Tried accessing nonexisting field ({min(unknown)}) on node")
 
     def _list(self, request: web.Request, nodes: list[dict[str, Any]] | None) -> web.Response:
         """One page; cursors are positions."""
@@ -237,11 +292,13 @@ class GraphRoutes:
             error = unknown_object(request.match_info["id"])
         if error is not None or nodes is None:
             return self._error(error or unknown_object(request.match_info["id"]))
+        if error := self._unknown_field(request):
+            return self._error(error)
         try:
             start, limit = int(request.query.get("after", "0")), int(request.query.get("limit", "25"))
         except ValueError:
             return self._error(GraphError(100, "after and limit must be cursors and numbers given before."))
-        page = nodes[start : start + limit]
+        page = nodes[start : start + min(limit, self._meta.options.page)]
         body: dict[str, Any] = {"data": [_fields(request, n) for n in page]}
         if page:
             after = str(start + len(page))
@@ -258,48 +315,10 @@ def _json(raw: bytes) -> object:
         return None
 
 
+def _wanted(request: web.Request) -> list[str]:
+    return [name.strip() for name in request.query.get("fields", "").split(",") if name.strip()]
+
+
 def _fields(request: web.Request, node: dict[str, Any]) -> dict[str, Any]:
-    wanted = request.query.get("fields")
-    if not wanted:
-        return node
-    names: Iterable[str] = {"id", *(name.strip() for name in wanted.split(","))}
-    return {k: v for k, v in node.items() if k in names}
-
-
-def _waba(waba: Waba) -> dict[str, Any]:
-    return {
-        "id": waba.id,
-        "name": waba.name,
-        "currency": waba.currency,
-        "timezone_id": waba.timezone,
-        "account_review_status": "APPROVED",
-        "business_verification_status": "verified",
-    }
-
-
-def _number(number: Number) -> dict[str, Any]:
-    return {
-        "id": number.id,
-        "display_phone_number": number.display_phone_number,
-        "verified_name": number.verified_name,
-        "quality_rating": number.quality_rating,
-        "code_verification_status": "VERIFIED",
-        "name_status": number.name_status,
-        "status": number.status if number.registered else "PENDING",
-        "platform_type": "CLOUD_API" if number.registered else "NOT_APPLICABLE",
-        "throughput": {"level": number.throughput},
-        "whatsapp_business_manager_messaging_limit": number.messaging_limit,
-    }
-
-
-def _template(template: Template) -> dict[str, Any]:
-    return {
-        "id": template.id,
-        "name": template.name,
-        "language": template.language,
-        "status": template.status,
-        "category": template.category.upper(),
-        "components": template.components,
-        "parameter_format": (template.parameter_format or "POSITIONAL").upper(),
-        "quality_score": {"score": template.quality_score},
-    }
+    wanted = {"id", *_wanted(request)}
+    return node if wanted == {"id"} else {k: v for k, v in node.items() if k in wanted}

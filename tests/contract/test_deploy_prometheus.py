@@ -10,8 +10,8 @@ import yaml
 
 from deploy.checks import promtool
 from deploy.prometheus.names import Series, problems, samples
-from services.sender.errors import Label
 from services.simulator.metrics import SimulatorMetrics
+from shared.error_table import Label
 from shared.metrics import REGISTRY
 from tests.conftest import missing
 

@@ -12,11 +12,11 @@ import msgspec
 from services.sender.answers import Accepted, Answer
 from services.sender.desk import Desk
 from services.sender.entry import Stored, decode_entry, encode_entry
-from services.sender.errors import ErrorTable
 from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, Intake, queue, unsent
 from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, Held, Place, Survey, Verdict
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
+from shared.error_table import ErrorTable
 from shared.events import AccountChanged, Category, ConversationEvent, SendMessage, decode_conversation_event
 from shared.ids import conversation_key, from_opaque
 from shared.metrics import CATEGORIES

@@ -66,6 +66,59 @@ async def test_a_submitted_template_waits_for_its_review(bench: Bench) -> None:
     assert (await bench.call(template("news")))[0] == 200
 
 
+async def test_a_submitted_template_is_approved_by_itself_after_the_delay_that_was_set(bench: Bench) -> None:
+    await bench.sim("POST", "/options", {"review_after_s": 60})
+    body = {"name": "news", "language": "en", "category": "MARKETING", "components": []}
+    headers = {"Authorization": "Bearer t0ken"}
+    async with bench.http.post("/v23.0/W1/message_templates", json=body, headers=headers) as answer:
+        assert answer.status == 200
+    await bench.advance(59)
+    assert bench.receiver.values("message_template_status_update") == []
+    await bench.advance(1)
+    [value] = bench.receiver.values("message_template_status_update")
+    assert (value["event"], value["message_template_name"]) == ("APPROVED", "news")
+    assert (await bench.call(template("news")))[0] == 200
+
+
+async def test_a_template_is_deleted_in_one_language_or_in_all(bench: Bench) -> None:
+    _, listed = await bench.get("/v23.0/W1/message_templates?name=promo")
+    headers = {"Authorization": "Bearer t0ken"}
+    url = "/v23.0/W1/message_templates?name=promo"
+    for query, status in (("&hsm_id=1", 400), (f"&hsm_id={listed['data'][0]['id']}", 200), ("", 400)):
+        async with bench.http.delete(url + query, headers=headers) as answer:
+            assert answer.status == status
+    assert (await bench.get("/v23.0/W1/message_templates?name=promo"))[1]["data"] == []
+
+
+async def test_health_tells_of_a_payment_method_that_can_not_be_charged(bench: Bench) -> None:
+    _, well = await bench.get("/v23.0/W1?fields=health_status")
+    assert well["health_status"]["can_send_message"] == "AVAILABLE"
+    await bench.sim("PATCH", "/accounts/W1", {"payment_method": "failing"})
+    for node in ("W1", N1):
+        _, ill = await bench.get(f"/v23.0/{node}?fields=health_status")
+        assert ill["health_status"]["can_send_message"] == "BLOCKED"
+        codes = [e["errors"][0]["error_code"] for e in ill["health_status"]["entities"] if "errors" in e]
+        assert codes == [141006]
+
+
+async def test_calls_about_an_account_are_counted_and_refused_beyond_the_hours_allowance(
+    bench: Bench,
+) -> None:
+    await bench.sim("POST", "/options", {"management_calls": 2})
+    headers = {"Authorization": "Bearer t0ken"}
+    used = []
+    for status in (200, 200, 400):
+        async with bench.http.get("/v23.0/W1/phone_numbers", headers=headers) as answer:
+            assert answer.status == status
+            [use] = json.loads(answer.headers["X-Business-Use-Case-Usage"])["W1"]
+            used.append((use["call_count"], use["estimated_time_to_regain_access"]))
+            body = await answer.json()
+    assert used == [(50, 0), (100, 0), (100, 60)]
+    assert body["error"]["code"] == 80008
+    await bench.advance(3600)
+    assert (await bench.get("/v23.0/W1/phone_numbers"))[0] == 200
+
+
 async def test_a_faulty_account_is_refused_with_its_fault(bench: Bench) -> None:
     for change in ({"timezone": "Mars/Phobos"}, {"regime": "2019"}, {"colour": "red"}):
         async with bench.http.patch("/sim/accounts/W1", json=change) as answer:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sender.errors import Action, ErrorTable, ErrorTableError, Label, Scope
+from shared.error_table import Action, ErrorTable, ErrorTableError, Label, Scope
 
 FILE = Path(__file__).parents[3] / "config" / "errors.yaml"
 TABLE = ErrorTable.load(FILE)

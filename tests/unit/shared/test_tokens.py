@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from services.sender.tokens import Tokens
+from shared.tokens import Tokens
 
 
 def test_the_default_comes_from_the_environment_unless_a_file_says_otherwise(tmp_path: Path) -> None:

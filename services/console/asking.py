@@ -1,0 +1,70 @@
+"""Asks Meta about one account: three questions, one after the other, until one is not answered."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.console.graph import GraphFailure, Reply
+from services.console.meta_facts import ACCOUNT_FIELDS, NUMBER_FIELDS, TEMPLATE_FIELDS
+from services.console.polled import Asked, Snapshot, token_references
+from shared.accounts import AccountFacts
+from shared.clock import Clock
+from shared.tokens import Tokens
+
+
+class Meta(Protocol):
+    """Who answers about accounts; every call raises GraphFailure where it gives nothing."""
+
+    async def account(self, waba_id: str, fields: Iterable[str], token: str) -> Reply: ...
+    async def numbers(self, waba_id: str, fields: Iterable[str], token: str) -> Reply: ...
+    async def templates(self, waba_id: str, fields: Iterable[str], token: str) -> Reply: ...
+
+
+class NoToken(Exception):
+    """None of the references that an account names leads to a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What Meta said, why it said no more, and how much of the account's hourly allowance is used."""
+
+    snapshot: Snapshot
+    failure: GraphFailure | None
+    used_percent: float
+    regain_s: float | None
+
+
+def token_of(facts: AccountFacts, waba_id: str, tokens: Tokens) -> tuple[str, str]:
+    """The reference of the token to ask about an account with, and the token.
+
+    Raises:
+        NoToken: the text names the references.
+    """
+    references = token_references(facts, waba_id)
+    for reference in references:
+        if token := tokens.get(reference):
+            return reference, token
+    raise NoToken(f"account {waba_id}: no token for {', '.join(references)}")
+
+
+async def ask(meta: Meta, tokens: Tokens, facts: AccountFacts, waba_id: str, clock: Clock) -> Answers:
+    """Ask about account, numbers and templates; what was answered before a failure counts. Raises NoToken."""
+    reference, token = token_of(facts, waba_id, tokens)
+    questions: tuple[tuple[Callable[[str, Iterable[str], str], Awaitable[Reply]], tuple[str, ...]], ...] = (
+        (meta.account, ACCOUNT_FIELDS),
+        (meta.numbers, NUMBER_FIELDS),
+        (meta.templates, TEMPLATE_FIELDS),
+    )
+    asked: list[Asked | None] = []
+    failure, used, regain_s = None, 0.0, None
+    for question, fields in questions:
+        at_ms = int(clock.time() * 1000)
+        try:
+            reply = await question(waba_id, fields, token)
+        except GraphFailure as error:
+            failure = error
+            break
+        asked.append(Asked(at_ms, reply.nodes))
+        used, regain_s = max(used, reply.used_percent), reply.regain_s or regain_s
+    asked += [None] * (len(questions) - len(asked))
+    return Answers(Snapshot(waba_id, reference, *asked), failure, used, regain_s)

@@ -1,0 +1,165 @@
+"""Adapter to the Graph API for what the console reads and writes at Meta: accounts, numbers, templates. Knows the URLs, judges nothing.
+
+Source: Meta, Graph API, WhatsApp Business Account, its phone_numbers and message_templates; Meta, Graph API, paging.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import aiohttp
+import structlog
+from aiohttp import ClientSession, ClientTimeout
+
+from shared.graph_answers import Refused, refused, regain_s, used_percent
+
+log = structlog.get_logger(__name__)
+
+PAGE = 200
+"""Nodes asked for at once: 6,000 templates, the most of an account, take 30 of its 200 calls an hour (Meta, rate limits)."""
+MOST_PAGES = 200
+LARGEST_ANSWER = 32 * 1024 * 1024
+_INVALID_PARAMETER = 100
+_UNKNOWN_FIELD = re.compile(r"nonexisting field \((\w+)\)")
+
+
+class GraphFailure(Exception):
+    """A call that gave nothing."""
+
+
+class GraphRefused(GraphFailure):
+    """Meta answered with an error."""
+
+    def __init__(self, answer: Refused) -> None:
+        super().__init__(answer.text or f"HTTP {answer.http_status} without a readable error")
+        self.answer = answer
+
+
+class GraphUnavailable(GraphFailure):
+    """No answer, or none that can be read; the text says why."""
+
+
+class Reply(NamedTuple):
+    """The nodes of an answer, what of the hour's allowance is used (percent), and how long Meta says to wait."""
+
+    nodes: tuple[dict[str, Any], ...]
+    used_percent: float = 0
+    regain_s: float | None = None
+
+
+class Graph:
+    """A part that calls `{url}/{version}/…`. A field that this version of the API does not know is left out from then on."""
+
+    def __init__(self, url: str, version: str, *, timeout_s: float, connect_timeout_s: float) -> None:
+        self._root = f"{url.rstrip('/')}/{version}"
+        self._timeout = ClientTimeout(total=timeout_s, connect=connect_timeout_s)
+        self._unknown: set[tuple[str, str]] = set()
+        """Edge (empty for the account itself) and field: what one kind of node lacks, another may have."""
+        self._session: ClientSession
+
+    async def start(self) -> None:
+        self._session = ClientSession(timeout=self._timeout, raise_for_status=False)
+
+    async def stop(self) -> None:
+        await self._session.close()
+
+    async def account(self, waba_id: str, fields: Iterable[str], token: str) -> Reply:
+        """The account itself, as one node. Raises GraphFailure."""
+        answer, headers = await self._get(waba_id, fields, token)
+        return Reply((answer,), used_percent(headers), regain_s(headers))
+
+    async def numbers(self, waba_id: str, fields: Iterable[str], token: str) -> Reply:
+        """All its numbers. Raises GraphFailure."""
+        return await self._list(f"{waba_id}/phone_numbers", fields, token)
+
+    async def templates(self, waba_id: str, fields: Iterable[str], token: str) -> Reply:
+        """All its templates. Raises GraphFailure."""
+        return await self._list(f"{waba_id}/message_templates", fields, token)
+
+    async def submit(self, waba_id: str, template: Mapping[str, Any], token: str) -> dict[str, Any]:
+        """Submit a template for review: Meta's `id`, `status` and `category`. Raises GraphFailure."""
+        return (await self._call("POST", f"{waba_id}/message_templates", token, body=template))[0]
+
+    async def delete(self, waba_id: str, name: str, template_id: str | None, token: str) -> None:
+        """Delete a template in all languages, or in the one of `template_id`. Raises GraphFailure."""
+        query = {"name": name} | ({"hsm_id": template_id} if template_id else {})
+        await self._call("DELETE", f"{waba_id}/message_templates", token, query=query)
+
+    async def number_call(self, number_id: str, what: str, body: Mapping[str, Any], token: str) -> None:
+        """`request_code`, `verify_code` or `register` of a number. Raises GraphFailure."""
+        await self._call("POST", f"{number_id}/{what}", token, body=body)
+
+    async def _list(self, path: str, fields: Iterable[str], token: str) -> Reply:
+        """Every page, or none: half a list would make the rest look deleted."""
+        nodes: list[dict[str, Any]] = []
+        used, after = 0.0, None
+        for _ in range(MOST_PAGES):
+            query = {"limit": str(PAGE)} | ({"after": after} if after else {})
+            answer, headers = await self._get(path, fields, token, query)
+            data, paging = answer.get("data"), answer.get("paging")
+            if not isinstance(data, list):
+                raise GraphUnavailable(f"{path}: a list without data")
+            nodes += [node for node in data if isinstance(node, dict)]
+            used = max(used, used_percent(headers))
+            if not isinstance(paging, dict) or "next" not in paging:
+                return Reply(tuple(nodes), used, regain_s(headers))
+            # The address itself in `next` is not followed: it bears the token.
+            cursors = paging.get("cursors")
+            last, after = after, cursors.get("after") if isinstance(cursors, dict) else None
+            if not isinstance(after, str) or after == last:
+                raise GraphUnavailable(f"{path}: a page without the cursor of the next one")
+        raise GraphUnavailable(f"{path}: more than {MOST_PAGES} pages")
+
+    async def _get(
+        self, path: str, fields: Iterable[str], token: str, query: Mapping[str, str] | None = None
+    ) -> tuple[dict[str, Any], Mapping[str, str]]:
+        edge = path.partition("/")[2]
+        wanted = [name for name in dict.fromkeys(fields) if (edge, name) not in self._unknown]
+        while True:
+            try:
+                asked = {"fields": ",".join(wanted)} | dict(query or {})
+                return await self._call("GET", path, token, query=asked)
+            except GraphRefused as failure:
+                found = _UNKNOWN_FIELD.search(failure.answer.text or "")
+                if failure.answer.code != _INVALID_PARAMETER or not found or found[1] not in wanted:
+                    raise
+                log.warning("graph_field_unknown", edge=edge, field=found[1])
+                self._unknown.add((edge, found[1]))
+                wanted.remove(found[1])
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        token: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> tuple[dict[str, Any], Mapping[str, str]]:
+        try:
+            async with self._session.request(
+                method,
+                f"{self._root}/{path}",
+                params=query,
+                json=body,
+                headers={"Authorization": f"Bearer {token}"},
+                allow_redirects=False,
+            ) as response:
+                raw = bytearray()
+                async for chunk in response.content.iter_any():
+                    raw += chunk
+                    if len(raw) > LARGEST_ANSWER:
+                        raise GraphUnavailable(f"{path}: an answer of more than {LARGEST_ANSWER} bytes")
+                status, headers = response.status, response.headers
+        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
+            raise GraphUnavailable(f"{path}: {type(failure).__name__}") from failure
+        if status != 200:
+            raise GraphRefused(refused(status, bytes(raw), headers))
+        try:
+            answer = json.loads(raw)
+        except ValueError as failure:
+            raise GraphUnavailable(f"{path}: not JSON") from failure
+        if not isinstance(answer, dict):
+            raise GraphUnavailable(f"{path}: not a JSON object")
+        return answer, headers
