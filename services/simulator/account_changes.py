@@ -76,10 +76,14 @@ def _restrict(waba: Waba, value: dict[str, Any]) -> None:
     if event == "ACCOUNT_RESTRICTION":
         given = value.get("restriction_info")
         infos = given if isinstance(given, list) else []
-        named = [str(info.get("restriction_type")) for info in infos if isinstance(info, dict)]
-        waba.restrictions = sorted({*waba.restrictions, *named})
+        told = {str(info.get("restriction_type")): info for info in infos if isinstance(info, dict)}
+        waba.restrictions = sorted({*waba.restrictions, *told})
+        ends = {name: int(info["expiration"]) for name, info in told.items() if info.get("expiration")}
+        waba.restricted_until = {
+            name: end for name, end in waba.restricted_until.items() if name not in told
+        } | ends
     elif event in ("ACCOUNT_RECONNECTED", "DISABLED_UPDATE") and _reinstated(value):
-        waba.restrictions = []
+        waba.restrictions, waba.restricted_until = [], {}
 
 
 def _reinstated(value: dict[str, Any]) -> bool:

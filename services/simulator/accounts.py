@@ -93,6 +93,8 @@ class Waba(Strict):
     """With a payment method missing, the only receivers allowed (else 131030); None allows all."""
     restrictions: list[str] = []
     """`restriction_type`s of an account_update, e.g. RESTRICTED_BIZ_INITIATED_MESSAGING."""
+    restricted_until: dict[str, int] = {}
+    """When a restriction ends by itself, epoch seconds; one that is not named here does not."""
     business_verification: str = "verified"
     primary_business_location: str | None = None
     """Country of the business, two letters; None is not verified."""

@@ -4,6 +4,7 @@ Source: Meta, Cloud API, error codes; Meta, customer service windows.
 """
 
 from collections.abc import Callable
+from math import inf
 
 from services.simulator.accounts import Template, Waba
 from services.simulator.conversations import Thread, entry_point_open, window_open
@@ -69,7 +70,7 @@ def account_fault(
     restricted = (
         "RESTRICTED_BIZ_INITIATED_MESSAGING" if initiated else "RESTRICTED_CUSTOMER_INITIATED_MESSAGING"
     )
-    if restricted in waba.restrictions:
+    if restricted in waba.restrictions and now < waba.restricted_until.get(restricted, inf):
         return GraphError(
             368, "The account is restricted from this kind of messaging for violating a policy."
         )

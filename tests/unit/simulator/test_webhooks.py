@@ -130,10 +130,16 @@ async def test_a_changed_category_and_a_restriction_change_the_answers(bench: Be
     await bench.call(template())
     await bench.advance(1)
     assert await bench.tally() == {"utility": (0, 1)}
+    ends = int(bench.clock.time()) + 3600
     restriction = {
         "event": "ACCOUNT_RESTRICTION",
-        "restriction_info": [{"restriction_type": "RESTRICTED_BIZ_INITIATED_MESSAGING", "expiration": 1}],
+        "restriction_info": [{"restriction_type": "RESTRICTED_BIZ_INITIATED_MESSAGING", "expiration": ends}],
     }
+    await bench.sim("POST", "/webhooks", {"waba_id": "W1", "field": "account_update", "value": restriction})
+    assert (await bench.call(template()))[1]["error"]["code"] == 368
+    await bench.advance(3600)
+    assert (await bench.call(template()))[0] == 200
+    del restriction["restriction_info"][0]["expiration"]  # type: ignore[attr-defined]
     await bench.sim("POST", "/webhooks", {"waba_id": "W1", "field": "account_update", "value": restriction})
     assert (await bench.call(template()))[1]["error"]["code"] == 368
     await bench.sim(
