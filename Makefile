@@ -45,7 +45,7 @@ cases: $(STAMP) ## Plays the cases of FILE= (ONLY= some) as pure decisions; SYST
 	@$(RUN) -m tests.cases $(if $(SYSTEM),--system) $(if $(ONLY),--only "$(ONLY)") $(FILE)
 
 histories: $(STAMP) ## Plays N=10000 generated histories through the router and a naive model of it
-	HISTORIES=$$(( ($(or $(N),10000) + 5) / 6 )) $(BIN)/pytest -n auto --timeout 0 tests/unit/router/test_histories.py
+	HISTORIES=$$(( ($(or $(N),10000) + 5) / 6 )) $(BIN)/pytest -n auto --timeout 0 tests/histories
 
 chaos: $(STAMP) ## Injects seeded faults (SEED=, MINUTES=); leaves reports/chaos.json
 	$(RUN) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

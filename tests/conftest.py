@@ -19,7 +19,7 @@ import pytest_asyncio
 from deploy.local.stack import LocalStack, StackError
 
 _TESTS: Final = Path(__file__).parent
-_KINDS: Final = ("unit", "contract", "integration", "e2e", "chaos")
+_KINDS: Final = ("unit", "histories", "contract", "integration", "e2e", "chaos")
 IN_CI: Final = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 # A shell's background job ignores Ctrl-C, and so would every process that a test starts to interrupt it.

@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.unit.router.naive import MINUTE
-from tests.unit.router.naive_talk import DAY, HOUR
+from tests.histories.naive import MINUTE
+from tests.histories.naive_talk import DAY, HOUR
 
 SECOND = 1000
 NUMBERS = {"N1": "W1", "N2": "W1", "N3": "W2"}

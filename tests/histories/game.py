@@ -34,9 +34,9 @@ from shared.events import (
 )
 from shared.pricing import PriceBook
 from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
-from tests.unit.router.histories import FORGOTTEN, NUMBERS, TEMPLATES, Setting
-from tests.unit.router.naive import Ask, Charge, Naive, Price, Sent, Telling
-from tests.unit.router.naive_talk import DAY, HOUR, Told
+from tests.histories.generated import FORGOTTEN, NUMBERS, TEMPLATES, Setting
+from tests.histories.naive import Ask, Charge, Naive, Price, Sent, Telling
+from tests.histories.naive_talk import DAY, HOUR, Told
 from tests.unit.router.world import World, book, errors, words
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
-CONFIG = Path(__file__).parents[3] / "config"
+CONFIG = Path(__file__).parents[2] / "config"
 OF_NO_COUNTRY = ("800", "808", "870", "878", "881", "882", "883", "888", "979")
 """Calling codes of services and satellites (ITU, E.164)."""
 BY_COUNTRY = {"US": "1212", "BR": "55", "DE": "49"}

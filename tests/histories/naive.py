@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tests.unit.router import naive_prices as prices
-from tests.unit.router.naive_talk import DAY, HOUR, Fall, Message, Talk, Told
+from tests.histories import naive_prices as prices
+from tests.histories.naive_talk import DAY, HOUR, Fall, Message, Talk, Told
 
 MINUTE = 60_000
 LOOK_AGAIN = 10 * MINUTE

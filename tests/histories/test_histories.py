@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from shared.accounts import AccountFacts
 from shared.events import AccountChanged
 from shared.topics import SEND_COMMANDS, SEND_EVENTS
-from tests.unit.router.game import Game, places_of, tally
-from tests.unit.router.histories import REGIMES, Setting, scripts, settings_of_two_accounts
+from tests.histories.game import Game, places_of, tally
+from tests.histories.generated import REGIMES, Setting, scripts, settings_of_two_accounts
 from tests.unit.router.world import World
 
 HISTORIES = int(os.environ.get("HISTORIES", "200"))
