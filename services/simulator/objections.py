@@ -4,6 +4,7 @@ Source: Meta, Cloud API, error codes; Meta, customer service windows.
 """
 
 from collections.abc import Callable
+from math import inf
 
 from services.simulator.accounts import Template, Waba
 from services.simulator.conversations import Thread, entry_point_open, window_open
@@ -23,15 +24,16 @@ def unknown_object(object_id: str) -> GraphError:
     )
 
 
-def template_fault(send: Send, template: Template | None) -> GraphError | None:
-    """What is wrong with sending that template; None is the registry's answer for one it does not hold."""
+def template_fault(send: Send, template: Template | None, now: float) -> GraphError | None:
+    """What is wrong with sending that template at `now` (epoch seconds); None is the registry's answer for one it does not hold."""
     if template is None:
         return GraphError(132001, f"template name ({send.template}) does not exist in {send.language}")
-    if template.status == "PAUSED":
+    status = template.status_at(now)
+    if status == "PAUSED":
         return GraphError(132015, "Template is paused due to low quality.")
-    if template.status == "DISABLED":
+    if status == "DISABLED":
         return GraphError(132016, "Template is disabled.")
-    if template.status not in _USABLE:
+    if status not in _USABLE:
         return GraphError(132001, f"template name ({send.template}) is not approved in {send.language}")
     if template.parameters is not None and template.parameters != send.body_parameters:
         return GraphError(
@@ -43,7 +45,7 @@ def template_fault(send: Send, template: Template | None) -> GraphError | None:
         fault = parameter_fault(template.components, template.parameter_format, send.components)
         if fault is not None:
             return fault
-    if send.bsuid and template.category == "authentication":
+    if send.bsuid and template.category_at(now) == "authentication":
         return GraphError(131062, "Authentication templates need a phone number.")
     return None
 
@@ -69,7 +71,7 @@ def account_fault(
     restricted = (
         "RESTRICTED_BIZ_INITIATED_MESSAGING" if initiated else "RESTRICTED_CUSTOMER_INITIATED_MESSAGING"
     )
-    if restricted in waba.restrictions:
+    if restricted in waba.restrictions and now < waba.restrictions_until.get(restricted, inf):
         return GraphError(
             368, "The account is restricted from this kind of messaging for violating a policy."
         )
