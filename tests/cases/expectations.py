@@ -81,6 +81,12 @@ class Expect(Strict):
             return frozenset()
         return frozenset(self.reason or ["ok"])
 
+    @property
+    def answers(self) -> frozenset[tuple[str, str]]:
+        """Outcome and reason; of several outcomes that would do the first."""
+        outcome = (self.outcome or ["allow"])[0]
+        return frozenset((outcome, reason) for reason in self.reasons)
+
 
 class Later(Expect):
     """What is expected of the one final decision on a request that waits, and when it is made."""
@@ -191,7 +197,7 @@ def compare_later(later: Later, told: Sequence[tuple[SendEvent, bytes]], number:
     if finals:
         value, event = next(iter(finals.items()))
         checked.append(Checked("at", (rfc3339(later.at),), event.at))
-        checked += compare(Expect.model_construct(**dict(later)), Answer(event, value, number))
+        checked += compare(later, Answer(event, value, number))
     return checked
 
 

@@ -191,6 +191,13 @@ class Case:
         return frozenset((self.start_ms, *(step.at_ms for step in self.steps), *told, *looks))
 
     @property
+    def answers(self) -> frozenset[tuple[str, str]]:
+        """The outcomes that its steps expect, each with its reason; those of a request that had waited apart."""
+        now = [answer for step in self.steps if step.expect is not None for answer in step.expect.answers]
+        later = [answer for step in self.steps if step.later is not None for answer in step.later.answers]
+        return frozenset((*now, *((f"later {outcome}", reason) for outcome, reason in later)))
+
+    @property
     def reasons(self) -> frozenset[str]:
         """The reasons that its steps expect."""
         found = [
