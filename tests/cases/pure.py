@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import assert_never
 
 import msgspec
-from services.sender.errors import ErrorTable
 
 from services.console.pausing import pause_event
 from services.ingress.requests import key_of, take
@@ -22,6 +21,7 @@ from services.sender.answers import Refused
 from services.sender.judge import End, expired, judge
 from services.sender.learning import PAYMENT_BELIEVED_FAILING_MS
 from services.simulator.envelope import Update, encode, envelope
+from shared.error_table import ErrorTable
 from shared.events import (
     AccountChanged,
     AccountEvent,
