@@ -140,6 +140,14 @@ def test_metas_refusal_of_the_call_itself_is_one_too() -> None:
     assert [(e.source, e.reference) for e in told(made)] == [("error_131050", "r1#1")]
 
 
+def test_metas_refusal_counts_for_a_message_that_was_given_up_before() -> None:
+    made = world()
+    made.play(KEY, request(), NOW)
+    later = NOW + 6 * HOUR
+    made.play(KEY, status("failed", at=later, error_code=131050), later)
+    assert reason(made, "r2", later + HOUR) == "opted_out"
+
+
 def test_a_list_and_an_operator_bring_their_evidence_along() -> None:
     made = world()
     made.play(
