@@ -67,6 +67,12 @@ class Verdict(NamedTuple):
         """The places of what is held."""
         return tuple(Release(claim.scope, claim.id, claim.member) for claim in self.held)
 
+    @property
+    def turn(self) -> tuple[Release, ...]:
+        """The place it may have among those who wait for one in the messaging limit."""
+        tier = self.weighed.tier if self.weighed is not None else None
+        return () if tier is None else (Release(tier.scope, tier.id, tier.member),)
+
 
 class Refusal(NamedTuple):
     """The first check that failed. `until_ms`: when it passes by itself; None: some day; 0: never. `message`: what exactly is wrong."""

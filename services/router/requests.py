@@ -139,7 +139,7 @@ def settle(
     if wanted:
         return Handled(state, claims=wanted, work=verdict.weighed)
     if own is not None and not grants[own.id].granted:
-        return _conflict(state, request, facts, grants)._replace(releases=verdict.releases)
+        return _conflict(state, request, facts, grants)._replace(releases=verdict.releases + verdict.turn)
     decision = verdict.decision
     if decision is None:
         raise ValueError(f"neither a decision nor claims: {request.request_id}")
@@ -204,10 +204,10 @@ def _look_again_at(now_ms: int, until_ms: int, expires_ms: int) -> int:
 
 
 def _turns(state: State, waiting: Deferred, facts: AccountFacts, tariff: Tariff) -> tuple[Release, ...]:
-    """The turn that a request no longer waiting has among those who wait for a place in the messaging limit."""
+    """The turn that a request no longer waiting may have among those who wait for a place in the messaging limit, whatever it waited for last."""
     waba = facts.waba_of(state.number)
     account = facts.account(waba) if waba is not None else None
-    if waiting.reason != "tier_limit_reached" or waba is None or account is None:
+    if waiting.reason == "ok" or waba is None or account is None:
         return ()
     regime = tariff.regime(account.regime, account.timezone, waiting.due_ms)
     command = command_id(waiting.id, 1)

@@ -124,6 +124,18 @@ def test_one_that_waits_in_vain_ends_in_one_refusal_and_leaves_its_turn_to_other
     assert commands(made) == 1
 
 
+def test_one_that_waits_for_something_else_in_the_end_leaves_its_turn_too() -> None:
+    made = world(messaging_limit=1)
+    ask(made, "r1")
+    ask(made, "r2", OTHER, NOW + HOUR, expires_ms=NOW + 20 * DAY)
+    assert len(made.claims.scopes["tier:W1"].waiting) == 1
+    made.know(fact("template", "promo/en", status="PAUSED", paused_until_ms=NOW + 10 * DAY))
+    made.fire(NOW + 2 * HOUR)
+    assert told(made, "r2")[-1] == ("defer", "template_paused")
+    made.play(f"N1:{OTHER}", cancel("r2", NOW + 2 * HOUR, OTHER), NOW + 2 * HOUR)
+    assert made.claims.scopes["tier:W1"].waiting == {}
+
+
 def test_a_pause_without_an_end_is_waited_for_as_long_as_the_request_matters() -> None:
     made = world()
     made.know(fact("number", "N1", paused=True))
@@ -202,6 +214,14 @@ def test_a_request_id_is_one_over_all_receivers() -> None:
     assert made.claims.members("tier:W1") == {USER}
     again = made.play(f"N1:{OTHER}", request("r1", user=OTHER, at=NOW + 2 * HOUR), NOW + 2 * HOUR)
     assert events(again)[0] == conflict
+
+
+def test_a_conflict_with_another_receivers_request_keeps_no_turn() -> None:
+    made = world(messaging_limit=1)
+    ask(made, "r1")
+    refused = ask(made, "r1", OTHER, NOW + HOUR, expires_ms=NOW + 20 * DAY)
+    assert decision(refused).reason == "idempotency_conflict"
+    assert made.claims.scopes["tier:W1"].waiting == {}
 
 
 @pytest.mark.parametrize("later", [HOUR, 2 * DAY])
