@@ -122,15 +122,16 @@ def settle(
 ) -> Handled:
     """Decide, or in a silent replay take the decision that was published; then do what it says.
 
+    A replay never decides afresh: what was published and can't be found any more (retention took it before its source) is over, and its command went out then or never.
+
     `waiting` is the deferral that has come due, if it is not the first time; the state no longer holds it.
     """
     seq = 1 if waiting is None else waiting.seq + 1
     if grants.recalled is not None:
         recalled = _recalled(grants, request.request_id)
-        if recalled is None and waiting is not None:
-            return Handled(_waits_on(state, waiting, now_ms))
         if recalled is not None:
             return _as_before(state, request, recalled, now_ms, facts, tariff, grants, seq)
+        return Handled(state if waiting is None else _waits_on(state, waiting, now_ms))
     verdict = decide(state, request, facts, now_ms, tariff, grants)
     own = _own(state, request) if waiting is None and not request.dry_run else None
     wanted: tuple[Claim | Owned, ...] = verdict.claims

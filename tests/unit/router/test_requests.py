@@ -1,5 +1,7 @@
 """Requests that come again, wait, or can't be read."""
 
+from dataclasses import replace
+
 import msgspec
 
 from services.router.state import State
@@ -113,3 +115,13 @@ def test_a_request_that_is_parked_is_refused_too() -> None:
 def test_a_state_of_an_older_version_is_read_with_defaults() -> None:
     made = world()
     assert made.fold.decode_state(msgspec.msgpack.encode([1, "N1", USER])) == State(1, "N1", USER)
+
+
+def test_a_silent_replay_decides_nothing_whose_answer_it_cannot_find() -> None:
+    made = world(paused=True)
+    made.play(KEY, request(expires_ms=NOW + 1000), NOW)
+    made.play(KEY, request("r2"), NOW)
+    rebuilt = world()
+    rebuilt.replay(replace(record, out=()) for record in made.log)
+    rebuilt.fire(NOW + 10 * DAY)
+    assert rebuilt.out == []
