@@ -184,7 +184,7 @@ def _as_before(
 def _own(state: State, request: SendRequested) -> Owned:
     """The request id as this conversation's own: another conversation may not use it for 8 days."""
     name = request.request_id
-    return Owned(f"{name}|own", name, f"{state.number}:{state.user}", REMEMBER_MS)
+    return Owned(f"{name}|own", name, f"{state.number}:{state.user}", REMEMBER_MS, request.at_ms)
 
 
 def _waits_as_told(waiting: Deferred, decision: Decision, now_ms: int) -> bool:

@@ -1,5 +1,6 @@
 """Requests that say until when they matter wait for what passes; others are refused at once; those that wait can be taken back."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -237,6 +238,14 @@ def test_after_eight_days_another_receiver_may_have_the_id() -> None:
     made = world()
     ask(made, "r1")
     assert decision(ask(made, "r1", OTHER, NOW + 8 * DAY)).outcome == "allow"
+
+
+def test_a_rebuilt_claims_book_binds_no_id_longer_than_eight_days_from_its_request() -> None:
+    made = world()
+    ask(made, "r1")
+    rebuilt = world()
+    rebuilt.replay(replace(record, now_ms=NOW + 20 * DAY) for record in made.log)
+    assert decision(ask(rebuilt, "r1", OTHER, NOW + 20 * DAY)).outcome == "allow"
 
 
 def test_a_dry_run_tells_the_limits_and_takes_nothing() -> None:
