@@ -74,6 +74,17 @@ def test_a_request_waits_for_another_and_is_decided_once_that_one_is_final() -> 
     assert sum(o.topic is SEND_COMMANDS for o in made.out) == 2
 
 
+def test_requests_that_wait_for_each_other_both_go_in_the_end() -> None:
+    made = world()
+    made.play(KEY, request("a", not_before_ms=NOW + HOUR, after_request_id="c"), NOW)
+    made.play(KEY, request("b", after_request_id="a"), NOW)
+    made.play(KEY, request("c", after_request_id="b"), NOW)
+    for command, at in (("a#1", 2), ("b#1", 3), ("c#1", 4)):
+        made.fire(NOW + at * HOUR)
+        made.play(KEY, accepted(command, NOW + at * HOUR), NOW + at * HOUR)
+    assert [out.id for out in made.out if out.topic is SEND_COMMANDS] == ["a#1", "b#1", "c#1"]
+
+
 def test_a_request_that_waits_for_an_unknown_one_is_decided_at_once() -> None:
     made = world()
     out = made.play(KEY, request(after_request_id="elsewhere"), NOW)
