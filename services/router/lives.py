@@ -214,7 +214,7 @@ def _arrive(
                 meta=event.meta,
             )
         )
-    elif pricing is not None and pricing != life.pricing:
+    elif pricing is not None and _corrects(pricing, event, life):
         life = replace(life, pricing=pricing, seq=life.seq + 1)
         out.append(
             announce.step_of(state, life, "priced", _priced_id(event, pricing), event.at_ms, meta=event.meta)
@@ -298,7 +298,7 @@ def _late(state: State, event: StatusReceived, stage: int) -> Lived:
         return Lived(replace(state, ended=_capped(state.ended, stone)), (out,))
     outs = []
     now = ended
-    if pricing is not None and pricing != ended.pricing:
+    if pricing is not None and _corrects(pricing, event, ended):
         now = replace(now, pricing=pricing, seq=now.seq + 1)
         outs.append(
             announce.step_after_end(
@@ -376,6 +376,11 @@ def _back(state: State, life: Life, facts: AccountFacts, tariff: Tariff) -> tupl
 
 def _signature(pricing: MetaPricing | None) -> str | None:
     return None if pricing is None else f"{pricing.category}:{pricing.type}:{pricing.billable}"
+
+
+def _corrects(pricing: str, event: StatusReceived, known: Life | Ended) -> bool:
+    """Whether a status's price is news: another one, and not of a status older than the last step, which came late or twice."""
+    return pricing != known.pricing and (known.pricing is None or event.at_ms >= known.at_ms)
 
 
 def _priced_id(event: StatusReceived, pricing: str) -> str:

@@ -94,6 +94,15 @@ def test_a_price_that_comes_with_a_later_status_is_told_once_more() -> None:
     assert steps(made.play(KEY, status("read", pricing=REGULAR), NOW)) == []
 
 
+@pytest.mark.parametrize("heard", ["read", "played"])
+def test_the_price_of_an_older_status_that_comes_twice_is_no_correction(heard: str) -> None:
+    made = sent()
+    utility = MetaPricing(billable=True, type="regular", category="utility")
+    made.play(KEY, status("delivered", pricing=REGULAR), NOW)
+    assert "priced" in steps(made.play(KEY, status(heard, at=NOW + 5000, pricing=utility), NOW))
+    assert steps(made.play(KEY, status("delivered", pricing=REGULAR), NOW)) == []
+
+
 def test_a_priced_delivery_of_a_message_that_is_not_ours_belongs_to_no_request() -> None:
     made = world()
     stranger = status("delivered", None, wamid="wamid.other", pricing=REGULAR)
