@@ -44,11 +44,16 @@ _ASK = (
 local now, force = tonumber(ARGV[1]), ARGV[2] == '1'
 local used = tonumber(redis.call('GET', KEYS[3]) or '0')
 local before = used
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)) do
-  used = used - read(KEYS[2], member, now)
-  redis.call('ZREM', KEYS[1], member)
-  redis.call('HDEL', KEYS[2], member)
+local function forget()
+  local over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)
+  for _, member in ipairs(over) do
+    used = used - read(KEYS[2], member, now)
+    redis.call('ZREM', KEYS[1], member)
+    redis.call('HDEL', KEYS[2], member)
+  end
+  return #over > 0
 end
+forget()
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now)
 local answers = {}
 for i = 3, #ARGV, 7 do
@@ -56,6 +61,7 @@ for i = 3, #ARGV, 7 do
   local expiry, take, until_ = tonumber(ARGV[i + 4]), ARGV[i + 5] == '1', tonumber(ARGV[i + 6])
   local held, lines, latest = read(KEYS[2], member, now)
   local granted, free_at = 1, 0
+  while not (held or force or used + weight <= limit) and forget() do end  -- what is over refuses nobody
   if held or force or used + weight <= limit then
     if take then
       lines = lines or {}

@@ -144,3 +144,11 @@ async def test_a_name_asked_for_again_after_its_time_binds_nobody(redis: Redis) 
     assert (await book.ask([old], NOW, force=True))["id"].granted
     assert (await book.ask([new], NOW, force=True))["id"].granted
     assert not (await book.ask([old._replace(at_ms=NOW)], NOW))["id"].granted
+
+
+async def test_thousands_of_places_that_are_over_refuse_nobody(redis: Redis) -> None:
+    book = Claims(redis, f"claims-{uuid4().hex}")
+    held = [Claim("tier:P1", f"held{n}", f"m{n}", 5000, NOW + 1000) for n in range(5000)]
+    await book.ask(held, NOW)
+    answers = await book.ask([Claim("tier:P1", "one", "4915", 250, NOW + 9000)], NOW + 2000)
+    assert answers["one"].granted
