@@ -50,8 +50,8 @@ def on_request(
     answer, used = answers.find(state, request)
     if answer is not None:
         return Handled(state, (answers.repeat(state, request, answer),))
-    if used:
-        return _conflict(state, request, facts, grants)
+    if used or any(life.request_id == request.request_id for life in state.lives):
+        return _conflict(state, request, facts, grants)  # two messages of one id would share their outcomes
     return settle(state, request, request.at_ms, facts, tariff, grants)
 
 

@@ -7,7 +7,7 @@ import msgspec
 from services.router.state import State
 from shared.events import RequestMalformed, encode
 from shared.topics import SEND_COMMANDS
-from tests.unit.router.make import HOUR, KEY, NOW, USER, accepted, events, request, steps, world
+from tests.unit.router.make import HOUR, KEY, NOW, USER, accepted, events, request, status, steps, world
 
 DAY = 24 * HOUR
 
@@ -34,6 +34,19 @@ def test_after_eight_days_a_request_id_is_new_again() -> None:
     later = NOW + 9 * DAY
     out = made.play(KEY, request(at=later), later)
     assert [o.topic is SEND_COMMANDS for o in out] == [False, True]
+
+
+def test_an_id_whose_message_is_still_under_way_after_eight_days_is_not_new() -> None:
+    made = world()
+    made.play(KEY, request(), NOW)
+    made.play(KEY, accepted(), NOW)
+    made.play(KEY, request("r2", at=NOW + 8 * DAY), NOW + 8 * DAY)
+    later = NOW + 10 * DAY
+    out = made.play(KEY, request(at=later), later)
+    decision = events(out)[0].decision
+    assert decision is not None
+    assert decision.reason == "idempotency_conflict"
+    assert steps(made.play(KEY, status("delivered", at=later), later)) == ["delivered"]
 
 
 def test_another_body_under_the_same_id_is_a_conflict_with_an_id_of_its_own() -> None:
