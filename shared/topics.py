@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 DAY_MS = 86_400_000
 KEEP_MS = 35 * DAY_MS
+MAX_WAIT_DAYS = 30
+"""How long a send request may wait at most: well within what is kept, for a request that waits is known from there alone."""
 """Retention of what passes through: a month of claims can be rebuilt from it, with days to spare (DESIGN, topics)."""
 FOREVER_MS = -1
 MAX_RECORD_BYTES = 4 * 1024 * 1024

@@ -23,7 +23,8 @@ from pydantic import (
 from shared.events import CancelRequested, RequestMalformed, SendRequested, TemplateRef
 from shared.ids import conversation_key
 from shared.phone import canonical_user
-from shared.times import to_ms
+from shared.times import DAY_MS, to_ms
+from shared.topics import MAX_WAIT_DAYS
 
 MAX_REQUEST_BYTES = 256 * 1024
 """Far above any message that Meta takes (text 4,096 characters, a template's body parameters 32,768)."""
@@ -122,8 +123,13 @@ class SendRequest(_Model):
     )
     message: Message
     fallback_template: Template | None = Field(None, description="Sent instead when the window is shut.")
-    not_before_at: AwareDatetime | None = Field(None, description="RFC 3339; decided no earlier.")
-    expires_at: AwareDatetime | None = Field(None, description="RFC 3339; not sent later.")
+    not_before_at: AwareDatetime | None = Field(
+        None, description=f"RFC 3339, at most {MAX_WAIT_DAYS} days ahead; decided no earlier."
+    )
+    expires_at: AwareDatetime | None = Field(
+        None,
+        description=f"RFC 3339; not sent later. Says that the request may wait, for {MAX_WAIT_DAYS} days at most.",
+    )
     after_request_id: RequestIdText | None = Field(
         None, description="Decided only once that request is final."
     )
@@ -199,6 +205,8 @@ def take(
         return _malformed(parts, now_ms, _problems(error))
     except (msgspec.MsgspecError, RecursionError) as error:
         return _malformed(parts, now_ms, [f"message: {error}"])
+    if request.not_before_at and to_ms(request.not_before_at) > now_ms + MAX_WAIT_DAYS * DAY_MS:
+        return _malformed(parts, now_ms, [f"not_before_at: more than {MAX_WAIT_DAYS} days ahead"])
     number = request.from_ or default_number
     if number is None:
         return _malformed(parts, now_ms, [_NO_SENDER])

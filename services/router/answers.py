@@ -11,11 +11,16 @@ from shared.times import rfc3339
 from shared.topics import SEND_EVENTS
 
 
+def name_of(request: SendRequested) -> str:
+    """What a request is known by: a dry run by a name of its own (no id has a question mark), for it must not use up the id."""
+    return f"{request.request_id}?" if request.dry_run else request.request_id
+
+
 def find(state: State, request: SendRequested) -> tuple[Answer | None, bool]:
     """The answer given to this very request, and whether its id was used for another one."""
     if not state.answers:
         return None, False
-    wanted, digest = fingerprint(request.request_id), fingerprint(request.digest)
+    wanted, digest = fingerprint(name_of(request)), fingerprint(request.digest)
     used = False
     for answer in state.answers:
         if answer.request == wanted:
@@ -25,9 +30,9 @@ def find(state: State, request: SendRequested) -> tuple[Answer | None, bool]:
     return None, used
 
 
-def first_id(request_id: str) -> str:
-    """The id of the event that finally answers a request."""
-    return f"{request_id}#1:decided"
+def first_id(name: str) -> str:
+    """The id of the event that finally answers a request, by its name."""
+    return f"{name}#1:decided"
 
 
 def deferred_id(request_id: str, seq: int) -> str:
@@ -37,7 +42,7 @@ def deferred_id(request_id: str, seq: int) -> str:
 
 def conflict_id(request: SendRequested) -> str:
     """The id of a conflict's own answer: the first one's id belongs to the first request."""
-    return f"{request.request_id}!{fingerprint(request.digest).hex()}:decided"
+    return f"{name_of(request)}!{fingerprint(request.digest).hex()}:decided"
 
 
 def uncancellable(state: State, event: CancelRequested) -> Outgoing:
@@ -61,7 +66,7 @@ def uncancellable(state: State, event: CancelRequested) -> Outgoing:
 
 def remember(state: State, request: SendRequested, decision: Decision, told: Outgoing, at_ms: int) -> State:
     """The state that knows the answer, in place of an earlier, not final one of the same request."""
-    wanted, digest = fingerprint(request.request_id), fingerprint(request.digest)
+    wanted, digest = fingerprint(name_of(request)), fingerprint(request.digest)
     answer = Answer(wanted, digest, at_ms, decision.outcome, decision.reason, decision.category, told.value)
     for known in state.answers:
         if known.request == wanted and known.digest == digest:
@@ -85,7 +90,7 @@ def repeat(state: State, request: SendRequested, answer: Answer) -> Outgoing:
         event_id = conflict_id(request)
     else:
         seq = next((d.seq for d in state.deferred if d.id == request.request_id), None)
-        event_id = first_id(request.request_id) if seq is None else deferred_id(request.request_id, seq)
+        event_id = first_id(name_of(request)) if seq is None else deferred_id(request.request_id, seq)
     decision = Decision(
         outcome=answer.outcome,
         final=answer.outcome != "defer",

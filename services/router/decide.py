@@ -26,7 +26,8 @@ from shared.ids import command_id
 from shared.phone import canonical_user, is_bsuid
 from shared.pricing import Quote, RateUnknown, Regime
 from shared.stream.fold import Claim, Grants, Release
-from shared.times import rfc3339
+from shared.times import DAY_MS, rfc3339
+from shared.topics import MAX_WAIT_DAYS
 
 GUIDE_REGIME = "2023-06-01"
 """Whoever is pinned to the rules of 2023 is not bound by what Meta stopped in 2025."""
@@ -37,6 +38,8 @@ _TEMPLATE_REASONS = {
     "DISABLED": "template_disabled",
     "DELETED": "template_unknown",
 }
+LONGEST_WAIT_MS = MAX_WAIT_DAYS * DAY_MS
+"""A request that waits lives in the log that states are rebuilt from, and that is kept for 35 days."""
 _NUMBER_STOPPED = frozenset({"BANNED", "RESTRICTED", "DISCONNECTED", "DELETED", "MIGRATED", "RATE_LIMITED"})
 _NO_INITIATING = "RESTRICTED_BIZ_INITIATED_MESSAGING"
 _NO_ANSWERING = "RESTRICTED_CUSTOMER_INITIATED_MESSAGING"
@@ -151,14 +154,19 @@ class _Question(NamedTuple):
         passes = until_ms is None or until_ms > self.now_ms
         if until_ms is not None and passes:
             more["not_before_at"] = rfc3339(until_ms)
-        waits = passes and self.waits_until_ms > (until_ms or 0)
+        waits = passes and self.waits_until_ms > max(until_ms or 0, self.now_ms)
         return self.answer("defer" if waits else "reject", reason, sending, **more)
 
     @property
     def waits_until_ms(self) -> int:
         """Until when the request would wait for a reason to pass; 0: not at all."""
         full = len(self.state.deferred) >= MAX_DEFERRED
-        return 0 if full else self.request.expires_ms or 0
+        return 0 if full else waits_until_ms(self.request)
+
+
+def waits_until_ms(request: SendRequested) -> int:
+    """Until when a request waits at most; 0: not at all."""
+    return min(request.expires_ms, request.at_ms + LONGEST_WAIT_MS) if request.expires_ms is not None else 0
 
 
 def decide(

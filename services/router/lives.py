@@ -83,7 +83,7 @@ def on_failed(state: State, event: SendFailed, facts: AccountFacts, tariff: Tari
         _without(state, life), event.code, event.at_ms, event.at_ms, event.message, event.command_id, facts
     )
     if life.guessed:
-        return Lived(rest, told)
+        return Lived(rest, told, _back(state, life, facts, tariff))
     error = SendError(
         origin=event.origin,
         reason=event.reason,
@@ -111,16 +111,19 @@ def on_uncertain(state: State, event: SendUncertain) -> Lived:
 
 
 def overdue(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff) -> Lived:
-    """Give up on messages of which nobody heard in time. They are never sent again; a status that comes after all still counts."""
+    """Give up on messages of which nobody heard in time. They are never sent again; a status that comes after all still counts.
+
+    Their places in the messaging limit stay taken until their day is over: who may have been written to counts.
+    """
     out: list[Outgoing] = []
     back: list[Release] = []
     for life in state.lives:
         if not 0 < life.until_ms <= now_ms:
             continue
-        back += _back(state, life, facts, tariff)
+        back += _back(state, replace(life, tier_claim=False), facts, tariff)
         given_up = replace(
             life, stage=FAILED, guessed=True, until_ms=0, at_ms=now_ms, seq=life.seq + 1, free_claim=False,
-            tier_claim=False, budget_micros=0,
+            budget_micros=0,
         )  # fmt: skip
         state = _kept(state, given_up)
         error = SendError(
@@ -156,7 +159,8 @@ def on_status(
         return Lived(state)
     known, out = life, list[Outgoing]()
     if life.guessed and stage == FAILED:
-        return Lived(*_failed(state, replace(life, wamid=event.wamid), event, facts))
+        ended, told = _failed(state, replace(life, wamid=event.wamid), event, facts)
+        return Lived(ended, told, _back(state, life, facts, tariff))
     if life.guessed or life.stage < ACCEPTED:
         life, accepted = _accept(state, life, event.wamid, event.at_ms)
         out.append(accepted)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from services.router import announce, answers
 from services.router.conversations import answers_click
-from services.router.decide import decide, is_pending
+from services.router.decide import decide, is_pending, waits_until_ms
 from services.router.lives import UNCERTAIN_MS
 from services.router.quotas import budget_claims, claim_id, free_claim, tier_claim, tier_scope
 from services.router.state import COMMANDED, MAX_LIVES, REMEMBER_MS, Deferred, Life, State
@@ -148,7 +148,7 @@ def settle(
         return Handled(_waits_on(state, waiting, now_ms), releases=verdict.releases)
     state = replace(state, waba=facts.waba_of(state.number) or state.waba)
     id_ = request.request_id
-    event_id = answers.first_id(id_) if decision.final else answers.deferred_id(id_, seq)
+    event_id = answers.first_id(answers.name_of(request)) if decision.final else answers.deferred_id(id_, seq)
     told = announce.decided(
         state, request, decision, now_ms, event_id=event_id, seq=seq, message=verdict.message
     )
@@ -195,13 +195,12 @@ def _waits_as_told(waiting: Deferred, decision: Decision, now_ms: int) -> bool:
 
 def _waits_on(state: State, waiting: Deferred, now_ms: int) -> State:
     """Nothing but the deferral and the time decide when it is looked at next: a replay comes to the same."""
-    expires_ms = _read_request(waiting.request).expires_ms or 0
-    due_ms = _look_again_at(now_ms, waiting.told_ms, expires_ms)
+    due_ms = _look_again_at(now_ms, waiting.told_ms, waits_until_ms(_read_request(waiting.request)))
     return replace(state, deferred=(*state.deferred, replace(waiting, due_ms=due_ms)))
 
 
-def _look_again_at(now_ms: int, until_ms: int, expires_ms: int) -> int:
-    return min(at_ms for at_ms in (until_ms, now_ms + LOOK_AGAIN_MS, expires_ms) if at_ms > now_ms)
+def _look_again_at(now_ms: int, until_ms: int, waits_ms: int) -> int:
+    return min(at_ms for at_ms in (until_ms, now_ms + LOOK_AGAIN_MS, waits_ms) if at_ms > now_ms)
 
 
 def _turns(state: State, waiting: Deferred, facts: AccountFacts, tariff: Tariff) -> tuple[Release, ...]:
@@ -232,7 +231,7 @@ def _follow(
         until_ms = parse_rfc3339(decision.not_before_at) if decision.not_before_at is not None else 0
         after = None
         if decision.reason != "ok":
-            due_ms = _look_again_at(now_ms, until_ms, request.expires_ms or 0)
+            due_ms = _look_again_at(now_ms, until_ms, waits_until_ms(request))
         elif until_ms:
             due_ms = until_ms
         else:

@@ -64,6 +64,8 @@ MAX_POLL = 1000
 """Records per poll: large enough that the fixed costs vanish, small enough that a batch is some 50 ms."""
 TIMER_POLL_S = 0.1
 TIMERS_PER_POLL = 500
+TIMER_AGAIN_S = 600.0
+"""A timer that was put on the topic and is still there after so long is put there again: its fold failed then, and may not now."""
 REBUILD_POLL_S = 0.25
 END_POLL_S = 10.0
 """So often the watchdog asks for the topic's true end, in case the consumer's own fetching has died."""
@@ -109,8 +111,8 @@ class _Owned(Generic[S]):
     """The former owner's outbox, to be published again before anything else."""
     recall: Recall | None = None
     cache: dict[str, S | None] = field(default_factory=dict)
-    appended: dict[str, int] = field(default_factory=dict)
-    """Timers put on the topic and not yet folded: member → due."""
+    appended: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Timers put on the topic and not yet folded: member → due, and when they were put there (monotonic)."""
 
     @property
     def silent(self) -> bool:
@@ -569,9 +571,14 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                         if self._parts.get(owned.tp) is owned:
                             await self._refused(owned)
                     continue
-                fresh = [(member, at) for member, at in due if owned.appended.get(member) != at]
+                since = monotonic() - TIMER_AGAIN_S
+                fresh = [
+                    (member, at)
+                    for member, at in due
+                    if (known := owned.appended.get(member)) is None or known[0] != at or known[1] < since
+                ]
                 if fresh and self._parts.get(owned.tp) is owned:
-                    owned.appended.update(fresh)
+                    owned.appended.update((member, (at, monotonic())) for member, at in fresh)
                     await self._append(owned, fresh, now_ms)
             await asyncio.sleep(TIMER_POLL_S)
 

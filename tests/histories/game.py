@@ -135,7 +135,7 @@ class Game:
     def _send(self, user: int, number: str, n: int, template: str | None, fallback: str | None, patience: int | None,
               wait: int | None, dry: bool, most: int | None, fate: str, pace: int, told: Any) -> None:  # fmt: skip
         ask = Ask(
-            f"r{n}", NUMBERS[number], number, self.setting.users[user], template, fallback,
+            f"d{n}" if dry else f"r{n}", NUMBERS[number], number, self.setting.users[user], template, fallback,
             self.now + patience if patience else None, self.now + wait if wait else None, dry, most,
         )  # fmt: skip
         if any(self.now - a.tellings[0].at > 7 * DAY for a in self.naive.asks if a.id == ask.id):

@@ -199,7 +199,9 @@ class Naive:
             if isinstance(what, Sent):
                 what.steps.append("failed")
                 what.given_up, what.deadline = True, None
+                place = what.place  # it may have gone out: its user counts until the day is over
                 what.give_back()
+                what.place = place
             else:
                 self._look(what, at)
 
@@ -243,6 +245,7 @@ class Naive:
             return
         if what in ("refused", "failed") and message.given_up:
             message.over = True
+            message.place = None
             return
         message.given_up, message.deadline = False, None
         if what != "refused" and (not steps or steps[-1] in ("uncertain", "failed")):

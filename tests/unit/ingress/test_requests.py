@@ -1,6 +1,7 @@
 """Send requests as businesses write them: taken, refused with what is wrong, or unreadable."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -62,7 +63,7 @@ def test_every_member_arrives() -> None:
             message=TEMPLATE,
             correlation_id="order-4711",
             fallback_template={"name": "later", "language": {"code": "en_US"}, "components": [1]},
-            not_before_at="2026-12-01T10:00:00+01:00",
+            not_before_at="2026-10-01T10:00:00+01:00",
             expires_at="2026-12-02T09:00:00Z",
             after_request_id="4711-paid",
             max_price={"amount_micros": 60000, "currency": "USD"},
@@ -75,7 +76,7 @@ def test_every_member_arrives() -> None:
     assert event.fallback_ref == TemplateRef(name="later", language="en_US")
     assert event.fallback is not None
     assert msgspec.json.decode(event.fallback)["components"] == [1]
-    assert (event.not_before_ms, event.expires_ms) == (1_796_115_600_000, 1_796_202_000_000)
+    assert (event.not_before_ms, event.expires_ms) == (1_790_845_200_000, 1_796_202_000_000)
     assert (event.max_price_micros, event.max_price_currency) == (60000, "USD")
     assert (event.correlation_id, event.after_request_id, event.dry_run) == ("order-4711", "4711-paid", True)
     assert event.tags == {"cost_center": "logistics"}
@@ -220,7 +221,7 @@ def test_the_same_meaning_has_the_same_digest(members: dict[str, Any]) -> None:
         {"from": "107"},
         {"dry_run": True},
         {"expires_at": "2026-12-02T09:00:00Z"},
-        {"not_before_at": "2026-12-02T09:00:00Z"},
+        {"not_before_at": "2026-10-02T09:00:00Z"},
         {"after_request_id": "x"},
         {"max_price": {"amount_micros": 1, "currency": "USD"}},
         {"fallback_template": {"name": "x", "language": {"code": "de"}}},
@@ -277,3 +278,16 @@ def test_a_cancellation_that_makes_no_sense_is_told_why(value: bytes, problem: s
     event = take(value, NOW_MS, "106")
     assert isinstance(event, RequestMalformed)
     assert event.problems[0].startswith(problem)
+
+
+def test_a_request_may_wait_for_thirty_days_and_no_longer() -> None:
+    def at(days: int) -> str:
+        return datetime.fromtimestamp(NOW_MS / 1000 + days * 86_400, UTC).isoformat()
+
+    assert (
+        taken(given_request(not_before_at=at(30), expires_at=at(90))).not_before_ms
+        == NOW_MS + 30 * 86_400_000
+    )
+    event = take(given_request(not_before_at=at(31)), NOW_MS, "106")
+    assert isinstance(event, RequestMalformed)
+    assert event.problems == ["not_before_at: more than 30 days ahead"]

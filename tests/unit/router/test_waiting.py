@@ -315,3 +315,32 @@ def test_a_request_refused_after_weeks_is_still_known_when_it_comes_again() -> N
     ask(made, "r1", template=None, at=NOW + 15 * DAY + 1, not_before_ms=NOW + 14 * DAY)
     assert told(made, "r1")[-1] == ("reject", "window_closed")
     assert commands(made) == 0
+
+
+def test_a_dry_run_leaves_its_id_to_the_request_itself() -> None:
+    made = world()
+    dry = ask(made, "r1", dry_run=True, digest="dry")
+    assert decision(ask(made, "r1", at=NOW + 1)).outcome == "allow"
+    assert ask(made, "r1", at=NOW + 2, dry_run=True, digest="dry") == dry
+    assert dry.event_id != "r1#1:decided"
+    assert commands(made) == 1
+
+
+def test_nobody_waits_longer_than_the_log_is_kept() -> None:
+    made = world()
+    made.know(fact("number", "N1", paused=True))
+    ask(made, "r1", expires_ms=NOW + 90 * DAY)
+    made.fire(NOW + 30 * DAY - 1)
+    assert told(made, "r1") == [("defer", "paused_by_operator")]
+    made.fire(NOW + 30 * DAY)
+    assert told(made, "r1") == [("defer", "paused_by_operator"), ("reject", "paused_by_operator")]
+
+
+def test_whoever_may_have_been_written_to_keeps_a_place_until_the_day_is_over() -> None:
+    made = world(messaging_limit=1)
+    made.play(KEY, request("r1"), NOW)
+    made.fire(NOW + 5 * HOUR)
+    assert [e.event for e in made.send_events()] == ["decided", "failed"]
+    assert decision(ask(made, "r2", OTHER, NOW + 6 * HOUR)).reason == "tier_limit_reached"
+    made.play(KEY, status("failed", at=NOW + 7 * HOUR, error_code=131026), NOW + 7 * HOUR)
+    assert decision(ask(made, "r3", OTHER, NOW + 8 * HOUR)).outcome == "allow"
