@@ -18,19 +18,32 @@ import typer
 from services.console import cli_meta, cli_numbers, cli_preferences, sending, steps, tables, topics, view
 from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
+from services.console.conversation_events import publish
 from services.console.document import AccountsDocument, InvalidDocument, parse
 from services.console.pausing import Kind, Pause, UnknownSubject
 from services.console.plan import Plan
-from services.console.receivers import publish_verified
+from services.console.receivers import verified
 from services.console.settings import ConsoleSettings
 from services.console.steps import Step
 from services.console.tallies import HttpTallies
-from services.console.terminal import REFUSED, UNAVAILABLE, USAGE, AsJson, err, out, print_json, run, settings
+from services.console.terminal import (
+    REFUSED,
+    UNAVAILABLE,
+    USAGE,
+    AsJson,
+    err,
+    out,
+    print_json,
+    reason_of,
+    require_number,
+    run,
+    settings,
+    user_at,
+)
 from shared import kafka
 from shared.account_reader import read_once
 from shared.clock import clock_from
 from shared.events import encode
-from shared.phone import canonical_user
 from shared.pricing import MarketMapError, PriceBook, RateCardError, RegimesFileError
 
 DISTRIBUTION = "wa-middleware"
@@ -47,7 +60,6 @@ app.add_typer(receivers_app, name="receivers")
 app.add_typer(cli_preferences.app, name="preferences")
 app.add_typer(cli_meta.templates_app, name="templates")
 app.add_typer(cli_numbers.app, name="numbers")
-app.command()(cli_meta.poll)
 
 
 def main() -> None:
@@ -139,12 +151,10 @@ def verify_receiver(
     to: Annotated[str, typer.Option("--to", help="The receiver, international form.")],
 ) -> None:
     """Tell that a receiver has proved by a one-time password that the number is theirs."""
-    user = canonical_user(to)
-    if user is None:
-        raise typer.BadParameter("--to is no phone number with its country code")
-    configured = settings()
+    configured, user = settings(), user_at(to)
+    require_number(sender, run(read_once(configured)))
     at_ms = int(clock_from(configured.clock_file).time() * 1000)
-    run(publish_verified(configured, sender, user, at_ms))
+    run(publish(configured, [verified(sender, user, at_ms)]))
     out.print(f"{user} may be written to from {sender}.", markup=False)
 
 
@@ -266,13 +276,14 @@ async def _follow(
 
 def _document(file: Path, settings: ConsoleSettings) -> AccountsDocument:
     try:
-        book = PriceBook.load(settings.config_dir)
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except (RegimesFileError, RateCardError, MarketMapError) as error:
-        err.print(str(error), markup=False)
-        raise typer.Exit(USAGE) from None
     except (OSError, UnicodeDecodeError) as error:
-        err.print(f"{error} (the configuration is looked for in WA_CONFIG_DIR)", markup=False, soft_wrap=True)
+        err.print(f"{file}: {reason_of(error)}", markup=False, soft_wrap=True)
+        raise typer.Exit(USAGE) from None
+    try:
+        book = PriceBook.load(settings.config_dir)
+    except (RegimesFileError, RateCardError, MarketMapError, OSError) as error:
+        err.print(f"the configuration (WA_CONFIG_DIR): {error}", markup=False, soft_wrap=True)
         raise typer.Exit(USAGE) from None
     try:
         return parse(text, book.regimes.is_pin, book.cards.markets.is_market)
@@ -306,6 +317,8 @@ def _template(written: str) -> tuple[str, str]:
         raise typer.BadParameter(f"{written!r} is not NAME/LANGUAGE, e.g. promo/de")
     return name, language
 
+
+app.command()(cli_meta.poll)
 
 if __name__ == "__main__":
     main()

@@ -18,7 +18,8 @@ from deploy.local.demo.simulator import Simulator
 from deploy.local.services import urls
 from deploy.local.system import LocalSystem
 from services.console.account_events import KafkaAccountEvents
-from services.console.receivers import publish_verified
+from services.console.conversation_events import publish
+from services.console.receivers import verified
 from services.console.tallies import HttpTallies
 from shared import kafka
 from shared.clock import FileClock
@@ -128,7 +129,7 @@ class Outside:
 
     async def verify(self, phone_number_id: str, user: str) -> None:
         """Do what `wam receivers verify` does."""
-        await publish_verified(self.settings, phone_number_id, user, self.now_ms())
+        await publish(self.settings, [verified(phone_number_id, user, self.now_ms())])
 
     @asynccontextmanager
     async def default_being(self, yes: AccountChanged, no: AccountChanged) -> AsyncIterator[None]:
