@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 refused (file not valid, conflict, message refused or fail
 
 import json
 import logging
+import re
 import sys
 import uuid
 from contextlib import aclosing
@@ -45,11 +46,17 @@ from shared.account_reader import read_once
 from shared.clock import clock_from
 from shared.events import encode
 from shared.pricing import MarketMapError, PriceBook, RateCardError, RegimesFileError
+from shared.times import rfc3339
 
 DISTRIBUTION = "wa-middleware"
+_MONTH = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])")
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="WhatsApp middleware."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Operate the WhatsApp middleware. Settings come from the environment (WA_…, docs/settings.md). "
+    "Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no answer.",
 )
 topics_app = typer.Typer(no_args_is_help=True, help="The Kafka topics.")
 receivers_app = typer.Typer(no_args_is_help=True, help="Receivers of the free tier.")
@@ -166,9 +173,13 @@ def tally(
     as_json: AsJson = False,
 ) -> None:
     """Show what an account's month came to, as billing has tallied it."""
+    if not _MONTH.fullmatch(month):
+        raise typer.BadParameter(f"{month!r} is no month, e.g. 2026-11")
     found = run(HttpTallies(settings().tallies_url).of_month(waba, month))
     if as_json:
         print_json(json.loads(encode(found)))
+    elif not found.totals:
+        out.print(f"Nothing is counted of account {waba} in {month}.", markup=False)
     else:
         out.print(tables.tally_table(found))
         if rows:
@@ -190,6 +201,15 @@ def send(
         str | None, typer.Option("--fallback", help="NAME/LANGUAGE if the window is closed.")
     ] = None,
     request_id: Annotated[str | None, typer.Option(help="Idempotency key; a new one without it.")] = None,
+    expires_in: Annotated[
+        float | None,
+        typer.Option(
+            "--expires-in",
+            metavar="SECONDS",
+            min=1,
+            help="It matters for so long: what can't go out yet waits. Without it that is refused.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but do not send.")] = False,
     until: Annotated[Step, typer.Option(help="Wait for this step.")] = "delivered",
     timeout: Annotated[float, typer.Option(help="Seconds to wait at most.", min=0.1)] = 60.0,
@@ -208,10 +228,13 @@ def send(
     if fallback:
         name, language = _template(fallback)
         request["fallback_template"] = {"name": name, "language": {"code": language}}
+    configured = settings()
+    if expires_in is not None:
+        request["expires_at"] = rfc3339(int((clock_from(configured.clock_file).time() + expires_in) * 1000))
     if dry_run:
         request["dry_run"] = True
     raise typer.Exit(
-        run(_follow(settings(), request, "decided" if dry_run else until, timeout, as_json=as_json))
+        run(_follow(configured, request, "decided" if dry_run else until, timeout, as_json=as_json))
     )
 
 
@@ -261,8 +284,10 @@ async def _follow(
 ) -> int:
     if not as_json:
         out.print(f"request {request.get('request_id') or request['cancel_request_id']}", markup=False)
+    waits = False
     async with aclosing(sending.send(settings, request, until, timeout_s)) as events:
         async for event in events:
+            waits = steps.is_waiting(event)
             if as_json:
                 sys.stdout.write(encode(event).decode() + "\n")
                 sys.stdout.flush()
@@ -270,7 +295,8 @@ async def _follow(
                 out.print(tables.event_line(event), soft_wrap=True)
             if steps.is_last(event, until):
                 return REFUSED if steps.is_refused(event) else 0
-    err.print(f"no {until} within {timeout_s:g} s; the request may still go out")
+    then = "it waits; `wam cancel` takes it back" if waits else "the request may still go out"
+    err.print(f"no {until} within {timeout_s:g} s; {then}")
     return UNAVAILABLE
 
 

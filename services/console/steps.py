@@ -29,6 +29,11 @@ def is_refused(event: SendEvent) -> bool:
     return event.event in ("failed", "cancelled")
 
 
+def is_waiting(event: SendEvent) -> bool:
+    """Whether the request waits for what passes with time; a later decision is final."""
+    return event.event == "decided" and event.decision is not None and not event.decision.final
+
+
 def is_last(event: SendEvent, until: Step) -> bool:
     """Whether nothing is to be waited for after this event: it refuses, or has come as far as `until`."""
     if is_refused(event):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.console.steps import Step, is_last, is_refused, template_message, text_message
+from services.console.steps import Step, is_last, is_refused, is_waiting, template_message, text_message
 from services.console.tables import event_line
 from services.console.tally import Totals, amounts, money
 from services.ingress.requests import SendRequest
@@ -45,6 +45,12 @@ def event(kind: str, outcome: str = "allow", *, final: bool = True) -> SendEvent
 )
 def test_it_waits_for_the_step_or_a_refusal(seen: SendEvent, until: Step, last: bool, refused: bool) -> None:
     assert (is_last(seen, until), is_refused(seen)) == (last, refused)
+
+
+def test_only_a_decision_that_is_not_final_waits() -> None:
+    assert is_waiting(event("decided", "defer", final=False))
+    assert not is_waiting(event("decided", "reject"))
+    assert not is_waiting(event("accepted", final=False))
 
 
 @pytest.mark.parametrize(
