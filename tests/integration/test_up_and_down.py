@@ -67,6 +67,7 @@ async def test_up_runs_in_the_background_until_down(local: Commands) -> None:
     bring_up(local)
     supervisor = local.state()["pid"]
     assert exists(supervisor)
+    assert f"export WA_KAFKA_BOOTSTRAP=127.0.0.1:{local.kafka}\n" in (local.directory / "up.env").read_text()
     assert local("status").returncode == 0
     assert local("down").returncode == 0
     await until(lambda: not exists(supervisor), within_s=10)

@@ -53,6 +53,18 @@ class Accounts:
         return {"shop": self.shop, "cafe": self.cafe}[who]
 
 
+def example_for_meta() -> dict[str, Any]:
+    """The example file's accounts as `for_meta` has them.
+
+    Raises:
+        InvalidDocument, OSError: the file can't be used.
+    """
+    book = PriceBook.load(CONFIG)
+    return for_meta(
+        parse(EXAMPLE.read_text("utf-8"), book.regimes.is_pin, book.cards.markets.is_market).accounts
+    )
+
+
 def default_number(account: AccountEntry) -> str:
     """The id of the number provided with the account."""
     return next(number.id for number in account.numbers if number.default)
