@@ -272,11 +272,12 @@ def _set_pause(kind: Kind, names: list[str], *, paused: bool, reason: str | None
     except UnknownSubject as error:
         err.print(str(error), markup=False)
         raise typer.Exit(REFUSED) from None
-    state = "paused" if paused else "not paused"
-    out.print(
-        f"{kind} {names[-1]} is {state}{'' if changed else ' already'}; facts revision {revision}.",
-        markup=False,
+    state = (
+        "is " + ("paused" if paused else "let go")
+        if changed
+        else "was " + ("" if paused else "not ") + "paused"
     )
+    out.print(f"{kind} {names[-1]} {state}; facts revision {revision}.", markup=False)
 
 
 async def _follow(
@@ -294,9 +295,9 @@ async def _follow(
             else:
                 out.print(tables.event_line(event), soft_wrap=True)
             if steps.is_last(event, until):
-                return REFUSED if steps.is_refused(event) else 0
+                return 0 if steps.is_wanted(event, cancels="cancel_request_id" in request) else REFUSED
     then = "it waits; `wam cancel` takes it back" if waits else "the request may still go out"
-    err.print(f"no {until} within {timeout_s:g} s; {then}")
+    err.print(f"not {until if not waits else 'final'} within {timeout_s:g} s; {then}")
     return UNAVAILABLE
 
 

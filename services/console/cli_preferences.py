@@ -70,9 +70,9 @@ def import_list(
         raise typer.Exit(USAGE) from None
     finally:
         rejects.close()
-    out.print(f"{count} lines taken over.", markup=False)
+    out.print(f"{_lines(count)} taken over.", markup=False)
     if rejects.count:
-        err.print(f"{rejects.count} lines left out; see {rejects.path}", markup=False, soft_wrap=True)
+        err.print(f"{_lines(rejects.count)} left out; see {rejects.path}", markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED)
 
 
@@ -152,6 +152,10 @@ class _Rejects:
     def close(self) -> None:
         """The file is complete."""
         self._open.close()
+
+
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count} lines"
 
 
 def _login() -> str:

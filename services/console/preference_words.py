@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.errors import UnknownTopicOrPartitionError
 
+from services.console.topics import partition_count
 from shared import kafka
 from shared.events import UserPreference, decode_user_preference
 from shared.ids import conversation_key
@@ -30,14 +30,11 @@ async def latest(settings: ServiceSettings, phone_number_id: str, user: str) -> 
     """
     key = conversation_key(phone_number_id, user).encode()
     topic = kafka.name_of(PREFERENCES, settings)
+    place = TopicPartition(topic, partition_of(key, await partition_count(settings, PREFERENCES)))
+    found = Found(None, topic, place.partition, None)
     consumer = kafka.reader(settings)
     await consumer.start()
     try:
-        if topic not in await consumer.topics():
-            raise UnknownTopicOrPartitionError(f"topic {topic} does not exist")
-        # Kafka's own count: the setting of who asks here may be another than that of who created the topic.
-        place = TopicPartition(topic, partition_of(key, len(consumer.partitions_for_topic(topic))))
-        found = Found(None, topic, place.partition, None)
         consumer.assign([place])
         await consumer.seek_to_beginning(place)
         end = (await consumer.end_offsets([place]))[place]

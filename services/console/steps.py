@@ -34,6 +34,13 @@ def is_waiting(event: SendEvent) -> bool:
     return event.event == "decided" and event.decision is not None and not event.decision.final
 
 
+def is_wanted(event: SendEvent, *, cancels: bool) -> bool:
+    """Whether a request has come to what it is for: a message that is not refused, or with `cancels` one taken back."""
+    if not cancels:
+        return not is_refused(event)
+    return event.decision is not None and event.decision.reason == "cancelled"
+
+
 def is_last(event: SendEvent, until: Step) -> bool:
     """Whether nothing is to be waited for after this event: it refuses, or has come as far as `until`."""
     if is_refused(event):

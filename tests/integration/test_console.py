@@ -374,7 +374,7 @@ async def test_a_pause_outlasts_the_file_and_is_resumed_by_name(ready_operator: 
     for what in (["account", waba], ["number", "106540352242922"], ["category", waba, "marketing"]):
         ran = await operator.wam("pause", *what, "--reason", "complaints")
         assert (ran.code, "is paused; facts revision" in ran.out) == (0, True), ran
-    assert "already" in (await operator.wam("pause", "account", waba, "--reason", "complaints")).out
+    assert "was paused" in (await operator.wam("pause", "account", waba, "--reason", "complaints")).out
     kept = await operator.wam("apply", "-", "--yes", typed=text)
     assert "set by operator; --force overrides" in kept.out, kept
     account = (await read_once(operator.settings)).account(waba)
