@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from deploy.local.demo.accounts import example_for_meta
+from deploy.local.demo.accounts import CONFIG, example_for_meta
 from deploy.local.errors import StackError
 from deploy.local.paths import RUNS
 from deploy.local.ports import Ports
@@ -27,8 +27,8 @@ from deploy.local.topics import create_topics
 
 NAME: Final = "up"
 STATE: Final = RUNS / "up.json"
-SHELL: Final = RUNS / "up.env"
-"""What a shell sources to use `wam` on the system."""
+WAM: Final = RUNS / "wam"
+"""The command `wam` at this system. Exported settings would make the next stack take this one's Kafka for given."""
 LOCK: Final = RUNS / "up.lock"
 LOG: Final = RUNS / NAME / "logs" / "supervisor.log"
 _LOOK_EVERY_S: Final = 0.5
@@ -58,7 +58,7 @@ async def supervise() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     system = _system()
-    _write_shell(system)
+    _write_wam(system)
     _write_state(system, ready=False)
     starting = asyncio.create_task(system.start())
     stopping = asyncio.create_task(stop.wait())
@@ -89,11 +89,12 @@ def _system() -> LocalSystem:
     return LocalSystem(stack, create_topics, ports=ports, extra=extra, names=chosen(os.environ))
 
 
-def _write_shell(system: LocalSystem) -> None:
-    settings = operator_settings(system.settings, system.ports)
+def _write_wam(system: LocalSystem) -> None:
+    settings = operator_settings(system.settings, system.ports) | {"WA_CONFIG_DIR": str(CONFIG)}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
-    lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
-    SHELL.write_text("\n".join(lines) + "\n")
+    command = shlex.quote(str(Path(sys.executable).with_name("wam")))
+    WAM.write_text("\n".join(["#!/bin/sh", *lines, f'exec {command} "$@"']) + "\n")
+    WAM.chmod(0o755)
 
 
 async def _restart_ended(system: LocalSystem) -> None:
@@ -145,7 +146,7 @@ def _only_one() -> Iterator[None]:
             yield
         finally:
             STATE.unlink(missing_ok=True)
-            SHELL.unlink(missing_ok=True)
+            WAM.unlink(missing_ok=True)
 
 
 def main() -> int:
