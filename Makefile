@@ -21,6 +21,7 @@ demo: $(STAMP) ## Starts everything and plays the whole guide; leaves reports/de
 	$(RUN) -m deploy.local.demo
 
 test: static ## Everything that must pass: static checks, then every test
+	@$(RUN) -m deploy.checks promtool
 	$(BIN)/pytest
 
 check: static ## Format, lint, types, import rules, unit tests; under a minute

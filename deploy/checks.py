@@ -39,7 +39,8 @@ def _commands(tool: str) -> Iterator[list[str]]:
         yield [
             "sh",
             "-c",
-            "apt-get download -q prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb",
+            "{ apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }; }"
+            " && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb",
         ]
     if tool == "kustomize" and kustomize() is None and shutil.which("go"):
         yield ["env", f"GOBIN={_TOOLS}", "go", "install", _KUSTOMIZE]

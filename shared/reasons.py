@@ -113,7 +113,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         "tier_limit_reached": Reason(
             "The portfolio's messaging limit of new users within 24 hours is reached.",
             "Wait until users of yesterday drop out of the moving day; verify the business and keep the quality high to raise the limit.",
-            "until a place is free: those who wait are served in the order of their `expires_at`",
+            "until a place is free; the nearer its `expires_at`, the earlier the place it is told",
         ),
         "rate_unknown": Reason(
             "No rate card in force has a rate for this market and category, so the price cannot be told.",

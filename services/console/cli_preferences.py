@@ -2,7 +2,6 @@
 
 import csv
 import getpass
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from rich import progress
 
 from services.console import preference_list, tables
 from services.console.conversation_events import publish
+from services.console.operator_word import operator_word
 from services.console.preference_list import COLUMNS, NoSuchList, Rejected
 from services.console.preference_words import latest
 from services.console.terminal import (
@@ -88,20 +88,8 @@ def set_one(
     configured, user = settings(), user_at(to)
     require_number(sender, run(read_once(configured)))
     now_ms = int(clock_from(configured.clock_file).time() * 1000)
-    who = by or _login()
-    identity = f"{sender}:{user}:{marketing}:{now_ms}:{who}:{evidence}"
-    event = PreferenceChanged(
-        event_id=f"operator:{hashlib.sha256(identity.encode()).hexdigest()[:32]}",
-        at_ms=now_ms,
-        phone_number_id=sender,
-        user=user,
-        opted_out=marketing == "out",
-        evidence=evidence,
-        source="operator",
-        by=who,
-        noted_ms=now_ms,
-    )
-    run(publish(configured, [event]))
+    word = operator_word(sender, user, marketing, evidence, by or _login(), now_ms)
+    run(publish(configured, [word]))
     wants = "wants" if marketing == "in" else "wants no"
     out.print(f"{user} {wants} marketing from {sender}.", markup=False)
 

@@ -8,20 +8,24 @@ from typing import Any
 from services.simulator.accounts import CATEGORIES, Accounts, Template, Waba
 from services.simulator.template_parameters import definition_fault
 
+_PAUSES_S = {"FIRST_PAUSE": 3 * 3600, "SECOND_PAUSE": 6 * 3600}
+"""How long a pause lasts, by `other_info.title` (Meta, template pausing)."""
 
-def apply(accounts: Accounts, waba_id: str, field: str, value: dict[str, Any]) -> None:
-    """Take over a template's status, category and components, and restrictions, from a webhook's `value`."""
+
+def apply(accounts: Accounts, waba_id: str, field: str, value: dict[str, Any], now: float) -> None:
+    """Take over a template's status, category and components, and restrictions, from a webhook's `value` at `now` (epoch seconds)."""
     waba = accounts.wabas.get(waba_id)
     if waba is None:
         return
     if field == "message_template_status_update":
         for template in _meant(accounts, waba, value):
             template.status = str(value.get("event", template.status))
-    elif field == "template_category_update" and "correct_category" not in value:
-        told = str(value.get("new_category", "")).lower()
-        for category in CATEGORIES:
-            for template in _meant(accounts, waba, value) if category == told else ():
-                template.category = category
+            info = value.get("other_info")
+            lasts_s = _PAUSES_S.get(str(info.get("title"))) if isinstance(info, dict) else None
+            template.paused_until = None if lasts_s is None else now + lasts_s
+    elif field == "template_category_update":
+        for template in _meant(accounts, waba, value):
+            _recategorise(template, value)
     elif field == "message_template_components_update":
         for template in _meant(accounts, waba, value):
             edited = _edited(template.components, value)
@@ -61,6 +65,18 @@ def _edited(components: list[dict[str, Any]], value: dict[str, Any]) -> list[dic
         told["BUTTONS"] = {"type": "BUTTONS", "buttons": buttons}
     kept = [component for component in components if str(component["type"]).upper() not in told]
     return [*told.values(), *kept]
+
+
+def _recategorise(template: Template, value: dict[str, Any]) -> None:
+    """`correct_category` announces one for `category_update_timestamp`; without it `new_category` holds at once."""
+    at_once = "correct_category" not in value
+    told = str(value.get("new_category" if at_once else "correct_category", "")).lower()
+    for category in CATEGORIES:
+        if category == told and at_once:
+            template.category, template.next_category, template.next_category_from = category, None, None
+        elif category == told:
+            template.next_category = category
+            template.next_category_from = float(value.get("category_update_timestamp", "inf"))
 
 
 def _meant(accounts: Accounts, waba: Waba, value: dict[str, Any]) -> list[Template]:

@@ -57,6 +57,22 @@ class Template(Strict):
     parameter_format: str | None = None
     parameters: int | None = Field(None, ge=0)
     """Number of body parameters a send must carry (else 132000); None checks nothing."""
+    paused_until: float | None = None
+    """When a pause ends by itself, epoch seconds."""
+    next_category: Category | None = None
+    next_category_from: float | None = None
+    """What it becomes, and when, epoch seconds."""
+
+    def status_at(self, now: float) -> str:
+        """The status that holds at `now` (epoch seconds)."""
+        over = self.status == "PAUSED" and self.paused_until is not None and self.paused_until <= now
+        return "APPROVED" if over else self.status
+
+    def category_at(self, now: float) -> Category:
+        """The category that holds at `now` (epoch seconds)."""
+        from_ = self.next_category_from
+        changed = self.next_category is not None and from_ is not None and from_ <= now
+        return self.next_category if changed and self.next_category is not None else self.category
 
     @field_validator("components")
     @classmethod

@@ -213,7 +213,7 @@ class ControlRoutes:
             self._post([Update("", "raw", body.raw)], now)
             return web.json_response({"success": True})
         if body.apply:
-            apply(self._meta.accounts, body.waba_id, body.field, body.value)
+            apply(self._meta.accounts, body.waba_id, body.field, body.value, now)
         at = int(now) if body.time is None else body.time
         self._post([Update(body.waba_id, "account", body.value, field=body.field, time=at)], now)
         return web.json_response({"success": True})

@@ -151,7 +151,7 @@ class Meta:
             return GraphError(131021, "Recipient cannot be the sender.")
         if send.template is not None:
             template = self.accounts.template(waba.id, send.template, send.language or "")
-            fault = template_fault(send, template)
+            fault = template_fault(send, template, now)
             if fault is not None:
                 return fault
         refusal = account_fault(
@@ -188,7 +188,7 @@ class Meta:
         category: str = SERVICE
         if send.template is not None:
             template = self.accounts.template(waba.id, send.template, send.language or "")
-            category = template.category if template is not None else "marketing"
+            category = template.category_at(now) if template is not None else "marketing"
         steps = plan(
             behaviour,
             message_type=send.type,

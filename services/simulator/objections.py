@@ -24,15 +24,16 @@ def unknown_object(object_id: str) -> GraphError:
     )
 
 
-def template_fault(send: Send, template: Template | None) -> GraphError | None:
-    """What is wrong with sending that template; None is the registry's answer for one it does not hold."""
+def template_fault(send: Send, template: Template | None, now: float) -> GraphError | None:
+    """What is wrong with sending that template at `now` (epoch seconds); None is the registry's answer for one it does not hold."""
     if template is None:
         return GraphError(132001, f"template name ({send.template}) does not exist in {send.language}")
-    if template.status == "PAUSED":
+    status = template.status_at(now)
+    if status == "PAUSED":
         return GraphError(132015, "Template is paused due to low quality.")
-    if template.status == "DISABLED":
+    if status == "DISABLED":
         return GraphError(132016, "Template is disabled.")
-    if template.status not in _USABLE:
+    if status not in _USABLE:
         return GraphError(132001, f"template name ({send.template}) is not approved in {send.language}")
     if template.parameters is not None and template.parameters != send.body_parameters:
         return GraphError(
@@ -44,7 +45,7 @@ def template_fault(send: Send, template: Template | None) -> GraphError | None:
         fault = parameter_fault(template.components, template.parameter_format, send.components)
         if fault is not None:
             return fault
-    if send.bsuid and template.category == "authentication":
+    if send.bsuid and template.category_at(now) == "authentication":
         return GraphError(131062, "Authentication templates need a phone number.")
     return None
 

@@ -5,11 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
+from services.console.pausing import Kind
+from services.console.pausing import Pause as PauseOrder
 from shared.events import AccountChanged
 from shared.stream.fold import Claim
 from shared.times import DAY_MS, from_ms
-from tests.cases.actions import Facts, Pay, Prefer, Verify
-from tests.cases.form import LANGUAGE, TEMPLATES, AccountSpec, Case
+from tests.cases.actions import Facts, Pause, Pay, Prefer, Resume, Verify
+from tests.cases.form import LANGUAGE, TEMPLATES, AccountSpec, Case, TemplateSpec
 from tests.cases.names import Names
 
 NO_LIMIT = 10**9
@@ -35,6 +39,20 @@ def changed(names: Names, action: Facts, at_ms: int) -> AccountChanged:
     else:
         subject, id_ = "account", names.account(action.account)
     return _changed(names, action.account, subject, id_, action.fields, at_ms)
+
+
+def pausing(names: Names, action: Pause | Resume) -> PauseOrder:
+    """What the operator asks the console to pause or resume."""
+    waba: str | None = names.account(action.account)
+    kind: Kind = "account"
+    id_ = names.account(action.account)
+    if action.number is not None:
+        kind, id_, waba = "number", names.number(action.number), None
+    elif action.template is not None:
+        kind, id_ = "template", f"{action.template}/{LANGUAGE}"
+    elif action.category is not None:
+        kind, id_ = "category", action.category
+    return PauseOrder(kind, id_, waba, paused=isinstance(action, Pause), reason=action.reason)
 
 
 def paying(names: Names, action: Pay, at_ms: int) -> AccountChanged:
@@ -82,8 +100,14 @@ def meta_accounts(names: Names) -> dict[str, Any]:
                     if owner == name
                 ],
                 "templates": [
-                    {"name": template, "language": LANGUAGE, **_at_meta(fields)}
-                    for template, fields in _templates(account).items()
+                    {
+                        "name": template,
+                        "language": LANGUAGE,
+                        "category": spec.category,
+                        "status": spec.status,
+                        "components": spec.definition,
+                    }
+                    for template, spec in _templates(account).items()
                 ],
             }
             for name, account in case.accounts.items()
@@ -139,6 +163,10 @@ def _facts_of(names: Names, name: str, account: AccountSpec) -> Iterator[Account
             "currency": account.currency,
             "paused": account.paused,
             "status": account.status,
+            "budgets": [budget.model_dump() for budget in account.budgets],
+            "marketing_reserve_percent": account.marketing_reserve_percent,
+            "stop_words": account.stop_words,
+            "paused_categories": list(account.paused_categories),
         },
         at_ms,
     )
@@ -147,7 +175,13 @@ def _facts_of(names: Names, name: str, account: AccountSpec) -> Iterator[Account
         if owner == name and spec.pop("known"):
             fields = {"display_phone_number": names.display(number), "default": number == "N1", **spec}
             yield _changed(names, name, "number", names.number(number), fields, at_ms)
-    for template, fields in _templates(account).items():
+    for template, form in _templates(account).items():
+        fields = {
+            "category": form.category,
+            "status": form.status,
+            "paused": form.paused,
+            "parameters": None if form.shape is None else msgspec.to_builtins(form.shape),
+        }
         yield _changed(names, name, "template", f"{template}/{LANGUAGE}", fields, at_ms)
 
 
@@ -166,13 +200,6 @@ def _number(case: Case, number: str) -> dict[str, Any]:
     return known if spec is None else spec.model_dump()
 
 
-def _templates(account: AccountSpec) -> dict[str, dict[str, Any]]:
-    known = {
-        name: {"category": category, "status": "APPROVED", "paused": False}
-        for name, category in TEMPLATES.items()
-    }
-    return known | {name: spec.model_dump() for name, spec in account.templates.items()}
-
-
-def _at_meta(template: dict[str, Any]) -> dict[str, Any]:
-    return {"category": template["category"], "status": template["status"]}
+def _templates(account: AccountSpec) -> dict[str, TemplateSpec]:
+    known = {name: TemplateSpec(category=category) for name, category in TEMPLATES.items()}
+    return known | account.templates

@@ -65,6 +65,7 @@ Span = Annotated[int, BeforeValidator(span_ms)]
 User = Annotated[str, _known("users")]
 Number = Annotated[str, _known("numbers")]
 Account = Annotated[str, _known("accounts")]
+CategoryName = Literal["marketing", "utility", "authentication", "service"]
 
 
 class Strict(BaseModel):
@@ -85,17 +86,21 @@ class Action(Strict):
 
 
 class Receive(Action):
-    """A user writes. `sent_at` is Meta's time of the message where it comes later than sent."""
+    """A user writes, or presses the quick-reply `button` of that text. `sent_at` is Meta's time of the message where it comes later than sent."""
 
     user: User = Field(alias="from")
     to: Number = "N1"
     text: str = "hello"
+    button: str | None = None
     id: str | None = None
     sent_at: Moment | None = None
     referral: Literal["ad"] | None = None
 
     def __str__(self) -> str:
-        return f"{self.user} writes to {self.to}{', by an ad' if self.referral else ''}"
+        if self.button is not None:
+            return f"{self.user} presses {self.button!r}"
+        said = "" if self.text == "hello" else f" {self.text!r}"
+        return f"{self.user} writes{said} to {self.to}{', by an ad' if self.referral else ''}"
 
 
 class Call(Action):
@@ -117,6 +122,21 @@ class Prefer(Action):
 
     def __str__(self) -> str:
         return f"{self.user} lets marketing {self.marketing}"
+
+
+class Import(Action):
+    """The business tells what a user said elsewhere: by a list (`said` is when, now if left out), or by an operator's own words, as of now."""
+
+    user: User = Field(alias="from")
+    to: Number = "N1"
+    marketing: Literal["in", "out"]
+    evidence: str
+    said: Moment | None = None
+    source: Literal["import", "operator"] = "import"
+    by: str = "Mia"
+
+    def __str__(self) -> str:
+        return f"{self.by} tells that {self.user} opts {self.marketing} ({self.evidence})"
 
 
 class Verify(Action):
@@ -154,6 +174,41 @@ class Facts(Action):
         return f"{what}: {', '.join(f'{name} {value}' for name, value in self.fields.items())}"
 
 
+class Hold(Action):
+    """What an operator pauses or resumes: an account, or one of its numbers, templates or categories."""
+
+    account: Account = "W1"
+    number: Number | None = None
+    template: str | None = None
+    category: CategoryName | None = None
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> "Hold":
+        if sum(given is not None for given in (self.number, self.template, self.category)) > 1:
+            raise ValueError("one of number, template and category")
+        return self
+
+    @property
+    def what(self) -> str:
+        """In words."""
+        return self.number or self.template or self.category or self.account
+
+
+class Pause(Hold):
+    """An operator holds it back."""
+
+    def __str__(self) -> str:
+        return f"{self.what} is paused"
+
+
+class Resume(Hold):
+    """An operator lets it go."""
+
+    def __str__(self) -> str:
+        return f"{self.what} is resumed"
+
+
 class Webhook(Action):
     """Meta tells something about an account; what is not named here goes into `value` as it stands."""
 
@@ -189,26 +244,40 @@ class Status(Strict):
 
 
 class Send(Action):
-    """The business asks to send. The last four say how the message fares at Meta: by itself it is delivered one second after its send."""
+    """The business asks to send. The last six say how the message fares at Meta: by itself it is delivered one second after its send.
+
+    `parameters` are texts of the body, `components` the template's as Meta takes them; likewise for the fallback. `refused` is the error code of
+    every call, `code` that of `delivery: failed`.
+    """
 
     to: User
     number: Number | None = Field(None, alias="from")
     text: str | None = None
     template: str | None = None
+    parameters: list[str] | None = None
+    components: list[dict[str, Any]] | None = None
     fallback_template: str | None = None
+    fallback_parameters: list[str] | None = None
+    fallback_components: list[dict[str, Any]] | None = None
     request_id: str | None = None
     claims_category: str | None = None
+    not_before_ms: Moment | None = Field(None, alias="not_before")
     expires_ms: Moment | None = Field(None, alias="expires")
+    after_request_id: str | None = None
     max_price_micros: int | None = None
     dry_run: bool = False
     delivery: Literal["delivered", "failed", "none"] = "delivered"
     delivered_after_ms: Span = Field(1000, alias="delivered_after")
+    code: int | None = None
+    refused: int | None = None
     statuses: list[StatusName | Status] | None = None
 
     @model_validator(mode="after")
     def _one_content(self) -> "Send":
         if (self.text is None) == (self.template is None):
             raise ValueError("either text or template")
+        if self.code is not None and self.delivery != "failed":
+            raise ValueError("code goes with delivery: failed")
         return self
 
     def __str__(self) -> str:
@@ -217,15 +286,34 @@ class Send(Action):
         return f"{self.number or 'the business'} {asked} {what} to {self.to}"
 
 
-Happening = Receive | Call | Prefer | Verify | Pay | Facts | Webhook | Send
+class Cancel(Action):
+    """The business takes back what it asked to send to that user."""
+
+    request_id: str
+    to: User
+    number: Number | None = Field(None, alias="from")
+
+    def __str__(self) -> str:
+        return f"the business takes {self.request_id} back"
+
+
+Asking = Send | Cancel
+"""What the system answers."""
+Telling = Receive | Call | Prefer | Import | Verify | Pay | Facts | Pause | Resume | Webhook
+"""What nobody answers."""
+Happening = Telling | Asking
 ACTIONS: Mapping[str, type[Happening]] = {
     "receive": Receive,
     "call": Call,
     "prefer": Prefer,
+    "import_preference": Import,
     "verify_receiver": Verify,
     "payment_method": Pay,
     "facts": Facts,
+    "pause": Pause,
+    "resume": Resume,
     "webhook": Webhook,
     "send": Send,
+    "cancel": Cancel,
 }
 """By the key that names them in a step."""

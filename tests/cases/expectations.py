@@ -3,15 +3,16 @@
 To add an expectation of a decision: a field of `Expect` and, under the same name, what came in `CAME`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo
 
-from shared.events import Decision, SendEvent
+from shared.events import Decision, PreferenceSource, SendEvent, UserPreference
 from shared.reasons import REASONS
-from tests.cases.actions import Strict
+from shared.times import rfc3339
+from tests.cases.actions import CategoryName, Moment, Strict, moment_ms
 
 T = TypeVar("T")
 
@@ -30,8 +31,26 @@ def _known_reason(reason: object) -> object:
     return reason
 
 
+def _instant(text: object, info: ValidationInfo) -> str | None:
+    start_ms = info.context["start_ms"] if info.context else 0
+    return None if text == "none" else rfc3339(moment_ms(text, start_ms))
+
+
 Reason = Annotated[str, BeforeValidator(_known_reason)]
-CategoryName = Literal["marketing", "utility", "authentication", "service"]
+Instant = Annotated[str | None, BeforeValidator(_instant)]
+"""A moment as events write it: RFC 3339; `none` expects that there is none."""
+
+
+OrNone = Annotated[str | None, BeforeValidator(lambda text: None if text == "none" else text)]
+"""A word; `none` expects that there is none."""
+
+
+class TierLeft(Strict):
+    """The messaging limit as the decision tells it; what is left out may be anything."""
+
+    limit: int | None = None
+    used: int | None = None
+    left: int | None = None
 
 
 class Expect(Strict):
@@ -45,6 +64,14 @@ class Expect(Strict):
     charge: AnyOf[Literal["free", "paid"]] | None = None
     used_fallback: AnyOf[bool] | None = None
     from_: AnyOf[str] | None = Field(None, alias="from")
+    not_before: AnyOf[Instant] | None = None
+    retry_at: AnyOf[Instant] | None = None
+    message: AnyOf[str] | None = None
+    price_micros: AnyOf[int] | None = None
+    rate_category: AnyOf[str] | None = None
+    volume_tier: AnyOf[OrNone] | None = None
+    tier: AnyOf[TierLeft] | None = None
+    free_left: AnyOf[int] | None = None
     same_as: str | None = None
 
     @property
@@ -53,6 +80,18 @@ class Expect(Strict):
         if self.same_as is not None:
             return frozenset()
         return frozenset(self.reason or ["ok"])
+
+    @property
+    def answers(self) -> frozenset[tuple[str, str]]:
+        """Outcome and reason; of several outcomes that would do the first."""
+        outcome = (self.outcome or ["allow"])[0]
+        return frozenset((outcome, reason) for reason in self.reasons)
+
+
+class Later(Expect):
+    """What is expected of the one final decision on a request that waits, and when it is made."""
+
+    at: Moment
 
 
 @dataclass(frozen=True)
@@ -83,16 +122,30 @@ class Checked:
     what: str
     expected: tuple[Any, ...]
     came: Any
+    within: bool = False
+    """Whether it is enough that what came contains it."""
 
     @property
     def ok(self) -> bool:
         """Whether it is one of them."""
+        if self.within:
+            return any(expected in (self.came or "") for expected in self.expected)
         return self.came in self.expected
 
 
 def _charge(answer: Answer) -> str | None:
     price = answer.decision.price
     return None if price is None else "free" if price.amount_micros == 0 else "paid"
+
+
+def _tier(answer: Answer) -> dict[str, int | None] | None:
+    tier = answer.decision.tier
+    return None if tier is None else {"limit": tier.limit, "used": tier.used, "left": tier.left}
+
+
+def _volume_tier(answer: Answer) -> str | None:
+    price = answer.decision.price
+    return None if price is None or price.volume_tier is None else price.volume_tier.tier
 
 
 CAME: Mapping[str, Callable[[Answer], Any]] = {
@@ -104,6 +157,14 @@ CAME: Mapping[str, Callable[[Answer], Any]] = {
     "charge": _charge,
     "used_fallback": lambda answer: answer.decision.used_fallback,
     "from": lambda answer: answer.number,
+    "not_before": lambda answer: answer.decision.not_before_at,
+    "retry_at": lambda answer: answer.event.error and answer.event.error.retry_at,
+    "message": lambda answer: answer.event.error and answer.event.error.message,
+    "price_micros": lambda answer: answer.decision.price and answer.decision.price.amount_micros,
+    "rate_category": lambda answer: answer.decision.price and answer.decision.price.rate_category,
+    "volume_tier": _volume_tier,
+    "tier": _tier,
+    "free_left": lambda answer: answer.decision.free_left,
     "same_as": lambda answer: "the same bytes" if answer.value == answer.first else "other bytes",
 }
 """What came, by the name of what was expected."""
@@ -119,7 +180,36 @@ def compare(expect: Expect, answer: Answer) -> list[Checked]:
     if "conversation" in wanted:
         # A conversation is of the message's own category where the case says nothing else.
         wanted.setdefault("in", [answer.decision.category])
-    return [Checked(what, tuple(wanted[what]), came(answer)) for what, came in CAME.items() if what in wanted]
+    return [_checked(what, wanted[what], came(answer)) for what, came in CAME.items() if what in wanted]
+
+
+def _checked(what: str, wanted: list[Any], came: Any) -> Checked:
+    if what == "tier" and came is not None:
+        asked = {name for tier in wanted for name in tier}
+        came = {name: value for name, value in came.items() if name in asked}
+    return Checked(what, tuple(wanted), came, within=what == "message")
+
+
+def compare_later(later: Later, told: Sequence[tuple[SendEvent, bytes]], number: str | None) -> list[Checked]:
+    """The final decisions on a request that waits, of all that was told of it: one, at its time, as expected."""
+    finals = {value: event for event, value in told if _decides(event)}
+    checked = [Checked("final decisions", (1,), len(finals))]
+    if finals:
+        value, event = next(iter(finals.items()))
+        checked.append(Checked("at", (rfc3339(later.at),), event.at))
+        checked += compare(later, Answer(event, value, number))
+    return checked
+
+
+def _decides(event: SendEvent) -> bool:
+    """Whether it is a final decision on the request itself, not on another one that bears its id."""
+    return event.decision is not None and event.decision.final and "!" not in event.event_id
+
+
+def answer_to(told: Sequence[tuple[SendEvent, bytes]]) -> bytes | None:
+    """The answer that a repeated request must get, of all that was told of it: the final one, else the first one."""
+    finals = [value for event, value in told if _decides(event)]
+    return next(iter(finals or [value for _, value in told]), None)
 
 
 class FreePaid(Strict):
@@ -132,13 +222,28 @@ class FreePaid(Strict):
 Tally = dict[str, FreePaid]
 
 
+class Word(Strict):
+    """What is told of a user's wish about marketing; what is left out may be anything."""
+
+    marketing: Literal["in", "out"] | None = None
+    source: PreferenceSource | None = None
+    evidence: str | None = None
+    by: str | None = None
+    at: Instant | None = None
+
+
+Preferences = Mapping[str, Sequence[Word]]
+"""By user, all that is told of them, in order."""
+
+
 @dataclass(frozen=True)
 class Totals:
-    """What was counted by the end. `tallies`: by who counted it; `calls` and `received` of all of the case's numbers."""
+    """What was counted by the end. `tallies`: by who counted it; `calls` and `received` of all of the case's numbers; `preferences`: by user."""
 
     tallies: Mapping[str, Mapping[str, tuple[int, int]]]
     calls: int
     received: int
+    preferences: Mapping[str, Sequence[UserPreference]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,6 +253,7 @@ class Ends:
     tally: Tally | None = None
     calls: int | None = None
     received: int | None = None
+    preferences: Preferences | None = None
 
     def compare(self, totals: Totals) -> list[Checked]:
         """Everything the case expects at its end, beside what came."""
@@ -161,7 +267,18 @@ class Ends:
             checked.append(Checked("calls", (self.calls,), totals.calls))
         if self.received is not None:
             checked.append(Checked("received", (self.received,), totals.received))
+        for user, words in (self.preferences or {}).items():
+            checked.append(_words(user, words, totals.preferences.get(user, ())))
         return checked
+
+
+def _words(user: str, expected: Sequence[Word], came: Sequence[UserPreference]) -> Checked:
+    wanted = [word.model_dump(exclude_none=True) for word in expected]
+    told = [{name: getattr(word, name) for name in Word.model_fields} for word in came]
+    for word, asked in zip(told, wanted, strict=False):
+        for name in word.keys() - asked.keys():
+            del word[name]
+    return Checked(f"preferences of {user}", (wanted,), told)
 
 
 def written(counted: Mapping[str, tuple[int, int]]) -> str:

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeGuard
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from shared.times import to_ms
-from tests.cases.actions import ACTIONS, Happening, Send, Strict, moment_ms
-from tests.cases.expectations import Ends, Expect, Tally
+from services.router.requests import LOOK_AGAIN_MS
+from services.simulator.template_parameters import definition_fault
+from shared.template_definition import Shape
+from shared.template_definition import read as read_definition
+from shared.times import HOUR_MS, to_ms
+from tests.cases.actions import ACTIONS, Asking, CategoryName, Happening, Send, Strict, moment_ms
+from tests.cases.expectations import Ends, Expect, Later, Tally, Word
 
 START: Final = "2026-11-02T12:00:00+00:00"
 """Where a case begins that does not say: well inside a month, after the last regime has begun."""
@@ -23,6 +27,8 @@ LETTERS: Final = "ABCDEFGH"
 """Users that every case has: real numbers of one market."""
 UNRATED: Final = "unrated"
 """A user that every case has: a satellite telephone, of no country, so of no market."""
+WATCHED_MS: Final = 4 * HOUR_MS
+"""In a wait as short as this the clock stands at each look; in longer ones only at what the steps name, for each stand costs time."""
 LANGUAGE: Final = "en"
 """Of all templates."""
 TEMPLATES: Final = {"promo": "marketing", "order_update": "utility", "login_code": "authentication"}
@@ -43,11 +49,41 @@ class NumberSpec(Strict):
 
 
 class TemplateSpec(Strict):
-    """A template beside those that every account has."""
+    """A template beside those that every account has, or one of them in another form.
+
+    Its definition is `components`, as Meta has them, or a `body` alone; without either nobody knows which parameters it needs.
+    """
 
     category: str
     status: str = "APPROVED"
     paused: bool = False
+    body: str | None = None
+    components: list[dict[str, Any]] = Field(default_factory=list)
+
+    @property
+    def definition(self) -> list[dict[str, Any]]:
+        """Its components; empty where it is not known."""
+        return ([] if self.body is None else [{"type": "BODY", "text": self.body}]) + self.components
+
+    @property
+    def shape(self) -> Shape | None:
+        """What its messages must have."""
+        return read_definition(self.definition) if self.definition else None
+
+    @model_validator(mode="after")
+    def _defined(self) -> "TemplateSpec":
+        fault = definition_fault(self.definition)
+        if fault is not None:
+            raise ValueError(fault)
+        _ = self.shape
+        return self
+
+
+class BudgetSpec(Strict):
+    """The most that may be spent in a month, on one category or on all."""
+
+    amount_micros: int
+    category: CategoryName | None = None
 
 
 class AccountSpec(Strict):
@@ -63,6 +99,10 @@ class AccountSpec(Strict):
     templates: dict[str, TemplateSpec] = Field(default_factory=dict)
     verified_receivers: list[str] = Field(default_factory=list)
     opted_out: list[str] = Field(default_factory=list)
+    budgets: list[BudgetSpec] = Field(default_factory=list)
+    marketing_reserve_percent: int = Field(0, ge=0, le=100)
+    stop_words: dict[str, Literal["stop", "start", "ignore"]] = Field(default_factory=dict)
+    paused_categories: list[CategoryName] = Field(default_factory=list)
     free_used: int = 0
     free_used_by_number: dict[str, int] = Field(default_factory=dict)
     limit_used_by_others: int = 0
@@ -86,6 +126,7 @@ class _CaseBody(Strict):
     tally: Tally | None = None
     calls: int | None = None
     received: int | None = None
+    preferences: dict[str, list[dict[str, Any]]] | None = None
 
     @field_validator("regime", mode="before")
     @classmethod
@@ -102,12 +143,25 @@ class _CaseBody(Strict):
 
 @dataclass(frozen=True)
 class Step:
-    """One step: when (epoch ms, and as written), what happens, and what must come of it."""
+    """One step: when (epoch ms, and as written), what happens, and what must come of it: at once, and later of a request that waits."""
 
     at_ms: int
     at: str
     action: Happening
     expect: Expect | None
+    later: Later | None = None
+
+    @property
+    def looks(self) -> Sequence[int]:
+        """When the request that waits is decided, and before, where the wait is not long, looked at again: the times in epoch ms."""
+        if self.later is None:
+            return ()
+        near = (
+            range(self.at_ms, self.later.at, LOOK_AGAIN_MS)
+            if self.later.at - self.at_ms <= WATCHED_MS
+            else ()
+        )
+        return (*near, self.later.at)
 
 
 @dataclass(frozen=True)
@@ -132,12 +186,26 @@ class Case:
     @property
     def instants(self) -> frozenset[int]:
         """When something happens: the times (epoch ms) at which a clock must stand."""
-        return frozenset((self.start_ms, *(step.at_ms for step in self.steps)))
+        told = (step.at_ms + step.action.delivered_after_ms for step in self.steps if _fails(step.action))
+        looks = (at_ms for step in self.steps for at_ms in step.looks)
+        return frozenset((self.start_ms, *(step.at_ms for step in self.steps), *told, *looks))
+
+    @property
+    def answers(self) -> frozenset[tuple[str, str]]:
+        """The outcomes that its steps expect, each with its reason; those of a request that had waited apart."""
+        now = [answer for step in self.steps if step.expect is not None for answer in step.expect.answers]
+        later = [answer for step in self.steps if step.later is not None for answer in step.later.answers]
+        return frozenset((*now, *((f"later {outcome}", reason) for outcome, reason in later)))
 
     @property
     def reasons(self) -> frozenset[str]:
         """The reasons that its steps expect."""
-        found = [step.expect.reasons for step in self.steps if step.expect is not None]
+        found = [
+            expect.reasons
+            for step in self.steps
+            for expect in (step.expect, step.later)
+            if expect is not None
+        ]
         return frozenset().union(*found)
 
 
@@ -192,8 +260,23 @@ def _case(defaults: dict[str, Any], written: object, place: int) -> Case:
             raise FormError(f"{where}, step {nth}: at {after.at} is before the step above")
     if steps[0].at_ms < start_ms:
         raise FormError(f"{where}, step 1: at {steps[0].at} is before the start")
-    ends = Ends(body.tally, body.calls, body.received)
+    ends = Ends(body.tally, body.calls, body.received, _preferences(body, where, context))
     return Case(body.name, body.guide, body.regime, start_ms, accounts, numbers, body.users, steps, ends)
+
+
+def _preferences(body: _CaseBody, where: str, context: dict[str, Any]) -> dict[str, list[Word]] | None:
+    if body.preferences is None:
+        return None
+    if unknown := set(body.preferences) - set(context["users"]):
+        raise FormError(f"{where}, preferences: unknown user {min(unknown)!r}")
+    return {
+        user: [_checked(Word, word, f"{where}, preferences: {user}", context) for word in words]
+        for user, words in body.preferences.items()
+    }
+
+
+def _fails(action: Happening) -> TypeGuard[Send]:
+    return isinstance(action, Send) and action.delivery == "failed"
 
 
 def _step(written: dict[str, Any], where: str, context: dict[str, Any], start_ms: int) -> Step:
@@ -203,18 +286,26 @@ def _step(written: dict[str, Any], where: str, context: dict[str, Any], start_ms
         at_ms = moment_ms(written.get("at"), start_ms)
     except ValueError as error:
         raise FormError(f"{where}: at: {error}") from error
-    kinds = [key for key in written if key not in ("at", "expect")]
+    kinds = [key for key in written if key not in ("at", "expect", "later")]
     if len(kinds) != 1 or kinds[0] not in ACTIONS:
         raise FormError(
             f"{where}: one of {', '.join(ACTIONS)} is needed, not {', '.join(map(str, kinds)) or 'nothing'}"
         )
     action = _checked(ACTIONS[kinds[0]], written[kinds[0]], f"{where}, {kinds[0]}", context)
-    expect = None
+    expect = later = None
     if "expect" in written:
+        if not isinstance(action, Asking):
+            raise FormError(
+                f"{where}: only a send or a cancel is answered, so only they can expect something"
+            )
+        expect = _checked(Expect, written["expect"], f"{where}, expect", context)
+    if "later" in written:
         if not isinstance(action, Send):
-            raise FormError(f"{where}: only a send is answered, so only a send can expect something")
-        expect = _checked(Expect, written["expect"], f"{where}, expect")
-    return Step(at_ms, at, action, expect)
+            raise FormError(f"{where}: only a send waits, so only a send is decided later")
+        later = _checked(Later, written["later"], f"{where}, later", context)
+        if later.at <= at_ms:
+            raise FormError(f"{where}, later: its time is not after the step's")
+    return Step(at_ms, at, action, expect, later)
 
 
 def _checked(model: Any, value: object, where: str, context: dict[str, Any] | None = None) -> Any:

@@ -1,45 +1,72 @@
 """The pure player: ingress's readers and the router's fold, without Kafka, Redis, simulator or clock.
 
 Requests and webhooks are the same bytes as in the system. Meta's statuses are bare here, without its own prices and conversations:
-what comes out rests on our own rules alone.
+what comes out rests on our own rules alone. Time goes from one due thing to the next: timers of conversations, and what Meta tells.
 """
 
 import heapq
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import assert_never
 
 import msgspec
 
+from services.console.pausing import pause_event
 from services.ingress.requests import key_of, take
 from services.ingress.updates import Undecodable
 from services.ingress.webhooks import updates
+from services.sender.answers import Refused
+from services.sender.judge import End, expired, judge
+from services.sender.learning import PAYMENT_BELIEVED_FAILING_MS
 from services.simulator.envelope import Update, encode, envelope
+from shared.error_table import ErrorTable
 from shared.events import (
     AccountChanged,
     AccountEvent,
     AccountWebhook,
+    ConversationEvent,
     ReceiverVerified,
     SendAccepted,
+    SendEvent,
     SendMessage,
     StatusReceived,
     decode_command,
     decode_send_event,
+    decode_user_preference,
 )
 from shared.ids import conversation_key
 from shared.stream.fold import Outgoing
-from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
+from shared.topics import MESSAGES_RECEIVED, PREFERENCES, SEND_COMMANDS, SEND_EVENTS
 from tests.cases import accounts, told
-from tests.cases.actions import Call, Facts, Happening, Pay, Prefer, Receive, Send, Verify, Webhook
-from tests.cases.expectations import Answer, Expect, Totals, compare
+from tests.cases.actions import (
+    Asking,
+    Call,
+    Cancel,
+    Facts,
+    Import,
+    Pause,
+    Pay,
+    Prefer,
+    Receive,
+    Resume,
+    Send,
+    Telling,
+    Verify,
+    Webhook,
+)
+from tests.cases.expectations import Answer, Expect, Totals, answer_to, compare, compare_later
 from tests.cases.form import Case, Step
 from tests.cases.names import Names
 from tests.cases.player import Played
-from tests.unit.router.world import World
+from tests.unit.router.world import CONFIG, World
 
-_UNDELIVERABLE = 131026
-"""Meta, Cloud API, error codes: message undeliverable."""
+
+@lru_cache(maxsize=1)
+def error_table() -> ErrorTable:
+    """What the sender makes of Meta's error codes."""
+    return ErrorTable.load(CONFIG / "errors.yaml")
 
 
 class PurePlayer:
@@ -66,8 +93,12 @@ class _Run:
         self._case = names.case
         self._world = World()
         self._played = Played(names.case)
-        self._answers: dict[str, bytes] = {}
-        self._agenda: list[tuple[int, int, StatusReceived]] = []
+        self._sends: dict[str, Send] = {}
+        """By request id, as Meta's side needs them once they go out."""
+        self._carried = 0
+        """Records of the world's log whose commands were carried out."""
+        self._agenda: list[tuple[int, int, str, ConversationEvent]] = []
+        """What Meta and the sender tell later: when, a serial, the conversation, the event."""
         self._serial = itertools.count(1)
 
     def play(self) -> Played:
@@ -78,31 +109,58 @@ class _Run:
         for action in accounts.before(case):
             self._happen(action, case.start_ms)
         for place, step in enumerate(case.steps):
-            self._statuses_until(step.at_ms)
-            world.fire(step.at_ms)
-            if isinstance(step.action, Send):
-                self._send(place, step, step.action)
+            self._until(step.at_ms)
+            if isinstance(step.action, Asking):
+                self._ask(place, step, step.action)
             else:
                 self._happen(step.action, step.at_ms)
+        for at_ms in sorted(step.later.at for step in case.steps if step.later is not None):
+            self._until(at_ms)
         while self._agenda:
-            self._statuses_until(self._agenda[0][0])
+            self._until(self._agenda[0][0])
+        for place, step in enumerate(case.steps):
+            if step.later is not None and isinstance(step.action, Send):
+                decided = self._told(told.request_id_of(step.action, place))
+                number = self._names.number_named(decided[0][0].phone_number_id) if decided else None
+                self._played.steps.setdefault(place, []).extend(compare_later(step.later, decided, number))
         self._played.end = case.ends.compare(self._totals())
         return self._played
 
-    def _happen(self, action: Happening, at_ms: int) -> None:
+    def _until(self, until_ms: int) -> None:
+        """Let everything happen that is due by then, in order of time; of one moment what Meta tells comes first."""
+        world = self._world
+        while True:
+            told_ms = self._agenda[0][0] if self._agenda else until_ms + 1
+            timer_ms = min(world.timers.values(), default=until_ms + 1)
+            if min(told_ms, timer_ms) > until_ms:
+                return
+            if told_ms <= timer_ms:
+                due_ms, _, key, event = heapq.heappop(self._agenda)
+                world.play(key, event, due_ms)
+            else:
+                world.fire(timer_ms)
+            self._carry_out()
+
+    def _happen(self, action: Telling, at_ms: int) -> None:
+        names, world = self._names, self._world
         match action:
             case Receive() | Call() | Prefer() | Webhook():
-                self._tell(told.update(self._names, action, at_ms, next(self._serial)), at_ms)
+                self._tell(told.update(names, action, at_ms, next(self._serial)), at_ms)
+            case Import():
+                for word in told.words(names, action, at_ms):
+                    world.play(conversation_key(word.phone_number_id, word.user), word, at_ms)
             case Verify():
-                number, user = self._names.number(action.to), self._names.user(action.user)
+                number, user = names.number(action.to), names.user(action.user)
                 event = ReceiverVerified(event_id=f"v{at_ms}", at_ms=at_ms, phone_number_id=number, user=user)
-                self._world.play(conversation_key(number, user), event, at_ms)
+                world.play(conversation_key(number, user), event, at_ms)
             case Pay():
-                self._world.know(accounts.paying(self._names, action, at_ms))
+                world.know(accounts.paying(names, action, at_ms))
             case Facts():
-                self._world.know(accounts.changed(self._names, action, at_ms))
-            case Send():
-                raise TypeError("a send is answered: see _send")
+                world.know(accounts.changed(names, action, at_ms))
+            case Pause() | Resume():
+                set_ = pause_event(accounts.pausing(names, action), world.facts, at_ms)
+                if set_ is not None:
+                    world.know(set_)
             case _:
                 assert_never(action)
 
@@ -119,12 +177,20 @@ class _Run:
             else:
                 self._world.play(part.key, part.event, at_ms)
 
-    def _statuses_until(self, until_ms: int) -> None:
-        while self._agenda and self._agenda[0][0] <= until_ms:
-            due_ms, _, status = heapq.heappop(self._agenda)
-            self._world.play(conversation_key(status.phone_number_id, status.user), status, due_ms)
+    def _carry_out(self) -> None:
+        """Do with the commands that were given since the last time what the sender does: call Meta."""
+        log = self._world.log
+        while self._carried < len(log):
+            record = log[self._carried]
+            self._carried += 1
+            for command in _commands(record.out):
+                send = self._sends[command.command_id.rpartition("#")[0]]
+                if send.refused is None:
+                    self._accept(command, send, record.now_ms)
+                else:
+                    self._refuse(command, send.refused, record.now_ms)
 
-    def _carry_out(self, command: SendMessage, send: Send, at_ms: int) -> None:
+    def _accept(self, command: SendMessage, send: Send, at_ms: int) -> None:
         """Let Meta take the message; its statuses come later."""
         wamid = f"wamid.{command.command_id}"
         accepted = SendAccepted(
@@ -135,6 +201,10 @@ class _Run:
             user=command.user,
         )
         self._world.play(command.conversation_key, accepted, at_ms)
+        account = self._world.facts.account(command.waba_id)
+        doubted = account is not None and account.payment_failing_until_ms is not None
+        if doubted and command.category != "service":
+            self._learn(command, {"payment_method": "valid", "payment_failing_until_ms": None}, at_ms)
         for after_ms, name in told.statuses(send):
             due_ms = at_ms + after_ms
             status = StatusReceived(
@@ -147,33 +217,69 @@ class _Run:
                 status=name,
                 meta=msgspec.Raw(b"{}"),
                 command_id=command.command_id,
-                error_code=_UNDELIVERABLE if name == "failed" else None,
+                error_code=(send.code or told.UNDELIVERABLE) if name == "failed" else None,
             )
-            heapq.heappush(self._agenda, (due_ms, next(self._serial), status))
+            self._plan(due_ms, command, status)
+
+    def _refuse(self, command: SendMessage, code: int, at_ms: int) -> None:
+        """Let Meta refuse every call: the sender gives up at once, or where its account is parked when the command's time is over."""
+        judged = judge(Refused(400, code, None), command, 1, error_table(), at_ms)
+        if isinstance(judged, End):
+            self._plan(at_ms, command, judged.event)
+        else:
+            self._plan(
+                command.valid_until_ms, command, expired(command.command_id, command.valid_until_ms).event
+            )
+        if error_table().verdict(code, 400, 1).reason == "payment_method_missing":
+            until_ms = at_ms + PAYMENT_BELIEVED_FAILING_MS
+            fields = {"payment_method": "failing", "payment_failing_until_ms": until_ms}
+            self._learn(command, fields, at_ms)
+
+    def _plan(self, due_ms: int, command: SendMessage, event: ConversationEvent) -> None:
+        heapq.heappush(self._agenda, (due_ms, next(self._serial), command.conversation_key, event))
+
+    def _learn(self, command: SendMessage, fields: dict[str, object], at_ms: int) -> None:
+        """What the sender tells of the account by Meta's answer."""
+        waba = command.waba_id
+        self._world.know(
+            AccountChanged(
+                event_id=command.command_id,
+                at_ms=at_ms,
+                waba_id=waba,
+                subject="account",
+                id=waba,
+                fields=fields,
+                by="sender",
+            )
+        )
 
     # --- the business
 
-    def _send(self, place: int, step: Step, send: Send) -> None:
-        expect = step.expect or Expect()
-        send = told.from_default(self._case, send, asks_default=expect.from_ is not None)
-        request_id = send.request_id or f"step{place + 1}"
-        body = told.request(self._names, send, request_id)
+    def _ask(self, place: int, step: Step, action: Asking) -> None:
+        expect, names = step.expect or Expect(), self._names
+        request_id = told.request_id_of(action, place)
+        if isinstance(action, Cancel):
+            body = told.cancellation(names, action)
+        else:
+            action = told.from_default(self._case, action, asks_default=expect.from_ is not None)
+            body = told.request(names, action, request_id)
+            self._sends.setdefault(names.request(request_id), action)
+        first = answer_to(self._told(request_id if expect.same_as is None else expect.same_as))
         event = take(json.dumps(body).encode(), step.at_ms, self._world.facts.default_number())
         out = self._world.play(key_of(event), event, step.at_ms)
         value = next(o.value for o in out if o.topic is SEND_EVENTS)
         told_event = decode_send_event(value)
-        answer = Answer(
-            told_event,
-            value,
-            self._names.number_named(told_event.phone_number_id),
-            self._answers.get(expect.same_as or ""),
-        )
-        self._answers.setdefault(request_id, value)
-        self._played.steps[place] = compare(expect, answer)
-        for command in _commands(out):
-            self._carry_out(command, send, step.at_ms)
+        number = names.number_named(told_event.phone_number_id)
+        self._played.steps[place] = compare(expect, Answer(told_event, value, number, first))
+        self._carry_out()
 
     # --- the end
+
+    def _told(self, request_id: str) -> list[tuple[SendEvent, bytes]]:
+        """All decisions told of a request so far, in order."""
+        wanted = self._names.request(request_id)
+        told_ = [(decode_send_event(o.value), o.value) for o in self._world.out if o.topic is SEND_EVENTS]
+        return [each for each in told_ if each[0].request_id == wanted and each[0].event == "decided"]
 
     def _totals(self) -> Totals:
         tally: dict[str, tuple[int, int]] = {}
@@ -182,8 +288,10 @@ class _Run:
                 free, paid = tally.get(event.charge.category, (0, 0))
                 costs = event.charge.type == "regular"
                 tally[event.charge.category] = (free + (not costs), paid + costs)
-        received = sum(out.topic is MESSAGES_RECEIVED for out in self._world.out)
-        return Totals({"tally": tally}, len(_commands(self._world.out)), received)
+        out = self._world.out
+        received = sum(o.topic is MESSAGES_RECEIVED for o in out)
+        words = [decode_user_preference(o.value) for o in out if o.topic is PREFERENCES]
+        return Totals({"tally": tally}, len(_commands(out)), received, told.by_user(self._names, words))
 
 
 def _commands(out: Sequence[Outgoing]) -> list[SendMessage]:

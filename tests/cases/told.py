@@ -1,14 +1,24 @@
 """What the outside tells the system, the same for every player: the business's requests, Meta's webhooks, how messages fare. Pure."""
 
+import csv
+from collections.abc import Sequence
+from io import StringIO
 from typing import Any
 
+from services.console.operator_word import operator_word
+from services.console.preference_list import COLUMNS, Rejected, read
 from services.simulator.envelope import Update
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
+from shared import events
+from shared.events import PreferenceChanged
 from shared.phone import is_bsuid
 from shared.times import rfc3339
-from tests.cases.actions import Call, Prefer, Receive, Send, Status, Webhook
-from tests.cases.form import LANGUAGE, Case
+from tests.cases.actions import Asking, Call, Cancel, Import, Prefer, Receive, Send, Status, Webhook
+from tests.cases.form import LANGUAGE, LETTERS, Case
 from tests.cases.names import Names
+
+UNDELIVERABLE = 131026
+"""Meta, Cloud API, error codes: message undeliverable."""
 
 
 def request(names: Names, send: Send, request_id: str) -> dict[str, Any]:
@@ -19,7 +29,8 @@ def request(names: Names, send: Send, request_id: str) -> dict[str, Any]:
         "recipient" if is_bsuid(user) else "to": user,
     }
     if send.template is not None:
-        message |= {"type": "template", "template": _template(send.template)}
+        template = _template(send.template, send.parameters, send.components)
+        message |= {"type": "template", "template": template}
     else:
         message |= {"type": "text", "text": {"body": send.text}}
     body: dict[str, Any] = {"request_id": names.request(request_id), "message": message}
@@ -28,7 +39,13 @@ def request(names: Names, send: Send, request_id: str) -> dict[str, Any]:
     if send.claims_category is not None:
         body["category"] = send.claims_category
     if send.fallback_template is not None:
-        body["fallback_template"] = _template(send.fallback_template)
+        body["fallback_template"] = _template(
+            send.fallback_template, send.fallback_parameters, send.fallback_components
+        )
+    if send.not_before_ms is not None:
+        body["not_before_at"] = rfc3339(send.not_before_ms)
+    if send.after_request_id is not None:
+        body["after_request_id"] = names.request(send.after_request_id)
     if send.expires_ms is not None:
         body["expires_at"] = rfc3339(send.expires_ms)
     if send.max_price_micros is not None:
@@ -39,6 +56,34 @@ def request(names: Names, send: Send, request_id: str) -> dict[str, Any]:
     return body
 
 
+def cancellation(names: Names, cancel: Cancel) -> dict[str, Any]:
+    """The cancellation as the business publishes it."""
+    number = cancel.number or next(iter(names.case.numbers))
+    return {
+        "cancel_request_id": names.request(cancel.request_id),
+        "from": names.number(number),
+        "to": names.written(cancel.to),
+    }
+
+
+def words(names: Names, action: Import, at_ms: int) -> list[PreferenceChanged]:
+    """The records that `wam preferences import` or `set` make of it."""
+    number = names.number(action.to)
+    if action.source == "operator":
+        user = names.user(action.user)
+        return [operator_word(number, user, action.marketing, action.evidence, action.by, at_ms)]
+    file = StringIO()
+    said = rfc3339(at_ms if action.said is None else action.said)
+    csv.writer(file).writerows(
+        [COLUMNS, (number, names.written(action.user), action.marketing, said, action.evidence)]
+    )
+    file.seek(0)
+    taken = list(read(file, "list.csv", action.by, at_ms, lambda id_: id_ == number))
+    if refused := [word for word in taken if isinstance(word, Rejected)]:
+        raise TypeError(f"the list is not taken: {refused[0].problem}")
+    return [word for word in taken if isinstance(word, PreferenceChanged)]
+
+
 def from_default(case: Case, send: Send, *, asks_default: bool) -> Send:
     """The send with the case's default number filled in, unless the case is about that very default."""
     if send.number is not None or asks_default:
@@ -46,14 +91,31 @@ def from_default(case: Case, send: Send, *, asks_default: bool) -> Send:
     return send.model_copy(update={"number": next(iter(case.numbers))})
 
 
+def by_user(names: Names, words: Sequence[events.UserPreference]) -> dict[str, list[events.UserPreference]]:
+    """What was told of each user of the case, in order, by the case's name of the user."""
+    found: dict[str, list[events.UserPreference]] = {}
+    for user in (*LETTERS, *names.case.users):
+        known = names.user(user)
+        found[user] = [word for word in words if known in (word.user.user_id, word.user.bsuid)]
+    return found
+
+
+def request_id_of(action: Asking, place: int) -> str:
+    """The case's name of a request: its own, or one from the step's place (from 0)."""
+    return action.request_id or f"step{place + 1}"
+
+
 def user_message(names: Names, receive: Receive, at_ms: int) -> dict[str, Any]:
     """The body of the simulator's `POST /sim/users/{wa_id}/messages`."""
     sent_ms = at_ms if receive.sent_at is None else receive.sent_at
     body: dict[str, Any] = {
         "to": names.number(receive.to),
-        "text": receive.text,
         "sent_at": sent_ms // 1000,
     }
+    if receive.button is None:
+        body["text"] = receive.text
+    else:
+        body |= {"type": "button", "button": {"text": receive.button, "payload": receive.button}}
     if receive.id is not None:
         body["id"] = names.wamid(receive.id)
     if receive.referral is not None:
@@ -73,6 +135,10 @@ def behaviour(send: Send) -> dict[str, Any] | None:
             for s in send.statuses
         ]
         return {"statuses": steps, "delivered_after_s": after_s}
+    if send.refused is not None:
+        return {"error": send.refused, "times": None}
+    if send.delivery == "failed":
+        return {"delivery": "failed", "delivered_after_s": after_s, "code": send.code or UNDELIVERABLE}
     if send.delivery != "delivered":
         return {"delivery": send.delivery, "delivered_after_s": after_s}
     return None if send.delivered_after_ms == 1000 else {"delivered_after_s": after_s}
@@ -118,5 +184,13 @@ def update(names: Names, action: Receive | Call | Prefer | Webhook, at_ms: int, 
     return Update(waba, "user_preferences", item, "user_preferences", number, display)
 
 
-def _template(name: str) -> dict[str, Any]:
-    return {"name": name, "language": {"code": LANGUAGE}}
+def _template(
+    name: str, parameters: list[str] | None, components: list[dict[str, Any]] | None
+) -> dict[str, Any]:
+    given = list(components or [])
+    if parameters is not None:
+        given.append(
+            {"type": "body", "parameters": [{"type": "text", "text": value} for value in parameters]}
+        )
+    template: dict[str, Any] = {"name": name, "language": {"code": LANGUAGE}}
+    return template | ({"components": given} if given else {})

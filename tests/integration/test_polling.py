@@ -21,6 +21,7 @@ from shared.account_reader import AccountReader, read_once
 from shared.accounts import AccountFacts, Template
 from shared.clock import SystemClock
 from shared.lifecycle import Service
+from shared.template_definition import Shape
 from tests.conftest import Prefix
 from tests.integration.test_console import Operator
 
@@ -156,7 +157,9 @@ async def test_a_template_is_submitted_listed_approved_and_deleted(meta: Meta) -
     pending = (await meta.facts()).template("W1", "news", "de")
     assert pending is not None
     assert pending.meta_id is not None
-    assert pending == Template(category="marketing", status="PENDING", meta_id=pending.meta_id)
+    assert pending == Template(
+        category="marketing", status="PENDING", meta_id=pending.meta_id, parameters=Shape(body=["1"])
+    )
     twice = await meta.operator.wam("templates", "submit", "-", typed=TEMPLATE)
     assert (twice.code, "already content in this language" in twice.err) == (1, True), twice
     listed = await meta.operator.wam("templates", "list")

@@ -16,21 +16,24 @@ from shared.events import (
     LedgerEntry,
     ReceivedMessage,
     SendEvent,
+    UserPreference,
     decode_ledger_entry,
     decode_send_event,
+    decode_user_preference,
 )
 from shared.settings import ServiceSettings
 from shared.topics import (
     ACCOUNT_CHANGES,
     BILLING_CHARGES,
     MESSAGES_RECEIVED,
+    PREFERENCES,
     SEND_EVENTS,
     SEND_REQUESTS,
     Topic,
 )
 
 T = TypeVar("T")
-Event = SendEvent | ReceivedMessage | AccountChange | LedgerEntry
+Event = SendEvent | ReceivedMessage | AccountChange | LedgerEntry | UserPreference
 
 WITHIN_S: Final = 20.0
 """Bound of every wait; a step takes well below a second."""
@@ -39,6 +42,7 @@ _DECODERS: Final[dict[Topic, Callable[[bytes], Event]]] = {
     MESSAGES_RECEIVED: msgspec.json.Decoder(ReceivedMessage).decode,
     ACCOUNT_CHANGES: msgspec.json.Decoder(AccountChange).decode,
     BILLING_CHARGES: decode_ledger_entry,
+    PREFERENCES: decode_user_preference,
 }
 
 
@@ -93,9 +97,10 @@ class Business:
         await self._producer.stop()
 
     async def request(self, body: dict[str, Any]) -> float:
-        """Publishes a send request and returns the monotonic time of its acknowledgement."""
+        """Publishes a send request or its cancellation and returns the monotonic time of the acknowledgement."""
         topic = kafka.name_of(SEND_REQUESTS, self._settings)
-        await self._producer.send_and_wait(topic, json.dumps(body).encode(), body["request_id"].encode())
+        request_id: str = body.get("request_id") or body["cancel_request_id"]
+        await self._producer.send_and_wait(topic, json.dumps(body).encode(), request_id.encode())
         return time.monotonic()
 
     def of_request(self, request_id: str, event: str | None = None) -> list[Told]:

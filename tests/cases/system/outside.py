@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -18,16 +19,18 @@ from deploy.local.demo.simulator import Simulator
 from deploy.local.services import urls
 from deploy.local.system import LocalSystem
 from services.console.account_events import KafkaAccountEvents
+from services.console.applying import Applier
 from services.console.conversation_events import publish
+from services.console.pausing import Pause
 from services.console.receivers import verified
 from services.console.tallies import HttpTallies
 from shared import kafka
 from shared.clock import FileClock
-from shared.events import AccountChanged
+from shared.events import AccountChanged, PreferenceChanged, SendEvent
 from shared.settings import ServiceSettings
 from shared.stream.claims import Claims
 from shared.stream.fold import Claim
-from shared.stream.store import connect
+from shared.stream.store import Keys, connect
 from shared.times import from_ms
 from shared.topics import (
     ACCOUNT_EVENTS,
@@ -44,6 +47,8 @@ STANDS_FOR_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.02
 _DECIDING: Final = (SEND_REQUESTS, CONVERSATION_EVENTS, ACCOUNT_EVENTS, SEND_COMMANDS)
 """The topics on which a later decision can depend."""
+_DECIDES: Final = "router"
+"""The group of the stream processor whose timers decide."""
 _READ_FACTS: Final = ("ingress", "router", "sender")
 _CLAIMS_AT_ONCE: Final = 500
 _INTO_THE_MILLISECOND: Final = timedelta(microseconds=200)
@@ -74,6 +79,8 @@ class Outside:
         self._default = asyncio.Lock()
         self.asked_only: set[str] = set()
         """Ids of dry runs: they are decided and never called out."""
+        self.parked: dict[str, int] = {}
+        """Ids of requests whose account the sender parks, for Meta refuses each call, and until when (epoch ms) they are worth another try."""
 
     async def __aenter__(self) -> Self:
         await self.business.start()
@@ -131,6 +138,22 @@ class Outside:
         """Do what `wam receivers verify` does."""
         await publish(self.settings, [verified(phone_number_id, user, self.now_ms())])
 
+    async def pause(self, order: Pause) -> None:
+        """Do what `wam pause` and `wam resume` do."""
+        await Applier(self._facts, self._clock).pause(order)
+
+    async def tell_preferences(self, words: Iterable[PreferenceChanged]) -> None:
+        """Do what `wam preferences` does."""
+        await publish(self.settings, words)
+
+    def decisions(self, request_id: str) -> list[tuple[SendEvent, bytes]]:
+        """All decisions told of a request so far, in order."""
+        return [
+            (told.event, told.value)
+            for told in self.business.of_request(request_id, "decided")
+            if isinstance(told.event, SendEvent)
+        ]
+
     @asynccontextmanager
     async def default_being(self, yes: AccountChanged, no: AccountChanged) -> AsyncIterator[None]:
         """One account is the default one for a while; there can be only one at a time."""
@@ -142,8 +165,8 @@ class Outside:
             await self.taken()
 
     async def ask(self, body: dict[str, Any]) -> Told:
-        """Publish a send request and return the answer to it. Raises Missing."""
-        request_id = body["request_id"]
+        """Publish a send request or a cancellation and return the answer to it. Raises Missing."""
+        request_id: str = body.get("request_id") or body["cancel_request_id"]
         if body.get("dry_run"):
             self.asked_only.add(request_id)
         before = len(self.business.of_request(request_id, "decided"))
@@ -167,8 +190,17 @@ class Outside:
     async def at_rest(self) -> None:
         """Return when nothing that was caused up to now is under way. Raises Missing, StackError."""
         self._system.require_running()
-        await self._until(self._called_out, "answer of Meta told to the business", ("sender", "router"))
-        await self.taken()
+        due = True
+        while due:
+            due = await self._timers_due()
+            await self._until(self._no_timers_due, "timers folded that were due", ("router",))
+            await self._folded()
+            await self._until(self._called_out, "answer of Meta told to the business", ("sender", "router"))
+            await self.taken()
+            await self._folded()
+            due = due or await self._timers_due()
+
+    async def _folded(self) -> None:
         await self._groups.caught_up(_DECIDING, within_s=WITHIN_S, look_every_s=_LOOK_EVERY_S)
         await self.business.read_to_end()
 
@@ -198,8 +230,19 @@ class Outside:
         quiet: bool = (await self._quiet())["quiet"]
         return quiet
 
+    async def _timers_due(self) -> bool:
+        """Whether some conversation has not been told yet that its time has come."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for partition in range(self.settings.partitions):
+            keys = Keys(self.settings.redis_namespace, _DECIDES, partition)
+            pipeline.zcount(keys.timers, "-inf", self.now_ms())
+        return any(await pipeline.execute())
+
+    async def _no_timers_due(self) -> bool:
+        return not await self._timers_due()
+
     async def _called_out(self) -> bool:
-        """Whether the business has heard of Meta's answer to each message that may go out."""
+        """Whether the business has heard of Meta's answer to each message that may go out, or Meta has refused it where that parks it."""
         allowed: set[str] = set()
         answered: set[str] = set()
         for event in self.business.send_events():
@@ -209,7 +252,19 @@ class Outside:
                 answered.add(event.request_id)
             elif event.decision is not None and event.decision.outcome == "allow":
                 allowed.add(event.request_id)
-        return allowed <= answered
+        open_ = allowed - answered
+        if not open_:
+            return True
+        waiting = {id_ for id_ in open_ if self.parked.get(id_, 0) > self.now_ms()}
+        return waiting == open_ and await self._refused_for_good(open_)
+
+    async def _refused_for_good(self, request_ids: set[str]) -> bool:
+        """Whether each was refused, and again after the sender had told of the first refusal, which ends its park once."""
+        refused: Counter[str] = Counter()
+        for call in (await self.meta("GET", "/sim/ledger?commands=0"))["calls"]:
+            if call["answer"]["code"] is not None:
+                refused[str(call["command_id"]).rpartition("#")[0]] += 1
+        return all(refused[id_] > 1 for id_ in request_ids)
 
     async def _facts_known(self) -> bool:
         place = TopicPartition(kafka.name_of(ACCOUNT_EVENTS, self.settings), 0)

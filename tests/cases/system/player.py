@@ -10,13 +10,30 @@ from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from deploy.local.demo.business import Missing
-from shared.events import ReceivedMessage, SendEvent
+from services.router.announce import LONGEST_WAIT_MS
+from shared.events import ReceivedMessage, SendEvent, UserPreference
 from tests.cases import accounts, told
-from tests.cases.actions import Call, Facts, Happening, Pay, Prefer, Receive, Send, Verify, Webhook
-from tests.cases.expectations import Answer, Expect, Totals, compare
+from tests.cases.actions import (
+    Asking,
+    Call,
+    Cancel,
+    Facts,
+    Import,
+    Pause,
+    Pay,
+    Prefer,
+    Receive,
+    Resume,
+    Send,
+    Telling,
+    Verify,
+    Webhook,
+)
+from tests.cases.expectations import Answer, Expect, Totals, answer_to, compare, compare_later
 from tests.cases.form import Case, Step
 from tests.cases.names import Names
 from tests.cases.player import Played
+from tests.cases.pure import error_table
 from tests.cases.system.outside import Outside
 
 Moved = Callable[[int, int, int], None]
@@ -75,7 +92,7 @@ async def _begin(starting: Sequence[Names], outside: Outside) -> None:
     await outside.at_rest()
 
 
-async def _happen(names: Names, action: Happening, outside: Outside) -> None:
+async def _happen(names: Names, action: Telling, outside: Outside) -> None:
     """Let something happen that nobody answers."""
     match action:
         case Receive():
@@ -87,6 +104,8 @@ async def _happen(names: Names, action: Happening, outside: Outside) -> None:
         case Prefer():
             body = {"to": names.number(action.to), "marketing": action.marketing}
             await outside.meta("POST", f"/sim/users/{names.wa_id(action.user)}/preferences", body)
+        case Import():
+            await outside.tell_preferences(told.words(names, action, outside.now_ms()))
         case Verify():
             await outside.verify(names.number(action.to), names.user(action.user))
         case Pay():
@@ -95,12 +114,12 @@ async def _happen(names: Names, action: Happening, outside: Outside) -> None:
             await outside.set_facts([accounts.paying(names, action, outside.now_ms())])
         case Facts():
             await outside.set_facts([accounts.changed(names, action, outside.now_ms())])
+        case Pause() | Resume():
+            await outside.pause(accounts.pausing(names, action))
         case Webhook():
             waba = names.account(action.account)
             body = {"waba_id": waba, "field": action.field, "value": action.value()}
             await outside.meta("POST", "/sim/webhooks", body)
-        case Send():
-            raise TypeError("a send is answered: see _Run")
         case _:
             assert_never(action)
     await outside.taken()
@@ -113,7 +132,6 @@ class _Run:
         self.names = names
         self.played = Played(names.case)
         self._outside = outside
-        self._answers: dict[str, bytes] = {}
         self._next = 0
 
     async def play_at(self, at_ms: int) -> None:
@@ -123,23 +141,26 @@ class _Run:
             step, place = steps[self._next], self._next
             self._next += 1
             try:
-                if isinstance(step.action, Send):
-                    await self._send(place, step, step.action)
+                if isinstance(step.action, Asking):
+                    await self._ask(place, step, step.action)
                 else:
                     await _happen(self.names, step.action, self._outside)
             except Missing as missing:
                 self.played.error = f"step {place + 1} (at {step.at}): {missing}"
 
-    async def _send(self, place: int, step: Step, send: Send) -> None:
+    async def _ask(self, place: int, step: Step, action: Asking) -> None:
         names, outside = self.names, self._outside
         expect = step.expect or Expect()
         asks_default = expect.from_ is not None
-        send = told.from_default(names.case, send, asks_default=asks_default)
-        request_id = send.request_id or f"step{place + 1}"
-        body = told.request(names, send, request_id)
-        if (then := told.behaviour(send)) is not None:
-            rule = {"match": {"command_id": body["request_id"]}, "then": then}
-            await outside.meta("POST", "/sim/script", rule)
+        request_id = told.request_id_of(action, place)
+        if isinstance(action, Cancel):
+            body = told.cancellation(names, action)
+        else:
+            action = told.from_default(names.case, action, asks_default=asks_default)
+            body = told.request(names, action, request_id)
+            await self._instruct_meta(body["request_id"], step, action)
+        of = request_id if expect.same_as is None else expect.same_as
+        first = answer_to(outside.decisions(names.request(of)))
         if asks_default and "from" not in body:
             yes, no = (
                 accounts.default_account(names, outside.now_ms(), is_default=default)
@@ -152,15 +173,28 @@ class _Run:
         if not isinstance(answer.event, SendEvent):
             raise TypeError(f"no send event: {answer.event}")
         number = names.number_named(answer.event.phone_number_id)
-        first = self._answers.get(expect.same_as or "")
-        self._answers.setdefault(request_id, answer.value)
         self.played.steps[place] = compare(expect, Answer(answer.event, answer.value, number, first))
+
+    async def _instruct_meta(self, request_id: str, step: Step, send: Send) -> None:
+        """Let Meta know how the message is to fare, whenever it goes out."""
+        if (then := told.behaviour(send)) is not None:
+            rule = {"match": {"command_id": request_id}, "then": then}
+            await self._outside.meta("POST", "/sim/script", rule)
+        if send.refused is not None and error_table().verdict(send.refused, 400, 1).action == "park":
+            until_ms = step.at_ms + LONGEST_WAIT_MS
+            self._outside.parked[request_id] = min(until_ms, send.expires_ms or until_ms)
 
     async def end(self, calls: Counter[str]) -> None:
         """Compare what was counted."""
         if self.played.error is not None:
             return
         ends, names = self.names.case.ends, self.names
+        for place, step in enumerate(names.case.steps):
+            if step.later is not None and isinstance(step.action, Send):
+                request_id = names.request(told.request_id_of(step.action, place))
+                decided = self._outside.decisions(request_id)
+                number = names.number_named(decided[0][0].phone_number_id) if decided else None
+                self.played.steps.setdefault(place, []).extend(compare_later(step.later, decided, number))
         numbers = {names.number(number) for number in names.case.numbers}
         received = sum(
             isinstance(event, ReceivedMessage) and event.phone_number_id in numbers
@@ -169,7 +203,9 @@ class _Run:
         tallies = {}
         if ends.tally is not None:
             tallies = {"tally of the ledger": self._ledger(), "tally over HTTP": await self._tallied()}
-        totals = Totals(tallies, sum(calls[number] for number in numbers), received)
+        words = [event for event in self._outside.business.events() if isinstance(event, UserPreference)]
+        preferences = told.by_user(names, words)
+        totals = Totals(tallies, sum(calls[number] for number in numbers), received, preferences)
         self.played.end = ends.compare(totals)
 
     def _ledger(self) -> dict[str, tuple[int, int]]:

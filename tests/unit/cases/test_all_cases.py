@@ -2,9 +2,11 @@
 
 import pytest
 
+from shared.reasons import REASONS
 from tests.cases.form import Case, load
 from tests.cases.names import Names
 from tests.cases.pure import play
+from tests.cases.selection import reasons_of
 from tests.fixtures import CASES
 
 
@@ -19,6 +21,16 @@ def test_the_case_comes_out_as_it_says(case: Case) -> None:
 
 
 def test_the_guides_file_is_whole() -> None:
-    guide, edges = map(load, CASES)
+    guide, edges, waiting, content = map(load, CASES)
     assert len(guide) == 47
-    assert len(edges) >= 30
+    assert len(edges) >= 80
+    assert len(waiting) + len(content) >= 70
+
+
+def test_every_reason_that_a_decision_can_have_is_met_by_a_case() -> None:
+    assert reasons_of([case for file in CASES for case in load(file)]) == frozenset(REASONS)
+
+
+def test_no_two_cases_have_one_name() -> None:
+    names = [case.name for file in CASES for case in load(file)]
+    assert len(names) == len(set(names))

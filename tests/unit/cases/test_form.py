@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tests.cases.accounts import facts, meta_accounts
 from tests.cases.actions import ACTIONS, Receive, moment_ms, span_ms
-from tests.cases.expectations import CAME, Expect
-from tests.cases.form import FormError, read
+from tests.cases.expectations import CAME, Expect, Later, TierLeft, Word
+from tests.cases.form import AccountSpec, BudgetSpec, FormError, NumberSpec, TemplateSpec, read
 from tests.cases.names import Names
+from tests.cases.pure import play
 from tests.fixtures import CASES
 
 DOCS = Path(__file__).parents[3] / "docs" / "cases.md"
@@ -73,7 +74,20 @@ def test_a_time_of_another_form_is_refused(text: object) -> None:
         ({"at": "0s", "send": {"to": "A"}}, "either text or template"),
         ({**SEND, "expect": {"outcom": "allow"}}, "expect: outcom"),
         ({**SEND, "expect": {"reason": "window_shut"}}, "unknown reason 'window_shut'"),
-        ({"at": "0s", "receive": {"from": "A"}, "expect": {"outcome": "allow"}}, "only a send can expect"),
+        (
+            {"at": "0s", "receive": {"from": "A"}, "expect": {"outcome": "allow"}},
+            "only a send or a cancel is",
+        ),
+        ({"at": "0s", "call": {"from": "A"}, "later": {"at": "1h", "outcome": "allow"}}, "only a send waits"),
+        ({**SEND, "later": {"outcome": "allow"}}, "later: at: Field required"),
+        ({**SEND, "later": {"at": "0s", "outcome": "allow"}}, "its time is not after the step's"),
+        ({**SEND, "expect": {"not_before": "soon"}}, "expect: not_before.0: "),
+        ({"at": "0s", "cancel": {"to": "A"}}, "cancel: request_id: Field required"),
+        (
+            {"at": "0s", "pause": {"number": "N1", "template": "promo"}},
+            "one of number, template and category",
+        ),
+        ({"at": "0s", "send": {"to": "A", "text": "hi", "code": 131050}}, "code goes with delivery: failed"),
         ({"at": "-1h", "send": {"to": "A", "text": "hi"}}, "before the start"),
         ({"at": "0s", "receive": {"from": "A", "sent_at": "noon"}}, "receive: sent_at"),
     ],
@@ -94,6 +108,10 @@ def test_a_fault_is_told_with_the_case_and_the_step(step: dict[str, object], sai
         (a_file(), "case 'one': steps"),
         (a_file(SEND, tally={"service": {"fre": 1}}), "case 'one': tally.service.fre"),
         (a_file(SEND, account={"opted_out": ["Q"]}), "unknown user 'Q'"),
+        (a_file(SEND, preferences={"Q": []}), "preferences: unknown user 'Q'"),
+        (a_file(SEND, preferences={"A": [{"marketing": "never"}]}), "preferences: A: marketing"),
+        (a_file(SEND, account={"budgets": [{"amount": 1}]}), "budgets.0.amount_micros"),
+        (a_file(SEND, account={"templates": {"x": {"category": "utility", "body": "{{2}}"}}}), "positional variables must be"),
         (a_file(SEND, {**SEND, "at": "1m"}, SEND), "step 3: at 0s is before the step above"),
         (a_file(SEND, start="2026-11-02T12:00:00"), "start: Value error, a time needs an offset"),
         ("cases: [{name: a, steps: [{at: 0s, call: {from: A}}]}, {name: a, steps: [{at: 0s, call: {from: A}}]}]",
@@ -104,6 +122,15 @@ def test_a_fault_of_the_file_or_a_case_is_told(text: str, said: str) -> None:
     with pytest.raises(FormError) as error:
         read(text)
     assert said in str(error.value)
+
+
+def test_the_clock_stands_at_each_look_of_a_short_wait_and_at_the_end_of_a_long_one() -> None:
+    def minutes(later: str) -> list[int]:
+        [case] = read(a_file({**SEND, "later": {"at": later, "outcome": "allow"}}))
+        return sorted((at_ms - case.start_ms) // 60_000 for at_ms in case.instants)
+
+    assert minutes("25m") == [0, 10, 20, 25]
+    assert minutes("24h") == [0, 24 * 60]
 
 
 def test_whatever_can_be_expected_can_be_compared() -> None:
@@ -143,11 +170,24 @@ def test_meta_and_the_system_hear_of_the_same_accounts() -> None:
 
 def test_the_page_about_the_form_names_everything_that_a_step_can_say() -> None:
     page = set(re.findall(r"[a-z_]+", DOCS.read_text()))
-    fields = {field.alias or name for kind in ACTIONS.values() for name, field in kind.model_fields.items()}
-    assert {*ACTIONS, *CAME, *fields} - page == set()
+    models = (
+        *ACTIONS.values(),
+        Expect,
+        Later,
+        TierLeft,
+        Word,
+        AccountSpec,
+        NumberSpec,
+        TemplateSpec,
+        BudgetSpec,
+    )
+    fields = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    assert {*ACTIONS, *fields} - page == set()
 
 
-def test_the_example_of_the_page_is_of_the_form() -> None:
-    example = DOCS.read_text().split("```yaml\n")[1].split("```")[0]
-    assert read(example)
+def test_the_examples_of_the_page_come_out_as_they_say() -> None:
+    examples = [part.split("```")[0] for part in DOCS.read_text().split("```yaml\n")[1:]]
+    assert len(examples) == 2
+    for case in read(examples[0]) + read(examples[1]):
+        assert play(Names(case, 1)).ok, case.name
     assert all(read(file.read_text()) for file in CASES)

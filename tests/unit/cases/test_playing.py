@@ -2,17 +2,20 @@
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
 from rich.console import Console
 
+from shared.events import Decision, SendEvent, encode
 from tests.cases.__main__ import main
+from tests.cases.expectations import compare_later
 from tests.cases.form import Case, load, read
 from tests.cases.names import Names
 from tests.cases.pure import play
 from tests.cases.screen import Screen
-from tests.cases.selection import one_per_reason, reasons_of
+from tests.cases.selection import answers_of, one_per_answer, reasons_of
 from tests.fixtures import CASES
 
 OPEN: list[dict[str, object]] = [
@@ -69,12 +72,83 @@ def test_another_answer_to_the_same_request_is_found() -> None:
     assert wrong(a_case([first, {**other, "expect": {"same_as": "r"}}])) == ["same_as"]
 
 
-def test_the_selection_meets_every_reason_with_few_cases() -> None:
+WAITS: list[dict[str, object]] = [
+    {"at": "0s", "pause": {"template": "promo"}},
+    {"at": "0s", "send": {"to": "A", "template": "promo", "expires": "3h"}, "expect": {"outcome": "defer", "reason": "paused_by_operator"}},
+    {"at": "25m", "resume": {"template": "promo"}},
+]  # fmt: skip
+
+
+def waiting(later: dict[str, object], **ends: object) -> Case:
+    return a_case([WAITS[0], {**WAITS[1], "later": later}, WAITS[2]], **ends)
+
+
+def test_a_request_that_waits_is_decided_at_its_time() -> None:
+    later: dict[str, object] = {"at": "30m", "outcome": "allow", "charge": "paid"}
+    assert wrong(waiting(later, tally={"marketing": {"paid": 1}}, calls=1)) == []
+
+
+def test_a_later_decision_that_comes_otherwise_or_at_another_time_is_found() -> None:
+    assert wrong(waiting({"at": "30m", "outcome": "allow", "category": "utility"})) == ["category"]
+    assert wrong(waiting({"at": "40m", "outcome": "allow"})) == ["at"]
+    assert wrong(waiting({"at": "20m", "outcome": "allow"})) == ["final decisions"]
+
+
+def test_two_final_decisions_on_one_request_are_found() -> None:
+    case = waiting({"at": "30m", "outcome": "allow"})
+    step = case.steps[1]
+    assert step.later is not None
+    first = send_event("r1#1:decided", "allow")
+    second = send_event("r1#1:decided", "reject")
+    of_another = send_event("r1!conflict:decided", "reject")
+    assert compare_later(step.later, [first, first, of_another], "N1")[0].ok
+    assert not compare_later(step.later, [first, second], "N1")[0].ok
+
+
+def send_event(id_: str, outcome: Literal["allow", "reject"]) -> tuple[SendEvent, bytes]:
+    event = SendEvent(
+        event_id=id_,
+        event="decided",
+        seq=1,
+        at="2026-11-02T12:30:00.000Z",
+        request_id="r1",
+        correlation_id=None,
+        tags={},
+        waba_id=None,
+        phone_number_id=None,
+        user=None,
+        decision=Decision(outcome=outcome, final=True, reason="ok", category=None, facts_version=""),
+    )
+    return event, encode(event)
+
+
+def test_wrong_numbers_and_texts_of_an_answer_are_found() -> None:
+    hello = {"templates": {"hello": {"category": "utility", "body": "Hello {{1}}"}}}
+    send: dict[str, object] = {"at": "0s", "send": {"to": "A", "template": "hello"}}
+    expect: dict[str, object] = {"outcome": "reject", "reason": "template_parameters"}
+    unlike = {"message": "header", "retry_at": "1h", "price_micros": 1, "free_left": 0, "volume_tier": "1:2"}
+    assert wrong(a_case([{**send, "expect": expect | {"message": "body: 1 parameter"}}], account=hello)) == []
+    assert sorted(wrong(a_case([{**send, "expect": expect | unlike}], account=hello))) == sorted(unlike)
+    promo: dict[str, object] = {"at": "0s", "send": {"to": "A", "template": "promo"}}
+    tier: dict[str, object] = {"outcome": "allow", "tier": {"used": 2}}
+    assert wrong(a_case([{**promo, "expect": tier}])) == ["tier"]
+
+
+def test_words_that_are_told_otherwise_are_found() -> None:
+    stop: list[dict[str, object]] = [{"at": "0s", "receive": {"from": "A", "text": "STOP"}}]
+    told: dict[str, object] = {"marketing": "out", "source": "stop_word", "evidence": "STOP", "at": "0s"}
+    assert wrong(a_case(stop, preferences={"A": [told], "B": []})) == []
+    assert wrong(a_case(stop, preferences={"A": [told | {"at": "1s"}]})) == ["preferences of A"]
+    assert wrong(a_case(stop, preferences={"A": [told, told]})) == ["preferences of A"]
+    assert wrong(a_case(stop, preferences={"A": []})) == ["preferences of A"]
+
+
+def test_the_selection_meets_every_reason_with_every_outcome_by_few_cases() -> None:
     cases = [case for file in CASES for case in load(file)]
-    chosen = one_per_reason(cases)
+    chosen = one_per_answer(cases)
+    assert answers_of(chosen) == answers_of(cases)
     assert reasons_of(chosen) == reasons_of(cases)
-    assert len(reasons_of(cases)) >= 20
-    assert len(chosen) <= len(reasons_of(cases))
+    assert len(chosen) <= len(answers_of(cases))
     assert [case for case in cases if case in chosen] == chosen
 
 

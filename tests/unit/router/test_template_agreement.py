@@ -53,7 +53,7 @@ def agreed(definition: Definition, template: Json) -> None:
         parameter_format=definition.parameter_format,
     )
     sent = parse(json.loads(json.dumps(message)))
-    fault = template_fault(sent, fake) if isinstance(sent, Send) else sent
+    fault = template_fault(sent, fake, now=0) if isinstance(sent, Send) else sent
     assert fault is None or isinstance(fault, GraphError)
     assert (ours == ()) == (fault is None), (ours, fault, template)
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -148,6 +149,34 @@ async def test_a_changed_category_and_a_restriction_change_the_answers(bench: Be
         {"waba_id": "W1", "field": "account_update", "value": {"event": "ACCOUNT_RECONNECTED"}},
     )
     assert (await bench.call(template()))[0] == 200
+
+
+async def test_what_meta_says_until_when_is_over_then(bench: Bench) -> None:
+    async def tell(field: str, **value: Any) -> None:
+        named = {"message_template_name": "promo", "message_template_language": "en", **value}
+        await bench.sim("POST", "/webhooks", {"waba_id": "W1", "field": field, "value": named})
+
+    at = int(bench.clock.time())
+    ends = {"restriction_type": "RESTRICTED_BIZ_INITIATED_MESSAGING", "expiration": str(at + 3600)}
+    await tell("message_template_status_update", event="PAUSED", other_info={"title": "FIRST_PAUSE"})
+    await tell("account_update", event="ACCOUNT_RESTRICTION", restriction_info=[ends])
+    await tell(
+        "template_category_update",
+        new_category="MARKETING",
+        correct_category="UTILITY",
+        category_update_timestamp=at + 3 * 3600,
+    )
+    assert (await bench.call(template()))[1]["error"]["code"] == 132015
+    await bench.advance(3600 - 1)
+    assert (await bench.call(template("order_update")))[1]["error"]["code"] == 368
+    await bench.advance(1)
+    assert (await bench.call(template("order_update")))[0] == 200
+    await bench.advance(2 * 3600 - 1)
+    assert (await bench.call(template()))[1]["error"]["code"] == 132015
+    await bench.advance(1)
+    assert (await bench.call(template()))[0] == 200
+    await bench.advance(1)
+    assert await bench.tally() == {"utility": (0, 1)}
 
 
 async def test_any_type_of_message_comes_as_given(bench: Bench) -> None:
