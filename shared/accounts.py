@@ -185,6 +185,7 @@ class AccountFacts:
         self._fields: dict[FactKey, dict[str, Setting]] = {}
         self._values: dict[FactKey, Account | Number | Template] = {}
         self._owner: dict[str, str] = {}
+        self._owned_ms: dict[str, int] = {}
         self._by_display: dict[str, str] = {}
         self._default: str | None = None
         self._limits: dict[str, int] = {}
@@ -265,10 +266,12 @@ class AccountFacts:
         old = self._values.get(key)
         self._fields[key] = stamped
         self._values[key] = new
+        before_owner = self._owner.get(id)
         if isinstance(new, Number):
-            self._owner[id] = event.waba_id
             self._by_display[_digits(new.display_phone_number)] = id
-        if "default" in event.fields:
+            if self._owned_ms.get(id, 0) <= event.at_ms:
+                self._owner[id], self._owned_ms[id] = event.waba_id, event.at_ms
+        if "default" in event.fields or self._owner.get(id) != before_owner:
             self._default = self._find_default()
         if isinstance(new, Account) and (old is None or _LIMIT_FIELDS & event.fields.keys()):
             portfolio = old.portfolio_id if isinstance(old, Account) else None

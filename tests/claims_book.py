@@ -70,11 +70,12 @@ class Claims:
         return Grant(False, scope.used, frees[min(ahead, len(frees) - 1)] if frees else 0)
 
     def _own(self, claim: Owned, now_ms: int) -> Grant:
-        owner, since = self.owners.get(claim.name, (claim.owner, now_ms))
-        if since // 1000 + claim.keep_ms // 1000 <= now_ms // 1000:
-            owner, since = claim.owner, now_ms
-        self.owners[claim.name] = (owner, since)
-        return Grant(owner == claim.owner, 1)
+        owner, since = self.owners.get(claim.name, ("", 0))
+        for of, at_ms in ((owner, since), (claim.owner, claim.at_ms)):
+            if at_ms // 1000 + claim.keep_ms // 1000 > now_ms // 1000:
+                self.owners[claim.name] = (of, at_ms)
+                return Grant(of == claim.owner, 1)
+        return Grant(True, 1)
 
     def release(self, release: Release, now_ms: int) -> None:
         scope = self.scopes.setdefault(release.scope, Scope())

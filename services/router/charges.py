@@ -51,7 +51,9 @@ def deliver(
         kind = "free_tier" if was.type == "free_tier" else "regular"
     if kind == "free_tier" and not _has_place(life, settled, regime, account, tariff, at_ms):
         pending = settled.conversation.pending or life.conversation
-        free = free_claim(state, life.command, pending, account, state.waba, regime, tariff, at_ms)
+        free = free_claim(
+            state, life.command, pending, account, state.waba, regime, tariff, at_ms, settled=True
+        )
         if free is not None and free.id not in grants:
             return Delivered(state, None, (), (free,))
         if free is not None and not grants[free.id].granted:

@@ -67,6 +67,12 @@ class Verdict(NamedTuple):
         """The places of what is held."""
         return tuple(Release(claim.scope, claim.id, claim.member) for claim in self.held)
 
+    @property
+    def turn(self) -> tuple[Release, ...]:
+        """The place it may have among those who wait for one in the messaging limit."""
+        tier = self.weighed.tier if self.weighed is not None else None
+        return () if tier is None else (Release(tier.scope, tier.id, tier.member),)
+
 
 class Refusal(NamedTuple):
     """The first check that failed. `until_ms`: when it passes by itself; None: some day; 0: never. `message`: what exactly is wrong."""
@@ -177,7 +183,7 @@ def decide(
     if canonical_user(request.user) != request.user:
         return Verdict(asked.answer("reject", "recipient_invalid"))
     early = request.not_before_ms is not None and request.not_before_ms > now_ms
-    if early or is_pending(state, request.after_request_id):
+    if early or (is_pending(state, request.after_request_id) and not _waits_for_itself(state, request)):
         if len(state.deferred) >= MAX_DEFERRED:
             return Verdict(asked.answer("reject", "malformed"))
         at = rfc3339(request.not_before_ms or 0) if early else None
@@ -198,6 +204,15 @@ def is_pending(state: State, request_id: str | None) -> bool:
         return False
     waiting = any(deferred.id == request_id for deferred in state.deferred)
     return waiting or any(life.stage == COMMANDED and life.request_id == request_id for life in state.lives)
+
+
+def _waits_for_itself(state: State, request: SendRequested) -> bool:
+    """Whether what the request is to wait for waits, in the end, for the request: then neither would ever go."""
+    waits_for = {deferred.id: deferred.after for deferred in state.deferred}
+    after = request.after_request_id
+    while after is not None and after != request.request_id:
+        after = waits_for.pop(after, None)
+    return after is not None
 
 
 def _sender(asked: _Question) -> _Sender | Refusal:

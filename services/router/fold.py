@@ -16,6 +16,7 @@ from services.router.meta_errors import MetaErrors
 from services.router.requests import on_cancel, on_due, on_request, released
 from services.router.seen import add, fingerprint, has
 from services.router.state import (
+    RENEW_MS,
     VERSION,
     WINDOW_MS,
     State,
@@ -44,10 +45,13 @@ from shared.events import (
     StatusReceived,
     TimerFired,
     decode_conversation_event,
+    encode,
 )
+from shared.ids import conversation_key
 from shared.pricing import PriceBook
 from shared.stream.fold import Claim, Grants, Outgoing, Owned, Release, Step
 from shared.times import rfc3339
+from shared.topics import CONVERSATION_EVENTS
 
 WAKE = "wake"
 """The one timer of a conversation: its earliest deadline, or its housekeeping."""
@@ -145,7 +149,7 @@ class RouterFold:
                 out += said
             return state, out, (), (), None
         if isinstance(event, ReceiverVerified):
-            return (state if state.verified else replace(state, verified=True)), (), (), (), None
+            return _verified(state, event), (), (), (), None
         if isinstance(event, PreferenceChanged):
             state, out = preferences.changed(state, event, facts)
             return state, out, (), (), None
@@ -176,7 +180,8 @@ class RouterFold:
                 return Step(state, claims=handled.claims, work=handled.work)
             new, out, releases = handled.state, out + handled.out, releases + handled.releases
         new, again = preferences.renewed(tidied(released(new, now_ms), now_ms), now_ms)
-        out += again
+        new, verified_again = _renewed(new, now_ms)
+        out += again + verified_again
         kept = (
             new.verified or new.word is not None or new.deferred or any(life.until_ms for life in new.lives)
         )
@@ -225,6 +230,23 @@ def _received(state: State, event: MessageReceived) -> tuple[State, tuple[Outgoi
         inbound=add(state.inbound, mark, event.received_ms),
     )
     return new, (announce.received(new, event, _reply_to(state, event.reply_to), window_ms=window_ms),)
+
+
+def _verified(state: State, event: ReceiverVerified) -> State:
+    if state.verified and event.at_ms <= state.verified_ms:
+        return state
+    return replace(state, verified=True, verified_ms=event.at_ms)
+
+
+def _renewed(state: State, now_ms: int) -> tuple[State, tuple[Outgoing, ...]]:
+    """That the receiver is verified, appended to the log again when its record there has grown old."""
+    if not state.verified or state.verified_ms + RENEW_MS > now_ms:
+        return state, ()
+    key = conversation_key(state.number, state.user)
+    id_ = f"{key}:verified:{now_ms}"
+    event = ReceiverVerified(event_id=id_, at_ms=now_ms, phone_number_id=state.number, user=state.user)
+    out = Outgoing(CONVERSATION_EVENTS, key, id_, "ReceiverVerified", encode(event))
+    return replace(state, verified_ms=now_ms), (out,)
 
 
 def _reply_to(state: State, wamid: str | None) -> ReplyTo | None:

@@ -13,7 +13,7 @@ from services.router import announce
 from services.router.charges import deliver
 from services.router.conversations import learn_expiry
 from services.router.meta_errors import MetaErrors
-from services.router.preferences import failed_for
+from services.router.preferences import Heard, failed_for
 from services.router.quotas import releases
 from services.router.seen import fingerprint
 from services.router.state import (
@@ -156,7 +156,7 @@ def on_status(
         return Lived(state)
     known, out = life, list[Outgoing]()
     if life.guessed and stage == FAILED:
-        return Lived(_ended(state, replace(life, wamid=event.wamid), FAILED, event.at_ms))
+        return Lived(*_failed(state, replace(life, wamid=event.wamid), event, facts))
     if life.guessed or life.stage < ACCEPTED:
         life, accepted = _accept(state, life, event.wamid, event.at_ms)
         out.append(accepted)
@@ -214,7 +214,7 @@ def _arrive(
                 meta=event.meta,
             )
         )
-    elif pricing is not None and pricing != life.pricing:
+    elif pricing is not None and _corrects(pricing, event, life):
         life = replace(life, pricing=pricing, seq=life.seq + 1)
         out.append(
             announce.step_of(state, life, "priced", _priced_id(event, pricing), event.at_ms, meta=event.meta)
@@ -256,7 +256,13 @@ def _fail(
             state, life, "failed", f"{event.wamid}:failed", event.at_ms, error=error, meta=event.meta
         )
     )
-    ended, told = failed_for(
+    ended, told = _failed(state, life, event, facts)
+    return Lived(ended, (*out, *told), _back(state, life, facts, tariff))
+
+
+def _failed(state: State, life: Life, event: StatusReceived, facts: AccountFacts) -> Heard:
+    """The message's tombstone, and what its failure says of the user."""
+    return failed_for(
         _ended(state, life, FAILED, event.at_ms),
         event.error_code,
         event.at_ms,
@@ -265,7 +271,6 @@ def _fail(
         event.wamid,
         facts,
     )
-    return Lived(ended, (*out, *told), _back(state, life, facts, tariff))
 
 
 def _late(state: State, event: StatusReceived, stage: int) -> Lived:
@@ -293,7 +298,7 @@ def _late(state: State, event: StatusReceived, stage: int) -> Lived:
         return Lived(replace(state, ended=_capped(state.ended, stone)), (out,))
     outs = []
     now = ended
-    if pricing is not None and pricing != ended.pricing:
+    if pricing is not None and _corrects(pricing, event, ended):
         now = replace(now, pricing=pricing, seq=now.seq + 1)
         outs.append(
             announce.step_after_end(
@@ -371,6 +376,11 @@ def _back(state: State, life: Life, facts: AccountFacts, tariff: Tariff) -> tupl
 
 def _signature(pricing: MetaPricing | None) -> str | None:
     return None if pricing is None else f"{pricing.category}:{pricing.type}:{pricing.billable}"
+
+
+def _corrects(pricing: str, event: StatusReceived, known: Life | Ended) -> bool:
+    """Whether a status's price is news: another one, and not of a status older than the last step, which came late or twice."""
+    return pricing != known.pricing and (known.pricing is None or event.at_ms >= known.at_ms)
 
 
 def _priced_id(event: StatusReceived, pricing: str) -> str:

@@ -67,14 +67,19 @@ def free_claim(
     regime: Regime,
     tariff: Tariff,
     at_ms: int,
+    *,
+    settled: bool = False,
 ) -> Claim | None:
-    """The place of this conversation (or message, where messages are charged) in the month's free tier; None where there is none."""
+    """The place of this conversation (or message, where messages are charged) in the month's free tier; None where there is none.
+
+    `settled` is that of a delivery, under an id of its own: the decision's may be on its way back in the same batch.
+    """
     scope = tariff.free_scope(regime, waba, state.number, account.timezone, at_ms)
     if scope is None:
         return None
     return Claim(
         scope=scope[0],
-        id=claim_id(state, command, "free"),
+        id=claim_id(state, command, "free:settled" if settled else "free"),
         member=_free_member(state, command, conversation, regime),
         limit=scope[1],
         expires_ms=at_ms + FREE_TIER_KEPT_MS,

@@ -50,8 +50,8 @@ def on_request(
     answer, used = answers.find(state, request)
     if answer is not None:
         return Handled(state, (answers.repeat(state, request, answer),))
-    if used:
-        return _conflict(state, request, facts, grants)
+    if used or any(life.request_id == request.request_id for life in state.lives):
+        return _conflict(state, request, facts, grants)  # two messages of one id would share their outcomes
     return settle(state, request, request.at_ms, facts, tariff, grants)
 
 
@@ -122,15 +122,16 @@ def settle(
 ) -> Handled:
     """Decide, or in a silent replay take the decision that was published; then do what it says.
 
+    A replay never decides afresh: what was published and can't be found any more (retention took it before its source) is over, and its command went out then or never.
+
     `waiting` is the deferral that has come due, if it is not the first time; the state no longer holds it.
     """
     seq = 1 if waiting is None else waiting.seq + 1
     if grants.recalled is not None:
         recalled = _recalled(grants, request.request_id)
-        if recalled is None and waiting is not None:
-            return Handled(_waits_on(state, waiting, now_ms))
         if recalled is not None:
             return _as_before(state, request, recalled, now_ms, facts, tariff, grants, seq)
+        return Handled(state if waiting is None else _waits_on(state, waiting, now_ms))
     verdict = decide(state, request, facts, now_ms, tariff, grants)
     own = _own(state, request) if waiting is None and not request.dry_run else None
     wanted: tuple[Claim | Owned, ...] = verdict.claims
@@ -139,7 +140,7 @@ def settle(
     if wanted:
         return Handled(state, claims=wanted, work=verdict.weighed)
     if own is not None and not grants[own.id].granted:
-        return _conflict(state, request, facts, grants)._replace(releases=verdict.releases)
+        return _conflict(state, request, facts, grants)._replace(releases=verdict.releases + verdict.turn)
     decision = verdict.decision
     if decision is None:
         raise ValueError(f"neither a decision nor claims: {request.request_id}")
@@ -183,7 +184,7 @@ def _as_before(
 def _own(state: State, request: SendRequested) -> Owned:
     """The request id as this conversation's own: another conversation may not use it for 8 days."""
     name = request.request_id
-    return Owned(f"{name}|own", name, f"{state.number}:{state.user}", REMEMBER_MS)
+    return Owned(f"{name}|own", name, f"{state.number}:{state.user}", REMEMBER_MS, request.at_ms)
 
 
 def _waits_as_told(waiting: Deferred, decision: Decision, now_ms: int) -> bool:
@@ -204,10 +205,10 @@ def _look_again_at(now_ms: int, until_ms: int, expires_ms: int) -> int:
 
 
 def _turns(state: State, waiting: Deferred, facts: AccountFacts, tariff: Tariff) -> tuple[Release, ...]:
-    """The turn that a request no longer waiting has among those who wait for a place in the messaging limit."""
+    """The turn that a request no longer waiting may have among those who wait for a place in the messaging limit, whatever it waited for last."""
     waba = facts.waba_of(state.number)
     account = facts.account(waba) if waba is not None else None
-    if waiting.reason != "tier_limit_reached" or waba is None or account is None:
+    if waiting.reason == "ok" or waba is None or account is None:
         return ()
     regime = tariff.regime(account.regime, account.timezone, waiting.due_ms)
     command = command_id(waiting.id, 1)

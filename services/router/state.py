@@ -25,7 +25,7 @@ FULL_ANSWER_MS = DAY_MS
 UNDELIVERED_MS = 31 * DAY_MS
 """Meta tries to deliver a message for 30 days by default (Meta, Cloud API, time to live)."""
 RENEW_MS = 2 * KEEP_MS // 5
-"""A kept preference is written to the log again when its record is 14 days old: three weeks before retention deletes that one."""
+"""A kept preference, and that a receiver is verified, is written to the log again when its record is 14 days old: three weeks before retention deletes that one."""
 SHARED_MS = DAY_MS
 """A message not delivered for so long no longer lends its pending conversation to new messages."""
 
@@ -159,7 +159,7 @@ class State(Part, frozen=True, array_like=True, gc=False):
     """All of one conversation.
 
     `clicked_ms`: when the user came by an ad or page button that no delivery has answered (0: never). `opted_out` and `preference_ms` repeat what
-    `preference` says, for a router of the version before.
+    `preference` says, for a router of the version before. `verified_ms`: when the latest record that the receiver is verified was written to the log.
     """
 
     v: int
@@ -181,6 +181,7 @@ class State(Part, frozen=True, array_like=True, gc=False):
     preference_ms: int = 0
     wake_ms: int = 0
     preference: Preference | None = None
+    verified_ms: int = 0
 
     @property
     def word(self) -> Preference | None:
@@ -216,6 +217,9 @@ def next_wake(state: State) -> int:
             wake = deferred.due_ms
     if state.word is not None:
         renew = state.word.noted_ms + RENEW_MS
+        wake = min(wake, renew) if wake else renew
+    if state.verified:
+        renew = state.verified_ms + RENEW_MS
         wake = min(wake, renew) if wake else renew
     return wake
 

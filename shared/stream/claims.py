@@ -44,11 +44,16 @@ _ASK = (
 local now, force = tonumber(ARGV[1]), ARGV[2] == '1'
 local used = tonumber(redis.call('GET', KEYS[3]) or '0')
 local before = used
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)) do
-  used = used - read(KEYS[2], member, now)
-  redis.call('ZREM', KEYS[1], member)
-  redis.call('HDEL', KEYS[2], member)
+local function forget()
+  local over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)
+  for _, member in ipairs(over) do
+    used = used - read(KEYS[2], member, now)
+    redis.call('ZREM', KEYS[1], member)
+    redis.call('HDEL', KEYS[2], member)
+  end
+  return #over > 0
 end
+forget()
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now)
 local answers = {}
 for i = 3, #ARGV, 7 do
@@ -56,6 +61,7 @@ for i = 3, #ARGV, 7 do
   local expiry, take, until_ = tonumber(ARGV[i + 4]), ARGV[i + 5] == '1', tonumber(ARGV[i + 6])
   local held, lines, latest = read(KEYS[2], member, now)
   local granted, free_at = 1, 0
+  while not (held or force or used + weight <= limit) and forget() do end  -- what is over refuses nobody
   if held or force or used + weight <= limit then
     if take then
       lines = lines or {}
@@ -115,22 +121,22 @@ end
 """
 )
 
-# KEYS: the buckets, one per name; ARGV: now, keep (both in s), then (name, owner) as 8 bytes each; answers 1 where the owner has it.
+# KEYS: the buckets, one per name; ARGV: now, keep (both in s), then (name, owner as 8 bytes each, since when in s) of each; answers 1 where the owner has it.
 _OWN = """
 local now, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
 local answers = {}
 for i, bucket in ipairs(KEYS) do
-  local name, owner = ARGV[2 * i + 1], ARGV[2 * i + 2]
+  local name, owner, since = ARGV[3 * i], ARGV[3 * i + 1], tonumber(ARGV[3 * i + 2])
   local known = redis.call('HGET', bucket, name)
   if known and struct.unpack('>I4', string.sub(known, 9)) + keep <= now then known = nil end
-  if not known then
+  if not known and since + keep > now then
     if redis.call('HLEN', bucket) % 64 == 63 then
       local all = redis.call('HGETALL', bucket)
       for j = 1, #all, 2 do
         if struct.unpack('>I4', string.sub(all[j + 1], 9)) + keep <= now then redis.call('HDEL', bucket, all[j]) end
       end
     end
-    redis.call('HSET', bucket, name, owner .. struct.pack('>I4', now))
+    redis.call('HSET', bucket, name, owner .. struct.pack('>I4', since))
     redis.call('EXPIRE', bucket, keep)
   end
   answers[i] = (not known or string.sub(known, 1, 8) == owner) and 1 or 0
@@ -181,7 +187,7 @@ class Claims:
             keys = [f"{tag}:{int.from_bytes(name[1:3], 'big') % _BUCKETS}" for _, name in names]
             words: list[int | bytes] = [now_ms // 1000, names[0][0].keep_ms // 1000]
             for owned, name in names:
-                words += (name, _hash(owned.owner))
+                words += (name, _hash(owned.owner), owned.at_ms // 1000)
             await self._own(keys=keys, args=words, client=pipeline)
         found = iter(await pipeline.execute())
         answers: dict[str, Grant] = {}

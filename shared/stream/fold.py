@@ -64,15 +64,16 @@ class Claim(NamedTuple):
 
 
 class Owned(NamedTuple):
-    """A name that one `owner` alone may bear in all partitions: granted to the first who asks, and to that one again, for `keep_ms`.
+    """A name that one `owner` alone may bear in all partitions: granted to the first who asks, and to that one again, for `keep_ms` from `at_ms`.
 
-    One value of `keep_ms` serves all names of a deployment.
+    One value of `keep_ms` serves all names of a deployment. A replay asks again for names whose time is over: they bind nobody.
     """
 
     id: str
     name: str
     owner: str
     keep_ms: int
+    at_ms: int
 
 
 class Release(NamedTuple):

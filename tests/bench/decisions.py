@@ -263,7 +263,13 @@ async def _names(redis: Redis) -> dict[str, tuple[float, float]]:
         for first in range(begin, end, BATCH):
             await claims.ask(
                 [
-                    Owned(f"{n}", f"order-{n}-shipped", f"{load.number_id(n % 8)}:49152{n:08}", REMEMBER_MS)
+                    Owned(
+                        f"{n}",
+                        f"order-{n}-shipped",
+                        f"{load.number_id(n % 8)}:49152{n:08}",
+                        REMEMBER_MS,
+                        now_ms,
+                    )
                     for n in range(first, min(first + BATCH, end))
                 ],
                 now_ms,

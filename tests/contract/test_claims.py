@@ -35,6 +35,7 @@ owned = st.builds(
     name=st.sampled_from(["r1", "r2", "r3"]),
     owner=st.sampled_from(["N1:4915", "N1:4916"]),
     keep_ms=st.just(KEEP_MS),
+    at_ms=st.integers(NOW - 2 * KEEP_MS, NOW + KEEP_MS),
 )
 released = st.builds(
     Release,
@@ -114,7 +115,7 @@ async def test_the_most_pressing_of_those_that_wait_is_told_the_earliest_place(r
 async def test_thousands_of_claims_on_many_scopes_are_asked_and_given_back_at_once(redis: Redis) -> None:
     book = Claims(redis, f"claims-{uuid4().hex}")
     wanted = [Claim(f"budget:W{n % 300}", f"id{n}", f"m{n}", 10, NOW + 9000) for n in range(3000)]
-    names = [Owned(f"own{n}", f"r{n}", "N1:4915", KEEP_MS) for n in range(1000)]
+    names = [Owned(f"own{n}", f"r{n}", "N1:4915", KEEP_MS, NOW) for n in range(1000)]
     answers = await book.ask([*wanted, *names], NOW)
     assert all(grant.granted for grant in answers.values())
     full = [claim._replace(id=f"other-{claim.id}", member=f"other-{claim.member}") for claim in wanted]
@@ -126,11 +127,28 @@ async def test_thousands_of_claims_on_many_scopes_are_asked_and_given_back_at_on
 async def test_names_of_one_bucket_are_forgotten_after_their_time_and_not_before(redis: Redis) -> None:
     namespace = f"claims-{uuid4().hex}"
     book = Claims(redis, namespace)
-    one = Owned("id", "r1", "N1:4915", KEEP_MS)
-    other = one._replace(owner="N1:4916")
+    one = Owned("id", "r1", "N1:4915", KEEP_MS, NOW)
+    other = one._replace(owner="N1:4916", at_ms=NOW + KEEP_MS)
     assert (await book.ask([one], NOW))["id"].granted
     assert not (await book.ask([other], NOW + KEEP_MS - 1000))["id"].granted
     assert (await book.ask([other], NOW + KEEP_MS))["id"].granted
     keys = [key async for key in redis.scan_iter(f"{{{namespace}:owned:*")]
     assert len(keys) == 1
     assert 0 < await redis.ttl(keys[0]) <= KEEP_MS // 1000
+
+
+async def test_a_name_asked_for_again_after_its_time_binds_nobody(redis: Redis) -> None:
+    book = Claims(redis, f"claims-{uuid4().hex}")
+    old = Owned("id", "r1", "N1:4915", KEEP_MS, NOW - KEEP_MS)
+    new = Owned("id", "r1", "N1:4916", KEEP_MS, NOW - 1000)
+    assert (await book.ask([old], NOW, force=True))["id"].granted
+    assert (await book.ask([new], NOW, force=True))["id"].granted
+    assert not (await book.ask([old._replace(at_ms=NOW)], NOW))["id"].granted
+
+
+async def test_thousands_of_places_that_are_over_refuse_nobody(redis: Redis) -> None:
+    book = Claims(redis, f"claims-{uuid4().hex}")
+    held = [Claim("tier:P1", f"held{n}", f"m{n}", 5000, NOW + 1000) for n in range(5000)]
+    await book.ask(held, NOW)
+    answers = await book.ask([Claim("tier:P1", "one", "4915", 250, NOW + 9000)], NOW + 2000)
+    assert answers["one"].granted

@@ -1,8 +1,19 @@
 """The life of a message, step by step."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from shared.events import MetaConversation, MetaPricing, SendFailed, SendUncertain
+from shared.events import (
+    ConversationEvent,
+    MetaConversation,
+    MetaPricing,
+    SendFailed,
+    SendUncertain,
+    TimerFired,
+)
+from shared.stream.fold import Grants
+from shared.stream.folding import Folding, Item
 from tests.unit.router.make import (
     HOUR,
     KEY,
@@ -81,6 +92,15 @@ def test_a_price_that_comes_with_a_later_status_is_told_once_more() -> None:
     assert steps(made.play(KEY, status("delivered"), NOW)) == ["accepted", "delivered"]
     assert steps(made.play(KEY, status("read", pricing=REGULAR), NOW)) == ["priced", "read"]
     assert steps(made.play(KEY, status("read", pricing=REGULAR), NOW)) == []
+
+
+@pytest.mark.parametrize("heard", ["read", "played"])
+def test_the_price_of_an_older_status_that_comes_twice_is_no_correction(heard: str) -> None:
+    made = sent()
+    utility = MetaPricing(billable=True, type="regular", category="utility")
+    made.play(KEY, status("delivered", pricing=REGULAR), NOW)
+    assert "priced" in steps(made.play(KEY, status(heard, at=NOW + 5000, pricing=utility), NOW))
+    assert steps(made.play(KEY, status("delivered", pricing=REGULAR), NOW)) == []
 
 
 def test_a_priced_delivery_of_a_message_that_is_not_ours_belongs_to_no_request() -> None:
@@ -240,6 +260,23 @@ def test_a_free_form_that_reuses_after_all_gives_its_free_place_back() -> None:
     assert made.claims.members("free:W1:2026-11") == set()
     charges = [(e.charge.counted, e.charge.type) for e in made.send_events() if e.charge is not None]
     assert charges == [(True, "regular"), (False, "reused")]
+
+
+def test_a_message_given_up_and_delivered_in_one_batch_keeps_a_free_place() -> None:
+    made = world()
+    made.play(KEY, received(), NOW)
+    made.play(KEY, request(template=None), NOW)
+    due = made.timers[KEY]
+    batch = Folding(made.fold, made.facts, {KEY: state(made)})
+    fired = TimerFired(event_id="t", at_ms=due, key=KEY, name="wake", due_ms=due)
+    records: list[ConversationEvent] = [fired, status("delivered", at=due)]
+    batch.feed(Item(SimpleNamespace(offset=n), KEY, event, Grants()) for n, event in enumerate(records))
+    while batch.wanted:
+        batch.answer({claim.id: made.claims.ask(claim, due) for claim in batch.wanted})
+    for release in batch.releases:  # the processor gives back once the batch is committed
+        made.claims.release(release, due)
+    assert [event.charge.type for event in events(batch.out[1][1]) if event.charge] == ["free_tier"]
+    assert len(made.claims.members("free:W1:2026-11")) == 1
 
 
 def test_everything_is_forgotten_when_nothing_is_left() -> None:

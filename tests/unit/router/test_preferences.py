@@ -11,6 +11,7 @@ from shared.events import (
     ConversationEvent,
     MessageReceived,
     PreferenceChanged,
+    ReceiverVerified,
     SendFailed,
     TimerFired,
     UserPreference,
@@ -140,6 +141,14 @@ def test_metas_refusal_of_the_call_itself_is_one_too() -> None:
     assert [(e.source, e.reference) for e in told(made)] == [("error_131050", "r1#1")]
 
 
+def test_metas_refusal_counts_for_a_message_that_was_given_up_before() -> None:
+    made = world()
+    made.play(KEY, request(), NOW)
+    later = NOW + 6 * HOUR
+    made.play(KEY, status("failed", at=later, error_code=131050), later)
+    assert reason(made, "r2", later + HOUR) == "opted_out"
+
+
 def test_a_list_and_an_operator_bring_their_evidence_along() -> None:
     made = world()
     made.play(
@@ -211,6 +220,20 @@ def test_an_opt_out_outlives_the_log_though_the_state_is_lost_after_any_time(
     assert len(told(made)) == 1, "what is only renewed is not told again"
 
 
+def test_that_a_receiver_is_verified_outlives_the_log_too() -> None:
+    made = world()
+    made.play(KEY, ReceiverVerified(event_id="v", at_ms=NOW, phone_number_id="N1", user=USER), NOW)
+    for days in range(20, 200, 19):
+        now = NOW + days * DAY
+        made.fire(now)
+        rebuilt = world()
+        rebuilt.replay(record for record in made.log if record.now_ms > now - KEEP_MS)
+        found = state(rebuilt)
+        assert found is not None
+        assert found.verified
+        assert rebuilt.states == made.states
+
+
 def test_a_kept_word_is_renewed_once_in_two_weeks_and_no_more() -> None:
     made = world()
     made.play(KEY, word(noted_ms=NOW), NOW)
@@ -247,7 +270,7 @@ def test_the_version_before_still_finds_the_opt_out_where_it_was() -> None:
     made.play(KEY, word(), NOW)
     fields = [field.name for field in msgspec.structs.fields(State)]
     values = msgspec.msgpack.decode(made.states[KEY])
-    assert fields[-1] == "preference"
+    assert fields[-2:] == ["preference", "verified_ms"]
     assert (values[fields.index("opted_out")], values[fields.index("preference_ms")]) == (True, NOW)
 
 

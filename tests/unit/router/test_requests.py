@@ -1,11 +1,13 @@
 """Requests that come again, wait, or can't be read."""
 
+from dataclasses import replace
+
 import msgspec
 
 from services.router.state import State
 from shared.events import RequestMalformed, encode
 from shared.topics import SEND_COMMANDS
-from tests.unit.router.make import HOUR, KEY, NOW, USER, accepted, events, request, steps, world
+from tests.unit.router.make import HOUR, KEY, NOW, USER, accepted, events, request, status, steps, world
 
 DAY = 24 * HOUR
 
@@ -32,6 +34,19 @@ def test_after_eight_days_a_request_id_is_new_again() -> None:
     later = NOW + 9 * DAY
     out = made.play(KEY, request(at=later), later)
     assert [o.topic is SEND_COMMANDS for o in out] == [False, True]
+
+
+def test_an_id_whose_message_is_still_under_way_after_eight_days_is_not_new() -> None:
+    made = world()
+    made.play(KEY, request(), NOW)
+    made.play(KEY, accepted(), NOW)
+    made.play(KEY, request("r2", at=NOW + 8 * DAY), NOW + 8 * DAY)
+    later = NOW + 10 * DAY
+    out = made.play(KEY, request(at=later), later)
+    decision = events(out)[0].decision
+    assert decision is not None
+    assert decision.reason == "idempotency_conflict"
+    assert steps(made.play(KEY, status("delivered", at=later), later)) == ["delivered"]
 
 
 def test_another_body_under_the_same_id_is_a_conflict_with_an_id_of_its_own() -> None:
@@ -70,6 +85,17 @@ def test_a_request_waits_for_another_and_is_decided_once_that_one_is_final() -> 
     made.play(KEY, accepted(at=NOW + HOUR), NOW + HOUR)
     made.fire(NOW + HOUR)
     assert sum(o.topic is SEND_COMMANDS for o in made.out) == 2
+
+
+def test_requests_that_wait_for_each_other_both_go_in_the_end() -> None:
+    made = world()
+    made.play(KEY, request("a", not_before_ms=NOW + HOUR, after_request_id="c"), NOW)
+    made.play(KEY, request("b", after_request_id="a"), NOW)
+    made.play(KEY, request("c", after_request_id="b"), NOW)
+    for command, at in (("a#1", 2), ("b#1", 3), ("c#1", 4)):
+        made.fire(NOW + at * HOUR)
+        made.play(KEY, accepted(command, NOW + at * HOUR), NOW + at * HOUR)
+    assert [out.id for out in made.out if out.topic is SEND_COMMANDS] == ["a#1", "b#1", "c#1"]
 
 
 def test_a_request_that_waits_for_an_unknown_one_is_decided_at_once() -> None:
@@ -113,3 +139,13 @@ def test_a_request_that_is_parked_is_refused_too() -> None:
 def test_a_state_of_an_older_version_is_read_with_defaults() -> None:
     made = world()
     assert made.fold.decode_state(msgspec.msgpack.encode([1, "N1", USER])) == State(1, "N1", USER)
+
+
+def test_a_silent_replay_decides_nothing_whose_answer_it_cannot_find() -> None:
+    made = world(paused=True)
+    made.play(KEY, request(expires_ms=NOW + 1000), NOW)
+    made.play(KEY, request("r2"), NOW)
+    rebuilt = world()
+    rebuilt.replay(replace(record, out=()) for record in made.log)
+    rebuilt.fire(NOW + 10 * DAY)
+    assert rebuilt.out == []

@@ -1,5 +1,6 @@
 """Requests that say until when they matter wait for what passes; others are refused at once; those that wait can be taken back."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -124,6 +125,18 @@ def test_one_that_waits_in_vain_ends_in_one_refusal_and_leaves_its_turn_to_other
     assert commands(made) == 1
 
 
+def test_one_that_waits_for_something_else_in_the_end_leaves_its_turn_too() -> None:
+    made = world(messaging_limit=1)
+    ask(made, "r1")
+    ask(made, "r2", OTHER, NOW + HOUR, expires_ms=NOW + 20 * DAY)
+    assert len(made.claims.scopes["tier:W1"].waiting) == 1
+    made.know(fact("template", "promo/en", status="PAUSED", paused_until_ms=NOW + 10 * DAY))
+    made.fire(NOW + 2 * HOUR)
+    assert told(made, "r2")[-1] == ("defer", "template_paused")
+    made.play(f"N1:{OTHER}", cancel("r2", NOW + 2 * HOUR, OTHER), NOW + 2 * HOUR)
+    assert made.claims.scopes["tier:W1"].waiting == {}
+
+
 def test_a_pause_without_an_end_is_waited_for_as_long_as_the_request_matters() -> None:
     made = world()
     made.know(fact("number", "N1", paused=True))
@@ -204,6 +217,14 @@ def test_a_request_id_is_one_over_all_receivers() -> None:
     assert events(again)[0] == conflict
 
 
+def test_a_conflict_with_another_receivers_request_keeps_no_turn() -> None:
+    made = world(messaging_limit=1)
+    ask(made, "r1")
+    refused = ask(made, "r1", OTHER, NOW + HOUR, expires_ms=NOW + 20 * DAY)
+    assert decision(refused).reason == "idempotency_conflict"
+    assert made.claims.scopes["tier:W1"].waiting == {}
+
+
 @pytest.mark.parametrize("later", [HOUR, 2 * DAY])
 def test_a_conflict_with_another_receivers_request_never_takes_that_ones_event_id(later: int) -> None:
     made = world()
@@ -217,6 +238,14 @@ def test_after_eight_days_another_receiver_may_have_the_id() -> None:
     made = world()
     ask(made, "r1")
     assert decision(ask(made, "r1", OTHER, NOW + 8 * DAY)).outcome == "allow"
+
+
+def test_a_rebuilt_claims_book_binds_no_id_longer_than_eight_days_from_its_request() -> None:
+    made = world()
+    ask(made, "r1")
+    rebuilt = world()
+    rebuilt.replay(replace(record, now_ms=NOW + 20 * DAY) for record in made.log)
+    assert decision(ask(rebuilt, "r1", OTHER, NOW + 20 * DAY)).outcome == "allow"
 
 
 def test_a_dry_run_tells_the_limits_and_takes_nothing() -> None:

@@ -156,3 +156,15 @@ def test_restrictions_written_as_a_list_by_the_version_before_have_no_end() -> N
     found = known.account("W1")
     assert found is not None
     assert restrictions_in_force(found, NOW + 10**12) == {"A"}
+
+
+def test_a_number_belongs_to_the_account_named_last_by_its_own_time_in_whatever_order_they_come() -> None:
+    known = AccountFacts()
+    for revision, (at_ms, waba) in enumerate([(NOW, "W1"), (NOW + 2000, "W2"), (NOW + 1000, "W1")], start=1):
+        moved = AccountChanged(
+            event_id=f"n{at_ms}", at_ms=at_ms, waba_id=waba, subject="number", id="N1",
+            fields={"default": True},
+        )  # fmt: skip
+        known.apply(moved, revision)
+    assert known.waba_of("N1") == "W2"
+    assert known.default_number() == "N1"
