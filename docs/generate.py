@@ -23,10 +23,10 @@ from services.ingress.requests import CancelRequest, SendRequest
 from shared.events import AccountChange, LedgerEntry, ReceivedMessage, SendEvent, UserPreference
 from shared.reasons import FAILURES, REASONS
 from shared.settings import ServiceSettings
+from shared.times import DAY_MS
 from shared.topics import (
     ACCOUNT_CHANGES,
     BILLING_CHARGES,
-    DAY_MS,
     MESSAGES_RECEIVED,
     PREFERENCES,
     SEND_EVENTS,
@@ -90,7 +90,7 @@ PUBLIC = (
         UserPreference,
         "send",
         "conversation key, `{phone_number_id}:{user}`",
-        "Who opted out of marketing messages, or in, with the evidence. Compacted: the latest word of every user.",
+        "Who opted out of marketing messages, or in, with the evidence: the latest word of every user.",
     ),
     PublicTopic(
         ACCOUNT_CHANGES,
@@ -104,7 +104,7 @@ PUBLIC = (
         LedgerEntry,
         "send",
         "conversation key, `{phone_number_id}:{user}`",
-        "The ledger: one entry per charge or correction, kept for ever.",
+        "The ledger: one entry per charge or correction.",
     ),
 )
 

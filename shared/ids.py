@@ -2,26 +2,14 @@
 
 from typing import NewType
 
-WabaId = NewType("WabaId", str)
-"""A WhatsApp Business Account's id, as Meta gives it."""
-
-PhoneNumberId = NewType("PhoneNumberId", str)
-"""The id of one business phone number (not the number itself)."""
-
 User = NewType("User", str)
 """A customer: E.164 digits without the plus, else Meta's business-scoped user id."""
 
 ConversationKey = NewType("ConversationKey", str)
 """``{phone_number_id}:{user}``: the key by which everything of one conversation is ordered."""
 
-RequestId = NewType("RequestId", str)
-"""The business's own id of a send request: its idempotency key for 8 days."""
-
 CommandId = NewType("CommandId", str)
 """``{request_id}#{attempt}``: one attempt to send; echoed by Meta in statuses."""
-
-Wamid = NewType("Wamid", str)
-"""Meta's id of one message, either direction."""
 
 BUSINESS_ACCOUNT_OBJECT = "whatsapp_business_account"
 

@@ -41,7 +41,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         ),
         "number_not_registered": Reason(
             "The sending number is unknown here or not registered with the Cloud API.",
-            "Register the number with Meta, add it to the accounts file, and run `wam apply`.",
+            "Add the number to the accounts file, run `wam apply`, and register it: `wam numbers register`.",
         ),
         "number_restricted": Reason(
             "Meta flags, restricts or disconnects the sending number.",
@@ -94,7 +94,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         ),
         "recipient_not_verified": Reason(
             "Without a valid payment method a recipient must have been added and verified by a one-time password.",
-            "Verify the recipient, or add a payment method.",
+            "Have the recipient verified (`wam receivers verify` tells of it), or add a payment method.",
             "until the recipient is verified",
         ),
         "opted_out": Reason(
@@ -125,7 +125,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         ),
         "budget_exceeded": Reason(
             "The message would take the spend above the account's budget.",
-            "Raise the budget, or wait for the next period.",
+            "Raise the budget, or wait for the next month.",
             "until the next month in the account's time zone",
         ),
         "cancelled": Reason(

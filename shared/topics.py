@@ -6,11 +6,12 @@ client; partition counts are fixed then, for a key's place must not move.
 
 from dataclasses import dataclass
 
-DAY_MS = 86_400_000
+from shared.times import DAY_MS
+
 KEEP_MS = 35 * DAY_MS
+"""Retention of what passes through: a month of claims can be rebuilt from it, with days to spare."""
 MAX_WAIT_DAYS = 30
 """How long a send request may wait at most: well within what is kept, for a request that waits is known from there alone."""
-"""Retention of what passes through: a month of claims can be rebuilt from it, with days to spare (DESIGN, topics)."""
 FOREVER_MS = -1
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """Largest record: a webhook body is at most 3 MB (Meta, webhooks) and the edge takes at most 4 MiB."""

@@ -111,6 +111,7 @@ def _require_free_ports() -> None:
 
 def _print(state: dict[str, Any]) -> None:
     rows = {"kafka": state["kafka"], "redis": state["redis"], **state["urls"], "logs": _short(state["logs"])}
+    rows["wam"] = _short(str(supervisor.WAM))
     width = max(map(len, rows))
     for name, where in rows.items():
         print(f"  {name:<{width}}  {where}")

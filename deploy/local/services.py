@@ -115,6 +115,16 @@ def service_specs(
     ]
 
 
+def operator_settings(shared: Mapping[str, str], ports: ServicePorts) -> dict[str, str]:
+    """Gives the settings with which `wam` works on an instance, the fake Meta in the place of Meta."""
+    return {
+        **shared,
+        "WA_GRAPH_URL": f"http://{LOOPBACK}:{ports.simulator}",
+        "WA_ACCESS_TOKEN": ACCESS_TOKEN,
+        "WA_TALLIES_URL": f"http://{LOOPBACK}:{ports.tallies}",
+    }
+
+
 def urls(ports: ServicePorts) -> dict[str, str]:
     """Gives where a person or a client looks."""
     return {

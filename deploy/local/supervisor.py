@@ -7,23 +7,28 @@ import asyncio
 import fcntl
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
+from deploy.local.demo.accounts import CONFIG, example_for_meta
 from deploy.local.errors import StackError
 from deploy.local.paths import RUNS
 from deploy.local.ports import Ports
-from deploy.local.services import ServicePorts, chosen, urls
+from deploy.local.services import ServicePorts, chosen, operator_settings, urls
 from deploy.local.stack import LocalStack
 from deploy.local.system import LocalSystem
 from deploy.local.topics import create_topics
 
 NAME: Final = "up"
 STATE: Final = RUNS / "up.json"
+WAM: Final = RUNS / "wam"
+"""The command `wam` at this system. Exported settings would make the next stack take this one's Kafka for given."""
 LOCK: Final = RUNS / "up.lock"
 LOG: Final = RUNS / NAME / "logs" / "supervisor.log"
 _LOOK_EVERY_S: Final = 0.5
@@ -53,6 +58,7 @@ async def supervise() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     system = _system()
+    _write_wam(system)
     _write_state(system, ready=False)
     starting = asyncio.create_task(system.start())
     stopping = asyncio.create_task(stop.wait())
@@ -73,9 +79,22 @@ async def supervise() -> None:
 
 
 def _system() -> LocalSystem:
+    """The whole system; its fake Meta knows the accounts of the example file, which `wam apply` makes known to us."""
     stack = LocalStack(ports=Ports.fixed(), name=NAME, appendfsync="always")
     ports = ServicePorts.fixed(os.environ)
-    return LocalSystem(stack, create_topics, ports=ports, names=chosen(os.environ))
+    stack.directory.mkdir(parents=True, exist_ok=True)
+    accounts = stack.directory / "accounts.json"
+    accounts.write_text(json.dumps(example_for_meta(), indent=2) + "\n")
+    extra = {"WA_ACCOUNTS_FILE": str(accounts)}
+    return LocalSystem(stack, create_topics, ports=ports, extra=extra, names=chosen(os.environ))
+
+
+def _write_wam(system: LocalSystem) -> None:
+    settings = operator_settings(system.settings, system.ports) | {"WA_CONFIG_DIR": str(CONFIG)}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
+    command = shlex.quote(str(Path(sys.executable).with_name("wam")))
+    WAM.write_text("\n".join(["#!/bin/sh", *lines, f'exec {command} "$@"']) + "\n")
+    WAM.chmod(0o755)
 
 
 async def _restart_ended(system: LocalSystem) -> None:
@@ -127,6 +146,7 @@ def _only_one() -> Iterator[None]:
             yield
         finally:
             STATE.unlink(missing_ok=True)
+            WAM.unlink(missing_ok=True)
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 refused (file not valid, conflict, message refused or fail
 
 import json
 import logging
+import re
 import sys
 import uuid
 from contextlib import aclosing
@@ -18,25 +19,44 @@ import typer
 from services.console import cli_meta, cli_numbers, cli_preferences, sending, steps, tables, topics, view
 from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
+from services.console.conversation_events import publish
 from services.console.document import AccountsDocument, InvalidDocument, parse
 from services.console.pausing import Kind, Pause, UnknownSubject
 from services.console.plan import Plan
-from services.console.receivers import publish_verified
+from services.console.receivers import verified
 from services.console.settings import ConsoleSettings
 from services.console.steps import Step
 from services.console.tallies import HttpTallies
-from services.console.terminal import REFUSED, UNAVAILABLE, USAGE, AsJson, err, out, print_json, run, settings
+from services.console.terminal import (
+    REFUSED,
+    UNAVAILABLE,
+    USAGE,
+    AsJson,
+    err,
+    out,
+    print_json,
+    reason_of,
+    require_number,
+    run,
+    settings,
+    user_at,
+)
 from shared import kafka
 from shared.account_reader import read_once
 from shared.clock import clock_from
 from shared.events import encode
-from shared.phone import canonical_user
 from shared.pricing import MarketMapError, PriceBook, RateCardError, RegimesFileError
+from shared.times import rfc3339
 
 DISTRIBUTION = "wa-middleware"
+_MONTH = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])")
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="WhatsApp middleware."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Operate the WhatsApp middleware. Settings come from the environment (WA_…, docs/settings.md). "
+    "Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no answer.",
 )
 topics_app = typer.Typer(no_args_is_help=True, help="The Kafka topics.")
 receivers_app = typer.Typer(no_args_is_help=True, help="Receivers of the free tier.")
@@ -47,7 +67,6 @@ app.add_typer(receivers_app, name="receivers")
 app.add_typer(cli_preferences.app, name="preferences")
 app.add_typer(cli_meta.templates_app, name="templates")
 app.add_typer(cli_numbers.app, name="numbers")
-app.command()(cli_meta.poll)
 
 
 def main() -> None:
@@ -139,12 +158,10 @@ def verify_receiver(
     to: Annotated[str, typer.Option("--to", help="The receiver, international form.")],
 ) -> None:
     """Tell that a receiver has proved by a one-time password that the number is theirs."""
-    user = canonical_user(to)
-    if user is None:
-        raise typer.BadParameter("--to is no phone number with its country code")
-    configured = settings()
+    configured, user = settings(), user_at(to)
+    require_number(sender, run(read_once(configured)))
     at_ms = int(clock_from(configured.clock_file).time() * 1000)
-    run(publish_verified(configured, sender, user, at_ms))
+    run(publish(configured, [verified(sender, user, at_ms)]))
     out.print(f"{user} may be written to from {sender}.", markup=False)
 
 
@@ -156,9 +173,13 @@ def tally(
     as_json: AsJson = False,
 ) -> None:
     """Show what an account's month came to, as billing has tallied it."""
+    if not _MONTH.fullmatch(month):
+        raise typer.BadParameter(f"{month!r} is no month, e.g. 2026-11")
     found = run(HttpTallies(settings().tallies_url).of_month(waba, month))
     if as_json:
         print_json(json.loads(encode(found)))
+    elif not found.totals:
+        out.print(f"Nothing is counted of account {waba} in {month}.", markup=False)
     else:
         out.print(tables.tally_table(found))
         if rows:
@@ -180,6 +201,15 @@ def send(
         str | None, typer.Option("--fallback", help="NAME/LANGUAGE if the window is closed.")
     ] = None,
     request_id: Annotated[str | None, typer.Option(help="Idempotency key; a new one without it.")] = None,
+    expires_in: Annotated[
+        float | None,
+        typer.Option(
+            "--expires-in",
+            metavar="SECONDS",
+            min=1,
+            help="It matters for so long: what can't go out yet waits. Without it that is refused.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but do not send.")] = False,
     until: Annotated[Step, typer.Option(help="Wait for this step.")] = "delivered",
     timeout: Annotated[float, typer.Option(help="Seconds to wait at most.", min=0.1)] = 60.0,
@@ -198,10 +228,13 @@ def send(
     if fallback:
         name, language = _template(fallback)
         request["fallback_template"] = {"name": name, "language": {"code": language}}
+    configured = settings()
+    if expires_in is not None:
+        request["expires_at"] = rfc3339(int((clock_from(configured.clock_file).time() + expires_in) * 1000))
     if dry_run:
         request["dry_run"] = True
     raise typer.Exit(
-        run(_follow(settings(), request, "decided" if dry_run else until, timeout, as_json=as_json))
+        run(_follow(configured, request, "decided" if dry_run else until, timeout, as_json=as_json))
     )
 
 
@@ -239,11 +272,12 @@ def _set_pause(kind: Kind, names: list[str], *, paused: bool, reason: str | None
     except UnknownSubject as error:
         err.print(str(error), markup=False)
         raise typer.Exit(REFUSED) from None
-    state = "paused" if paused else "not paused"
-    out.print(
-        f"{kind} {names[-1]} is {state}{'' if changed else ' already'}; facts revision {revision}.",
-        markup=False,
+    state = (
+        "is " + ("paused" if paused else "let go")
+        if changed
+        else "was " + ("" if paused else "not ") + "paused"
     )
+    out.print(f"{kind} {names[-1]} {state}; facts revision {revision}.", markup=False)
 
 
 async def _follow(
@@ -251,28 +285,32 @@ async def _follow(
 ) -> int:
     if not as_json:
         out.print(f"request {request.get('request_id') or request['cancel_request_id']}", markup=False)
+    waits = False
     async with aclosing(sending.send(settings, request, until, timeout_s)) as events:
         async for event in events:
+            waits = steps.is_waiting(event)
             if as_json:
                 sys.stdout.write(encode(event).decode() + "\n")
                 sys.stdout.flush()
             else:
                 out.print(tables.event_line(event), soft_wrap=True)
             if steps.is_last(event, until):
-                return REFUSED if steps.is_refused(event) else 0
-    err.print(f"no {until} within {timeout_s:g} s; the request may still go out")
+                return 0 if steps.is_wanted(event, cancels="cancel_request_id" in request) else REFUSED
+    then = "it waits; `wam cancel` takes it back" if waits else "the request may still go out"
+    err.print(f"not {until if not waits else 'final'} within {timeout_s:g} s; {then}")
     return UNAVAILABLE
 
 
 def _document(file: Path, settings: ConsoleSettings) -> AccountsDocument:
     try:
-        book = PriceBook.load(settings.config_dir)
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except (RegimesFileError, RateCardError, MarketMapError) as error:
-        err.print(str(error), markup=False)
-        raise typer.Exit(USAGE) from None
     except (OSError, UnicodeDecodeError) as error:
-        err.print(f"{error} (the configuration is looked for in WA_CONFIG_DIR)", markup=False, soft_wrap=True)
+        err.print(f"{file}: {reason_of(error)}", markup=False, soft_wrap=True)
+        raise typer.Exit(USAGE) from None
+    try:
+        book = PriceBook.load(settings.config_dir)
+    except (RegimesFileError, RateCardError, MarketMapError, OSError) as error:
+        err.print(f"the configuration (WA_CONFIG_DIR): {error}", markup=False, soft_wrap=True)
         raise typer.Exit(USAGE) from None
     try:
         return parse(text, book.regimes.is_pin, book.cards.markets.is_market)
@@ -306,6 +344,8 @@ def _template(written: str) -> tuple[str, str]:
         raise typer.BadParameter(f"{written!r} is not NAME/LANGUAGE, e.g. promo/de")
     return name, language
 
+
+app.command()(cli_meta.poll)
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,17 @@ from services.console.plan import Plan
 from services.console.polled import difference, told_by_meta
 from services.console.polling import BELIEVED_PERIODS
 from services.console.template_file import parse
-from services.console.terminal import REFUSED, UNAVAILABLE, USAGE, AsJson, err, out, print_json, settings
+from services.console.terminal import (
+    REFUSED,
+    UNAVAILABLE,
+    USAGE,
+    AsJson,
+    err,
+    out,
+    print_json,
+    reason_of,
+    settings,
+)
 from shared.accounts import FactKey
 
 templates_app = typer.Typer(no_args_is_help=True, help="Templates at Meta.")
@@ -66,7 +76,7 @@ def submit_template(
     try:
         template = parse(sys.stdin.read() if str(file) == "-" else file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        err.print(str(error), markup=False, soft_wrap=True)
+        err.print(f"{file}: {reason_of(error)}", markup=False, soft_wrap=True)
         raise typer.Exit(USAGE) from None
     except InvalidDocument as error:
         for problem in error.problems:

@@ -61,13 +61,20 @@ def register(
     _call(number, waba, "register", {"messaging_product": "whatsapp", "pin": pin}, {"registered": True})
 
 
+_DONE = {
+    "request_code": "Meta sends the code; then `wam numbers verify-code`",
+    "verify_code": "the code is right; then `wam numbers register`",
+    "register": "registered",
+}
+
+
 def _call(number: str, waba: str | None, what: str, body: dict[str, Any], fields: dict[str, Any]) -> None:
     async def work(session: Session) -> int:
         waba_id = session.account(waba or session.facts.waba_of(number))
         asked_ms = session.now_ms()
         reference, token = token_of(session.facts, waba_id, session.tokens)
         await session.graph.number_call(number, what, body, token)
-        out.print(f"{number}: {what} done.", markup=False)
+        out.print(f"{number}: {_DONE[what]}.", markup=False)
         if fields:
             new = {} if session.facts.number(number) else {"token": reference}
             event = told_by_meta(("number", waba_id, number), fields | new, session.facts, asked_ms, what)

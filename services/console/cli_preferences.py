@@ -12,14 +12,26 @@ import typer
 from rich import progress
 
 from services.console import preference_list, tables
+from services.console.conversation_events import publish
 from services.console.operator_word import operator_word
-from services.console.preference_events import latest, publish
 from services.console.preference_list import COLUMNS, NoSuchList, Rejected
-from services.console.terminal import REFUSED, USAGE, AsJson, err, out, print_json, run, settings
+from services.console.preference_words import latest
+from services.console.terminal import (
+    REFUSED,
+    USAGE,
+    AsJson,
+    err,
+    out,
+    print_json,
+    reason_of,
+    require_number,
+    run,
+    settings,
+    user_at,
+)
 from shared.account_reader import read_once
 from shared.clock import clock_from
 from shared.events import PreferenceChanged, encode
-from shared.phone import canonical_user
 
 app = typer.Typer(no_args_is_help=True, help="Who opted out of marketing messages, or in.")
 
@@ -54,13 +66,13 @@ def import_list(
         err.print(f"{file}: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED) from None
     except (OSError, UnicodeDecodeError) as error:
-        err.print(str(error), markup=False, soft_wrap=True)
+        err.print(f"{file}: {reason_of(error)}", markup=False, soft_wrap=True)
         raise typer.Exit(USAGE) from None
     finally:
         rejects.close()
-    out.print(f"{count} lines taken over.", markup=False)
+    out.print(f"{_lines(count)} taken over.", markup=False)
     if rejects.count:
-        err.print(f"{rejects.count} lines left out; see {rejects.path}", markup=False, soft_wrap=True)
+        err.print(f"{_lines(rejects.count)} left out; see {rejects.path}", markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED)
 
 
@@ -73,7 +85,8 @@ def set_one(
     by: By = None,
 ) -> None:
     """Say for one user what they told you, as of now."""
-    configured, user = settings(), _user(to)
+    configured, user = settings(), user_at(to)
+    require_number(sender, run(read_once(configured)))
     now_ms = int(clock_from(configured.clock_file).time() * 1000)
     word = operator_word(sender, user, marketing, evidence, by or _login(), now_ms)
     run(publish(configured, [word]))
@@ -84,7 +97,7 @@ def set_one(
 @app.command("show")
 def show(sender: Sender, to: User, as_json: AsJson = False) -> None:
     """Show a user's last word, as the router has told it."""
-    user = _user(to)
+    user = user_at(to)
     found = run(latest(settings(), sender, user))
     where = f"{found.topic}, partition {found.partition}"
     if found.word is None:
@@ -129,11 +142,8 @@ class _Rejects:
         self._open.close()
 
 
-def _user(written: str) -> str:
-    user = canonical_user(written)
-    if user is None:
-        raise typer.BadParameter("--to is no phone number with its country code")
-    return user
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count} lines"
 
 
 def _login() -> str:

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from services.console import view
 from services.console.markup import Markup, join, tag
 from services.console.tally import Tally, amounts
-from shared.accounts import AccountFacts
+from shared.accounts import AccountFacts, Budget
 
 _GOOD = frozenset({"valid", "active", "APPROVED", "CONNECTED", "GREEN"})
 _BAD = frozenset(
@@ -111,6 +113,14 @@ def _facts(account: Mapping[str, Any]) -> Iterator[Markup]:
         "Time zone": account["timezone"],
         "New users in 24 h": view.limit(account["messaging_limit"]),
         "Business verified": "yes" if account["business_verified"] else "no",
+        "Located in": account["primary_location"],
+        "Budgets a month": view.budgets(
+            msgspec.convert(account["budgets"], list[Budget]), account["currency"]
+        )
+        or None,
+        "Kept from marketing": f"{account['marketing_reserve_percent']} % of the limit"
+        if account["marketing_reserve_percent"]
+        else None,
         "Restrictions": view.restrictions(account["restrictions"]),
         "Meta's review": account["review"],
         "Last alert": account["alert"],
@@ -141,7 +151,7 @@ def _number(number: Mapping[str, Any]) -> Sequence[object]:
     marks = [
         mark
         for mark, holds in (
-            ("default", number["default"]),
+            ("default number", number["default"]),
             ("not registered", not number["registered"]),
             ("paused", number["paused"]),
             (number["security_event"], number["security_event"]),

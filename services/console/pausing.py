@@ -40,7 +40,7 @@ def pause_event(pause: Pause, facts: AccountFacts, now_ms: int) -> AccountChange
     known = facts.known().get(key)
     if known is None:
         raise UnknownSubject(
-            f"no {key[0]} {key[2]}" + ("" if key[0] == "account" else f" in account {key[1]}")
+            f"no {key[0]} {key[2]} is known" + (f" in account {key[1]}" if key[0] == "template" else "")
         )
     current: dict[str, Any] = msgspec.structs.asdict(known)
     wanted: dict[str, Any] = {"paused": pause.paused}

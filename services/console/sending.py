@@ -11,8 +11,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from services.console.steps import Step, is_last
-from services.console.steps import template_message as template_message
-from services.console.steps import text_message as text_message
 from shared import kafka
 from shared.events import SendEvent, decode_send_event
 from shared.settings import ServiceSettings

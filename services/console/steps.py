@@ -29,6 +29,18 @@ def is_refused(event: SendEvent) -> bool:
     return event.event in ("failed", "cancelled")
 
 
+def is_waiting(event: SendEvent) -> bool:
+    """Whether the request waits for what passes with time; a later decision is final."""
+    return event.event == "decided" and event.decision is not None and not event.decision.final
+
+
+def is_wanted(event: SendEvent, *, cancels: bool) -> bool:
+    """Whether a request has come to what it is for: a message that is not refused, or with `cancels` one taken back."""
+    if not cancels:
+        return not is_refused(event)
+    return event.decision is not None and event.decision.reason == "cancelled"
+
+
 def is_last(event: SendEvent, until: Step) -> bool:
     """Whether nothing is to be waited for after this event: it refuses, or has come as far as `until`."""
     if is_refused(event):

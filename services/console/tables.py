@@ -11,7 +11,7 @@ from services.console.growth import Growth
 from services.console.plan import FieldChange, Plan
 from services.console.steps import is_refused
 from services.console.tally import Tally, amounts, money
-from services.console.view import growth_of, limit, restrictions, shown
+from services.console.view import budgets, growth_of, limit, restrictions, shown
 from shared.accounts import Account, AccountFacts, FactKey, Number, Template
 from shared.events import Price, SendEvent, UserPreference
 from shared.times import DAY_MS, rfc3339
@@ -148,8 +148,12 @@ def _details(event: SendEvent) -> Iterable[str]:
     if event.charge:
         yield f"charge={money(event.charge.amount_micros, event.charge.currency)} ({event.charge.type})"
     if error := event.error:
-        code = f" ({error.code})" if error.code else ""
-        yield f"{error.origin}: {error.reason}{code}" + (f" → {error.fix}" if error.fix else "")
+        if event.decision is None:
+            yield f"{error.origin}: {error.reason}" + (f" ({error.code})" if error.code else "")
+        if error.message:
+            yield f"({error.message})"
+        if error.fix:
+            yield f"→ {error.fix}"
 
 
 def plain(value: str) -> Text:
@@ -193,6 +197,10 @@ def _summary(value: Account | Number | Template) -> str:
                 restrictions(value.restrictions) if value.restrictions else "",
                 f"review {value.review}" if value.review else "",
                 f"alert {value.alert}" if value.alert else "",
+                f"budgets {budgets(value.budgets, value.currency)}" if value.budgets else "",
+                f"{value.marketing_reserve_percent} % of the limit kept from marketing"
+                if value.marketing_reserve_percent
+                else "",
                 f"paused: {', '.join(value.paused_categories)}" if value.paused_categories else "",
             ]
         case Number():

@@ -8,7 +8,6 @@ import aiohttp
 import msgspec
 
 from services.console.tally import Tally
-from services.console.tally import money as money
 
 TIMEOUT_S = 2.0
 """The page is not worth waiting longer for."""

@@ -7,12 +7,14 @@ from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
 import typer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 from pydantic import ValidationError
 from rich.console import Console
 
 from services.console.settings import ConsoleSettings
 from services.console.tallies import TalliesUnavailable
+from shared.accounts import AccountFacts
+from shared.phone import canonical_user
 
 REFUSED = 1
 USAGE = 2
@@ -41,8 +43,42 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except (KafkaError, TalliesUnavailable) as error:
-        err.print(str(error) or type(error).__name__, markup=False, soft_wrap=True)
+        err.print(_without_answer(error), markup=False, soft_wrap=True)
         raise typer.Exit(UNAVAILABLE) from None
+
+
+def user_at(to: str) -> str:
+    """The canonical user of `--to`; ends the command where it is no phone number."""
+    user = canonical_user(to)
+    if user is None:
+        raise typer.BadParameter("--to is no phone number with its country code")
+    return user
+
+
+def reason_of(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file could not be read."""
+    return error.strerror or str(error) if isinstance(error, OSError) else "not UTF-8"
+
+
+def require_number(number: str, facts: AccountFacts) -> None:
+    """End the command where nobody set the number up: what is said of it would reach nobody."""
+    if facts.number(number) is None:
+        err.print(
+            f"no number {number} of an account that is set up; `wam accounts show` lists them",
+            markup=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(REFUSED)
+
+
+def _without_answer(error: KafkaError | TalliesUnavailable) -> str:
+    if isinstance(error, TalliesUnavailable):
+        return f"billing does not answer (WA_TALLIES_URL): {error}"
+    if isinstance(error, KafkaConnectionError):
+        return f"Kafka does not answer (WA_KAFKA_BOOTSTRAP): {error}"
+    if isinstance(error, UnknownTopicOrPartitionError):
+        return f"{error}; `wam topics create` creates what is missing"
+    return str(error) or type(error).__name__
 
 
 def print_json(value: Any) -> None:

@@ -1,13 +1,14 @@
 """Facts and plans as plain JSON values, for the admin API and `--json`. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from services.console.growth import Growth, growth
 from services.console.plan import Applied, FieldChange
-from shared.accounts import UNLIMITED, Account, AccountFacts, FactKey, Number
+from services.console.tally import money
+from shared.accounts import UNLIMITED, Account, AccountFacts, Budget, FactKey, Number
 from shared.template_definition import Shape
 from shared.times import rfc3339
 
@@ -58,6 +59,14 @@ def restrictions(account: Mapping[str, int | None]) -> str:
     return ", ".join(texts) or "none"
 
 
+def budgets(of_month: Iterable[Budget], currency: str) -> str:
+    """A month's budgets in words: `500.00 USD of marketing, 900.00 USD in all`."""
+    return ", ".join(
+        f"{money(budget.amount_micros, currency)} {f'of {budget.category}' if budget.category else 'in all'}"
+        for budget in of_month
+    )
+
+
 def applied(outcome: Applied, *, dry_run: bool) -> dict[str, Any]:
     """What a file changed, or with `dry_run` would change."""
     plan = outcome.plan
@@ -86,10 +95,18 @@ def shown(value: object) -> str:
     if isinstance(value, Shape):
         return _shape(value)
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
+        return ", ".join(map(_within, value)) or "none"
     if isinstance(value, dict):
-        return ", ".join(name if of is None else f"{name}: {of}" for name, of in value.items()) or "none"
+        texts = (name if of is None else f"{name}: {_within(of)}" for name, of in value.items())
+        return ", ".join(texts) or "none"
     return str(value) if value != "" else '""'
+
+
+def _within(value: object) -> str:
+    """A fact that is part of another."""
+    if not isinstance(value, dict):
+        return shown(value)
+    return f"{{{shown({name: of for name, of in value.items() if of is not None})}}}"
 
 
 def changed_fields(changes: tuple[FieldChange, ...]) -> Iterator[str]:

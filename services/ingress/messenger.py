@@ -16,6 +16,7 @@ from services.ingress.updates import (
     Part,
     Unreadable,
     Update,
+    change,
     digest,
     each,
     field,
@@ -39,11 +40,6 @@ class _Entry(msgspec.Struct):
     changes: Raw = ABSENT
 
 
-class _Change(msgspec.Struct):
-    field: Any = None
-    value: Raw = ABSENT
-
-
 class _Source(NamedTuple):
     channel: Channel
     page_id: str
@@ -52,7 +48,6 @@ class _Source(NamedTuple):
 
 
 _entry = msgspec.json.Decoder(_Entry).decode
-_change = msgspec.json.Decoder(_Change).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _any = msgspec.json.Decoder().decode
 
@@ -147,11 +142,8 @@ def _noted(source: _Source, name: str, raw: Raw, item: dict[str, Any], user: str
 
 def _changed(source: _Source, raw: Raw) -> Update:
     """A change of a person's doing (a comment, a mention) belongs to that person; any other to the page."""
-    change = _change(raw)
-    if change.value is ABSENT:
-        raise Unreadable("change without a value")
-    name = text(change.field) or ""
-    value = _any(change.value)
+    name, written = change(raw)
+    value = _any(written)
     if isinstance(value, dict) and (field(value, "from", "id") or field(value, "sender", "id")):
-        return _noted(source, name, change.value, value)
-    return of_account(source.page_id, name, change.value, source.at_ms, source.received_ms)
+        return _noted(source, name, written, value)
+    return of_account(source.page_id, name, written, source.at_ms, source.received_ms)

@@ -305,6 +305,6 @@ def _problems(error: ValidationError) -> list[str]:
     """One line per field, without the values: they are somebody's data."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     return [
-        f"{'.'.join(map(str, problem['loc'])) or 'request'}: {problem['msg']}"
+        f"{'.'.join(map(str, problem['loc'])) or 'request'}: {problem['msg'].removeprefix('Value error, ')}"
         for problem in errors[:_MAX_PROBLEMS]
     ]

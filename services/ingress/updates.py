@@ -60,6 +60,13 @@ class Unreadable(ValueError):
 DAMAGE = (Unreadable, msgspec.MsgspecError, RecursionError)
 """What reading one update may raise; it costs that update only."""
 
+
+class _Change(msgspec.Struct):
+    field: Any = None
+    value: Raw = ABSENT
+
+
+_change = msgspec.json.Decoder(_Change).decode
 _list_of_raw = msgspec.json.Decoder(list[Raw] | None).decode
 
 
@@ -80,6 +87,18 @@ def each(items: Raw, place: str, found: list[Part], read: Callable[[Raw], Update
             found.append(update)
         else:
             found.extend(update)
+
+
+def change(raw: Raw) -> tuple[str, Raw]:
+    """The field's name and the value of one of an entry's `changes`.
+
+    Raises:
+        Unreadable, MsgspecError: it is none, or has no value.
+    """
+    read = _change(raw)
+    if read.value is ABSENT:
+        raise Unreadable("change without a value")
+    return text(read.field) or "", read.value
 
 
 def text(value: Any) -> str | None:
@@ -131,13 +150,8 @@ def of_status(key: str, event: StatusReceived) -> Update:
     return Update("status", CONVERSATION_EVENTS, key, event)
 
 
-def of_conversation(event: ConversationWebhook) -> Update:
-    """Place what else concerns a conversation."""
-    return Update("other", CONVERSATION_EVENTS, conversation_key(event.phone_number_id, event.user), event)
-
-
-def of_preference(event: PreferenceChanged) -> Update:
-    """Place what a customer wants to get."""
+def of_conversation(event: ConversationWebhook | PreferenceChanged) -> Update:
+    """Place what else concerns a conversation, such as what a customer wants to get."""
     return Update("other", CONVERSATION_EVENTS, conversation_key(event.phone_number_id, event.user), event)
 
 

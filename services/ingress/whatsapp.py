@@ -20,6 +20,7 @@ from services.ingress.updates import (
     Undecodable,
     Unreadable,
     Update,
+    change,
     digest,
     each,
     field,
@@ -28,7 +29,6 @@ from services.ingress.updates import (
     of_account,
     of_conversation,
     of_message,
-    of_preference,
     of_status,
     text,
 )
@@ -51,11 +51,6 @@ class _Entry(msgspec.Struct):
     id: Any = None
     time: Any = None
     changes: Raw = ABSENT
-
-
-class _Change(msgspec.Struct):
-    field: Any = None
-    value: Raw = ABSENT
 
 
 class _Value(msgspec.Struct):
@@ -107,7 +102,6 @@ class _HistoryChunk(msgspec.Struct):
 
 
 _entry = msgspec.json.Decoder(_Entry).decode
-_change = msgspec.json.Decoder(_Change).decode
 _value = msgspec.json.Decoder(_Value).decode
 _message = msgspec.json.Decoder(_Message).decode
 _status = msgspec.json.Decoder(_Status).decode
@@ -153,21 +147,18 @@ def entry(raw: Raw, place: str, received_ms: int, found: list[Part]) -> None:
         raise Unreadable("entry without changes")
     # `time` comes with account and template fields only (Meta, webhooks, envelope).
     at_ms = millis(read.time, received_ms)
-    for index, change in enumerate(_changes(read.changes)):
-        _one_change(change, f"{place}/changes/{index}", waba_id, at_ms, received_ms, found)
+    for index, element in enumerate(_changes(read.changes)):
+        _one_change(element, f"{place}/changes/{index}", waba_id, at_ms, received_ms, found)
 
 
 def _one_change(raw: Raw, place: str, waba_id: str, at_ms: int, received_ms: int, found: list[Part]) -> None:
     try:
-        change = _change(raw)
-        name = text(change.field) or ""
-        if change.value is ABSENT:
-            raise Unreadable("change without a value")
+        name, written = change(raw)
     except DAMAGE as error:
         found.append(Undecodable(place, str(error), bytes(raw)))
         return
     try:
-        value = _value(change.value)
+        value = _value(written)
     except msgspec.ValidationError:  # no object: not a number's webhook
         value = _NO_VALUE
     number = text(field(_loose(value.metadata), "phone_number_id"))
@@ -175,8 +166,8 @@ def _one_change(raw: Raw, place: str, waba_id: str, at_ms: int, received_ms: int
         if name == "messages":
             found.append(Undecodable(place, "no metadata.phone_number_id", bytes(raw)))
         else:
-            of = _corrected(name, change.value)
-            found.append(of_account(waba_id, of, change.value, at_ms, received_ms))
+            of = _corrected(name, written)
+            found.append(of_account(waba_id, of, written, at_ms, received_ms))
         return
     before = len(found)
     source = _Source(waba_id, name, number, _loose(value.contacts), received_ms)
@@ -188,7 +179,7 @@ def _one_change(raw: Raw, place: str, waba_id: str, at_ms: int, received_ms: int
         errors = Raw(_encode({"metadata": value.metadata, "errors": value.errors}))
         found.append(of_account(waba_id, name, errors, received_ms, received_ms))
     if len(found) == before:
-        found.append(of_account(waba_id, name, change.value, at_ms, received_ms))
+        found.append(of_account(waba_id, name, written, at_ms, received_ms))
 
 
 def _received(source: _Source, raw: Raw) -> Update:
@@ -351,7 +342,7 @@ def _preferred(source: _Source, raw: Raw) -> Update:
     value = item.get("value")
     if item.get("category") != "marketing_messages" or value not in ("stop", "resume", "signup") or not user:
         return _noted(source, "user_preferences", raw, item, user, bsuid)
-    return of_preference(
+    return of_conversation(
         PreferenceChanged(
             event_id=f"{source.phone_number_id}:{source.field}:{digest(raw)}",
             at_ms=millis(item.get("timestamp"), source.received_ms),

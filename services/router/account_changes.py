@@ -22,7 +22,6 @@ from shared.times import rfc3339
 from shared.topics import ACCOUNT_CHANGES
 
 VERSION = 1
-SubjectKey = tuple[Subject, str]
 Stamped = dict[str, tuple[int, Any, Author]]
 
 

@@ -44,6 +44,13 @@ class Commands:
             check=False,
         )
 
+    def wam(self, *words: str) -> str:
+        """What the command that `up` made for this system prints."""
+        done = subprocess.run(
+            [self.directory / "wam", *words], capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout
+
     def state(self) -> dict[str, Any]:
         state: dict[str, Any] = json.loads((self.directory / "up.json").read_text())
         return state
@@ -67,6 +74,9 @@ async def test_up_runs_in_the_background_until_down(local: Commands) -> None:
     bring_up(local)
     supervisor = local.state()["pid"]
     assert exists(supervisor)
+    listed = local.wam("topics", "list")
+    assert "wa.send.requests.v1" in listed
+    assert "missing" not in listed
     assert local("status").returncode == 0
     assert local("down").returncode == 0
     await until(lambda: not exists(supervisor), within_s=10)

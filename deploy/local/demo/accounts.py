@@ -53,9 +53,28 @@ class Accounts:
         return {"shop": self.shop, "cafe": self.cafe}[who]
 
 
+def example_for_meta() -> dict[str, Any]:
+    """The example file's accounts as `for_meta` has them.
+
+    Raises:
+        InvalidDocument, OSError: the file can't be used.
+    """
+    book = PriceBook.load(CONFIG)
+    return for_meta(
+        parse(EXAMPLE.read_text("utf-8"), book.regimes.is_pin, book.cards.markets.is_market).accounts
+    )
+
+
 def default_number(account: AccountEntry) -> str:
     """The id of the number provided with the account."""
     return next(number.id for number in account.numbers if number.default)
+
+
+def _tier(users: int | None) -> str:
+    """A messaging limit as Meta writes it (Meta, messaging limits)."""
+    if users is None:
+        return "TIER_250"
+    return "TIER_UNLIMITED" if users < 0 else f"TIER_{users // 1000}K" if users >= 1000 else f"TIER_{users}"
 
 
 def for_meta(accounts: Iterable[AccountEntry]) -> dict[str, Any]:
@@ -69,6 +88,7 @@ def for_meta(accounts: Iterable[AccountEntry]) -> dict[str, Any]:
                 "timezone": account.timezone,
                 "payment_method": account.payment_method,
                 "regime": account.regime,
+                "business_verification": "verified" if account.business_verified else "not_verified",
                 "numbers": [
                     {
                         "id": number.id,
@@ -76,6 +96,7 @@ def for_meta(accounts: Iterable[AccountEntry]) -> dict[str, Any]:
                         "verified_name": number.verified_name or account.name,
                         "registered": number.registered,
                         "default": number.default,
+                        "messaging_limit": _tier(account.messaging_limit),
                     }
                     for number in account.numbers
                 ],

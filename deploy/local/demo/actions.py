@@ -9,7 +9,8 @@ from typing import Any, Final, Protocol
 from deploy.local.demo.business import Told
 from deploy.local.demo.played import Facts, Played, clock_time, decision_facts, decision_lines
 from deploy.local.demo.stage import PEOPLE, Stage
-from services.console.receivers import publish_verified
+from services.console.conversation_events import publish
+from services.console.receivers import verified
 from services.console.steps import template_message, text_message
 from services.console.tally import money
 from shared.events import AccountChange, ReceivedMessage, SendEvent
@@ -249,7 +250,7 @@ class Verify:
 
     async def play(self, stage: Stage) -> Played:
         at_ms = int(stage.clock.time() * 1000)
-        await publish_verified(stage.settings, stage.number(self.to), PEOPLE[self.who], at_ms)
+        await publish(stage.settings, [verified(stage.number(self.to), PEOPLE[self.who], at_ms)])
         return Played([f"wam receivers verify --from {stage.number(self.to)} --to {self.who}"])
 
 

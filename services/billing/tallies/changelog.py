@@ -8,7 +8,7 @@ from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionErro
 
 from shared import kafka
 from shared.settings import ServiceSettings
-from shared.topics import DAY_MS
+from shared.times import DAY_MS
 
 
 class TopicMismatch(Exception):

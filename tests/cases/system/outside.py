@@ -20,9 +20,9 @@ from deploy.local.services import urls
 from deploy.local.system import LocalSystem
 from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
+from services.console.conversation_events import publish
 from services.console.pausing import Pause
-from services.console.preference_events import publish
-from services.console.receivers import publish_verified
+from services.console.receivers import verified
 from services.console.tallies import HttpTallies
 from shared import kafka
 from shared.clock import FileClock
@@ -136,7 +136,7 @@ class Outside:
 
     async def verify(self, phone_number_id: str, user: str) -> None:
         """Do what `wam receivers verify` does."""
-        await publish_verified(self.settings, phone_number_id, user, self.now_ms())
+        await publish(self.settings, [verified(phone_number_id, user, self.now_ms())])
 
     async def pause(self, order: Pause) -> None:
         """Do what `wam pause` and `wam resume` do."""

@@ -68,7 +68,7 @@ def test_a_pause_is_the_last_writer_though_a_field_bears_a_later_time() -> None:
         (Pause("account", "9"), "no account 9"),
         (Pause("number", "99"), "no number 99"),
         (Pause("template", "promo/de"), "needs its account"),
-        (Pause("template", "promo/en", "1"), "no template promo/en in account 1"),
+        (Pause("template", "promo/en", "1"), "no template promo/en is known in account 1"),
         (Pause("category", "adverts", "1"), "no category adverts"),
         (Pause("category", "marketing", "9"), "no account 9"),
     ],

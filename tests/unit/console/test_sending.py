@@ -1,11 +1,22 @@
 """What `wam send` publishes, prints and waits for."""
 
+import msgspec
 import pytest
 
-from services.console.steps import Step, is_last, is_refused, template_message, text_message
+from services.console.steps import (
+    Step,
+    is_last,
+    is_refused,
+    is_waiting,
+    is_wanted,
+    template_message,
+    text_message,
+)
 from services.console.tables import event_line
 from services.console.tally import Totals, amounts, money
+from services.console.view import budgets, shown
 from services.ingress.requests import SendRequest
+from shared.accounts import Budget
 from shared.events import Decision, SendError, SendEvent
 
 
@@ -45,6 +56,45 @@ def event(kind: str, outcome: str = "allow", *, final: bool = True) -> SendEvent
 )
 def test_it_waits_for_the_step_or_a_refusal(seen: SendEvent, until: Step, last: bool, refused: bool) -> None:
     assert (is_last(seen, until), is_refused(seen)) == (last, refused)
+
+
+def test_only_a_decision_that_is_not_final_waits() -> None:
+    assert is_waiting(event("decided", "defer", final=False))
+    assert not is_waiting(event("decided", "reject"))
+    assert not is_waiting(event("accepted", final=False))
+
+
+def test_a_cancellation_is_wanted_to_take_the_request_back_and_nothing_else() -> None:
+    taken_back = SendEvent(
+        **{name: getattr(event("decided", "reject"), name) for name in SendEvent.__struct_fields__}
+        | {
+            "decision": Decision(
+                outcome="reject", final=True, reason="cancelled", category=None, facts_version="1"
+            )
+        }
+    )
+    assert is_wanted(taken_back, cancels=True)
+    assert not is_wanted(taken_back, cancels=False)
+    for came in (event("decided"), event("decided", "reject"), event("delivered")):
+        assert not is_wanted(came, cancels=True)
+
+
+def test_a_refusal_names_the_fields_that_are_wrong() -> None:
+    error = SendError(
+        origin="policy", reason="malformed", message="message.to: no phone number", fix="Correct it."
+    )
+    seen = event("decided", "reject")
+    fields = {name: getattr(seen, name) for name in seen.__struct_fields__} | {"error": error}
+    line = event_line(SendEvent(**fields)).plain
+    assert line.endswith("reject reason=ok (message.to: no phone number) → Correct it.")
+
+
+def test_budgets_are_shown_in_words_and_as_they_are_written() -> None:
+    of_month = [Budget(500_000_000, "marketing"), Budget(900_000_000)]
+    assert budgets(of_month, "USD") == "500.00 USD of marketing, 900.00 USD in all"
+    assert shown(msgspec.to_builtins(of_month)) == (
+        "{amount_micros: 500000000, category: marketing}, {amount_micros: 900000000}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,13 @@ def test_each_problem_is_told_by_its_field(members: dict[str, Any], field: str) 
     assert any(problem.startswith(f"{field}: ") for problem in problems(given_request(**members)))
 
 
+def test_a_problem_is_told_without_the_words_of_the_library() -> None:
+    message = {"messaging_product": "whatsapp", "to": "12", "type": "text", "text": {"body": "hi"}}
+    assert problems(given_request(message=message)) == [
+        "message: `to` is no phone number with its country code, and `recipient` no user id"
+    ]
+
+
 def test_problems_do_not_repeat_what_was_written() -> None:
     told = problems(
         given_request(message={**TEXT, "to": "0151-secret", "text": {"body": 5}}, expires_at="my secret")

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deploy.local.demo.__main__ import starts_at
+from deploy.local.demo.accounts import example_for_meta
 from deploy.local.demo.counting import at_meta, by_category
 from deploy.local.demo.story import STORY
 from services.console.tally import Row, Tally, Totals
@@ -21,6 +22,12 @@ def test_the_whole_story_lies_ahead_and_in_one_month(day: int) -> None:
 def test_no_two_steps_have_the_same_name_and_each_expects_something() -> None:
     assert len({step.name for step in STORY}) == len(STORY)
     assert all(step.expect and step.does for step in STORY)
+
+
+def test_the_fake_meta_is_told_of_every_number_and_template_of_the_example() -> None:
+    known = example_for_meta()["wabas"]
+    assert [len(waba["numbers"]) for waba in known] == [2, 1]
+    assert [len(waba["templates"]) for waba in known] == [4, 2]
 
 
 def test_what_the_free_entry_point_made_free_is_one_line_on_both_sides() -> None:

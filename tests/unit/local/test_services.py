@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from deploy.local.errors import StackError
-from deploy.local.services import TABLE, ServicePorts, chosen, service_specs, shared_settings, urls, variable
+from deploy.local.services import (
+    TABLE,
+    ServicePorts,
+    chosen,
+    operator_settings,
+    service_specs,
+    shared_settings,
+    urls,
+    variable,
+)
 
 SHARED = shared_settings(kafka_bootstrap="k:1", redis_url="redis://r:1", directory=Path("/instance"))
 
@@ -49,6 +58,13 @@ def test_the_simulator_and_ingress_agree_on_the_secret_and_the_place() -> None:
     assert by_name["simulator"]["WA_APP_SECRET"] == by_name["ingress"]["WA_APP_SECRET"]
     assert by_name["simulator"]["WA_WEBHOOK_URL"].startswith(urls(ports)["ingress"])
     assert by_name["sender"]["WA_GRAPH_URL"] == urls(ports)["simulator"]
+
+
+def test_an_operator_asks_the_same_kafka_and_the_fake_meta() -> None:
+    ports = ServicePorts(simulator=18_070)
+    settings, sender = operator_settings(SHARED, ports), service_specs(SHARED, ports, ("sender",))[0].env
+    for name in ("WA_KAFKA_BOOTSTRAP", "WA_CLOCK_FILE", "WA_GRAPH_URL", "WA_ACCESS_TOKEN"):
+        assert settings[name] == sender[name]
 
 
 def test_services_can_be_chosen_and_keep_the_order_of_the_table() -> None:
