@@ -246,6 +246,8 @@ class Naive:
         if what in ("refused", "failed") and message.given_up:
             message.over = True
             message.place = None
+            if code == 131050:
+                talk.preferences.append((at, True))
             return
         message.given_up, message.deadline = False, None
         if what != "refused" and (not steps or steps[-1] in ("uncertain", "failed")):
