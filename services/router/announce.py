@@ -77,6 +77,11 @@ def decided(
     )
 
 
+def as_told(state: State, event_id: str, value: bytes) -> Outgoing:
+    """A decision that was told before, once more, byte for byte."""
+    return Outgoing(SEND_EVENTS, conversation_key(state.number, state.user), event_id, "decided", value)
+
+
 def step_of(
     state: State,
     life: Life,

@@ -8,7 +8,6 @@ from services.router.state import MAX_ANSWERS, MAX_FULL_ANSWERS, Answer, State
 from shared.events import CancelRequested, Decision, SendRequested, decode_send_event
 from shared.stream.fold import Outgoing
 from shared.times import rfc3339
-from shared.topics import SEND_EVENTS
 
 
 def name_of(request: SendRequested) -> str:
@@ -49,10 +48,9 @@ def uncancellable(state: State, event: CancelRequested) -> Outgoing:
     """The answer to a cancellation of what does not wait: what the request was answered, or that nobody knows it."""
     wanted = fingerprint(event.request_id)
     for answer in state.answers:
-        if answer.request == wanted and answer.outcome != "defer" and answer.reason != "idempotency_conflict":
-            key = f"{state.number}:{state.user}"
-            if answer.decided is not None:
-                return Outgoing(SEND_EVENTS, key, first_id(event.request_id), "decided", answer.decided)
+        final = answer.outcome != "defer" and answer.reason != "idempotency_conflict"
+        if answer.request == wanted and final and answer.decided is not None:
+            return announce.as_told(state, first_id(event.request_id), answer.decided)
     return announce.malformed(
         event.request_id,
         f"{event.request_id}!cancel:decided",
@@ -83,8 +81,7 @@ def remember(state: State, request: SendRequested, decision: Decision, told: Out
 def repeat(state: State, request: SendRequested, answer: Answer) -> Outgoing:
     """The answer again: byte for byte for a day, then its outcome and reason under the same id."""
     if answer.decided is not None:
-        key, event_id = f"{state.number}:{state.user}", decode_send_event(answer.decided).event_id
-        return Outgoing(SEND_EVENTS, key, event_id, "decided", answer.decided)
+        return announce.as_told(state, decode_send_event(answer.decided).event_id, answer.decided)
     first = next(known for known in state.answers if known.request == answer.request)
     if first.digest != answer.digest or answer.reason == "idempotency_conflict":
         event_id = conflict_id(request)

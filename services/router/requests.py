@@ -22,10 +22,9 @@ from shared.events import (
     decode_send_event,
     encode,
 )
-from shared.ids import command_id
+from shared.ids import command_id, conversation_key
 from shared.stream.fold import Claim, Grants, Outgoing, Owned, Release
 from shared.times import parse_rfc3339
-from shared.topics import SEND_EVENTS
 
 LOOK_AGAIN_MS = 600_000
 """So often a request that waits is looked at: a limit may be raised, a pause lifted, before its time has come."""
@@ -75,8 +74,7 @@ def on_cancel(state: State, event: CancelRequested, facts: AccountFacts, tariff:
                 event_id=answers.first_id(waiting.id),
                 seq=waiting.seq + 1,
             )
-            rest = replace(state, deferred=tuple(d for d in state.deferred if d is not waiting))
-            rest = answers.remember(rest, request, decision, told, event.at_ms)
+            rest = answers.remember(_without(state, waiting), request, decision, told, event.at_ms)
             return Handled(rest, (told,), _turns(state, waiting, facts, tariff))
     return Handled(state, (answers.uncancellable(state, event),))
 
@@ -86,14 +84,17 @@ def on_due(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, grant
     for waiting in state.deferred:
         if 0 < waiting.due_ms <= now_ms:
             request = _read_request(waiting.request)
-            rest = replace(state, deferred=tuple(d for d in state.deferred if d is not waiting))
-            done = settle(rest, request, now_ms, facts, tariff, grants, waiting)
+            done = settle(_without(state, waiting), request, now_ms, facts, tariff, grants, waiting)
             if done.claims:
                 return done._replace(state=state)
             over = waiting.id not in {d.id for d in done.state.deferred}
             turns = _turns(state, waiting, facts, tariff) if over else ()
             return done._replace(releases=done.releases + turns)
     return None
+
+
+def _without(state: State, waiting: Deferred) -> State:
+    return replace(state, deferred=tuple(d for d in state.deferred if d is not waiting))
 
 
 def released(state: State, now_ms: int) -> State:
@@ -171,20 +172,20 @@ def _as_before(
 ) -> Handled:
     """What was decided when the record was folded the first time, and the claims that decision holds."""
     event, decision, value = recalled
+    told = announce.as_told(state, event.event_id, value)
     if decision.reason == "idempotency_conflict":
-        return _conflict(state, request, facts, grants)
+        return Handled(answers.remember(state, request, decision, told, request.at_ms), (told,))
     state = replace(state, waba=event.waba_id or state.waba)
     claims = _claimed(state, request, decision, now_ms, facts, tariff, grants)
     if claims:
         return Handled(state, claims=claims)
-    told = Outgoing(SEND_EVENTS, f"{state.number}:{state.user}", event.event_id, "decided", value)
     return Handled(_follow(state, request, decision, told, now_ms, tariff, seq), (told,))
 
 
 def _own(state: State, request: SendRequested) -> Owned:
     """The request id as this conversation's own: another conversation may not use it for 8 days."""
     name = request.request_id
-    return Owned(f"{name}|own", name, f"{state.number}:{state.user}", REMEMBER_MS, request.at_ms)
+    return Owned(f"{name}|own", name, conversation_key(state.number, state.user), REMEMBER_MS, request.at_ms)
 
 
 def _waits_as_told(waiting: Deferred, decision: Decision, now_ms: int) -> bool:
@@ -276,7 +277,7 @@ def _conflict(state: State, request: SendRequested, facts: AccountFacts, grants:
     recalled = _recalled(grants, request.request_id)
     if recalled is not None:
         event, decision, value = recalled
-        told = Outgoing(SEND_EVENTS, f"{state.number}:{state.user}", event.event_id, "decided", value)
+        told = announce.as_told(state, event.event_id, value)
         return Handled(answers.remember(state, request, decision, told, request.at_ms), (told,))
     expired = request.expires_ms is not None and request.expires_ms <= request.at_ms
     decision = Decision(
