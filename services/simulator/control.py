@@ -180,22 +180,20 @@ class ControlRoutes:
     async def _user_writes(self, request: web.Request) -> web.Response:
         message = await _body(request, UserMessage)
         now = self._scheduler.release()
-        result = self._meta.receive(message.to, _wa_id(request), message, now)
-        if isinstance(result, GraphError):
-            raise _fault(404, result.details)
-        wamid, update = result
-        self._post([update], now)
-        return web.json_response({"id": wamid})
+        return self._said(self._meta.receive(message.to, _wa_id(request), message, now), now)
 
     async def _user_calls(self, request: web.Request) -> web.Response:
         call = await _body(request, UserCall)
         now = self._scheduler.release()
-        result = self._meta.call(call.to, _wa_id(request), call, now)
+        return self._said(self._meta.call(call.to, _wa_id(request), call, now), now)
+
+    def _said(self, result: tuple[str, Update] | GraphError, now: float) -> web.Response:
+        """Post what a user did, and answer its id."""
         if isinstance(result, GraphError):
             raise _fault(404, result.details)
-        call_id, update = result
+        id_, update = result
         self._post([update], now)
-        return web.json_response({"id": call_id})
+        return web.json_response({"id": id_})
 
     async def _user_prefers(self, request: web.Request) -> web.Response:
         preference = await _body(request, UserPreference)

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from services.simulator import registration
-from services.simulator.accounts import Template
+from services.simulator.accounts import Template, Waba
 from services.simulator.errors import GraphError
 from services.simulator.ledger import Call
 from services.simulator.messages import ReadMark, Send, parse
@@ -203,13 +203,15 @@ class GraphRoutes:
             waba.subscribed = True
         return self._read(request, None if waba is None else {"success": True})
 
+    def _waba_for(self, request: web.Request) -> Waba | GraphError:
+        """The account that a call is about, if it may be made."""
+        id_ = request.match_info["id"]
+        return self._unauthorised(request) or self._meta.accounts.wabas.get(id_) or unknown_object(id_)
+
     async def _submit_template(self, request: web.Request) -> web.Response:
-        error = self._unauthorised(request)
-        waba = self._meta.accounts.wabas.get(request.match_info["id"])
-        if error is None and waba is None:
-            error = unknown_object(request.match_info["id"])
-        if error is not None or waba is None:
-            return self._error(error or unknown_object(request.match_info["id"]))
+        waba = self._waba_for(request)
+        if isinstance(waba, GraphError):
+            return self._error(waba)
         body = _json(await request.read())
         given = (
             {
@@ -235,12 +237,9 @@ class GraphRoutes:
         return web.json_response({"id": added.id, "status": added.status, "category": added.category.upper()})
 
     async def _delete_template(self, request: web.Request) -> web.Response:
-        error = self._unauthorised(request)
-        waba = self._meta.accounts.wabas.get(request.match_info["id"])
-        if error is None and waba is None:
-            error = unknown_object(request.match_info["id"])
-        if error is not None or waba is None:
-            return self._error(error or unknown_object(request.match_info["id"]))
+        waba = self._waba_for(request)
+        if isinstance(waba, GraphError):
+            return self._error(waba)
         name = request.query.get("name", "")
         if not self._meta.accounts.delete(waba, name, request.query.get("hsm_id")):
             return self._error(GraphError(100, f"Message template {name!r} was not found.", subcode=2593002))
