@@ -20,7 +20,7 @@ from services.console import cli_meta, cli_numbers, cli_preferences, sending, st
 from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
 from services.console.conversation_events import publish
-from services.console.document import AccountsDocument, InvalidDocument, parse
+from services.console.document import AccountsDocument, parse
 from services.console.pausing import Kind, Pause, UnknownSubject
 from services.console.plan import Plan
 from services.console.receivers import verified
@@ -34,11 +34,12 @@ from services.console.terminal import (
     AsJson,
     err,
     out,
+    parsed,
     print_json,
-    reason_of,
     require_number,
     run,
     settings,
+    text_of,
     user_at,
 )
 from shared import kafka
@@ -302,22 +303,13 @@ async def _follow(
 
 
 def _document(file: Path, settings: ConsoleSettings) -> AccountsDocument:
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        err.print(f"{file}: {reason_of(error)}", markup=False, soft_wrap=True)
-        raise typer.Exit(USAGE) from None
+    text = text_of(file)
     try:
         book = PriceBook.load(settings.config_dir)
     except (RegimesFileError, RateCardError, MarketMapError, OSError) as error:
         err.print(f"the configuration (WA_CONFIG_DIR): {error}", markup=False, soft_wrap=True)
         raise typer.Exit(USAGE) from None
-    try:
-        return parse(text, book.regimes.is_pin, book.cards.markets.is_market)
-    except InvalidDocument as error:
-        for problem in error.problems:
-            err.print(f"{file}: {problem}", markup=False, soft_wrap=True)
-        raise typer.Exit(REFUSED) from None
+    return parsed(file, text, lambda text: parse(text, book.regimes.is_pin, book.cards.markets.is_market))
 
 
 def _show(plan: Plan) -> None:

@@ -9,7 +9,6 @@ import typer
 from services.console import tables
 from services.console.asking import NoToken, ask
 from services.console.at_meta import Session, Waba, at_meta
-from services.console.document import InvalidDocument
 from services.console.graph import GraphRefused
 from services.console.meta_facts import TEMPLATE, TEMPLATE_FIELDS, read, template_id
 from services.console.plan import Plan
@@ -19,13 +18,13 @@ from services.console.template_file import parse
 from services.console.terminal import (
     REFUSED,
     UNAVAILABLE,
-    USAGE,
     AsJson,
     err,
     out,
+    parsed,
     print_json,
-    reason_of,
     settings,
+    text_of,
 )
 from shared.accounts import FactKey
 
@@ -73,15 +72,7 @@ def submit_template(
     waba: Waba = None,
 ) -> None:
     """Submit a template for Meta's review; its approval follows by webhook or poll."""
-    try:
-        template = parse(sys.stdin.read() if str(file) == "-" else file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        err.print(f"{file}: {reason_of(error)}", markup=False, soft_wrap=True)
-        raise typer.Exit(USAGE) from None
-    except InvalidDocument as error:
-        for problem in error.problems:
-            err.print(f"{file}: {problem}", markup=False, soft_wrap=True)
-        raise typer.Exit(REFUSED) from None
+    template = parsed(file, text_of(file), parse)
 
     async def work(session: Session) -> int:
         waba_id = session.account(waba)

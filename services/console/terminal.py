@@ -3,7 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -11,6 +12,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPart
 from pydantic import ValidationError
 from rich.console import Console
 
+from services.console.document import InvalidDocument
 from services.console.settings import ConsoleSettings
 from services.console.tallies import TalliesUnavailable
 from shared.accounts import AccountFacts
@@ -53,6 +55,25 @@ def user_at(to: str) -> str:
     if user is None:
         raise typer.BadParameter("--to is no phone number with its country code")
     return user
+
+
+def text_of(file: Path) -> str:
+    """What a file holds, standard input for `-`; ends the command where it can't be read."""
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        err.print(f"{file}: {reason_of(error)}", markup=False, soft_wrap=True)
+        raise typer.Exit(USAGE) from None
+
+
+def parsed(file: Path, text: str, parse: Callable[[str], T]) -> T:
+    """What the text of a file means; says all that is wrong with it and ends the command where it is not valid."""
+    try:
+        return parse(text)
+    except InvalidDocument as error:
+        for problem in error.problems:
+            err.print(f"{file}: {problem}", markup=False, soft_wrap=True)
+        raise typer.Exit(REFUSED) from None
 
 
 def reason_of(error: OSError | UnicodeDecodeError) -> str:
