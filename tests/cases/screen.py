@@ -5,17 +5,10 @@ from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
+from deploy.local.demo.screen import progress_line
 from shared.times import from_ms
 from tests.cases.expectations import Checked
 from tests.cases.player import Played
@@ -30,16 +23,7 @@ class Screen:
         self.console = console or Console(highlight=False)
         if not self.console.is_terminal:
             self.console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL, file=self.console.file)
-        self._progress = Progress(
-            SpinnerColumn(),
-            BarColumn(24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+        self._progress = progress_line(self.console)
         self._task = self._progress.add_task("", total=None)
 
     @contextmanager

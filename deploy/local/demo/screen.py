@@ -21,6 +21,20 @@ from deploy.local.demo.played import Counted, Played
 _WIDTH_WITHOUT_TERMINAL = 120
 
 
+def progress_line(console: Console) -> Progress:
+    """A bar with what runs now, gone when it is over; nothing where there is no terminal."""
+    return Progress(
+        SpinnerColumn(),
+        BarColumn(24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 class Screen:
     """The demo's output: colours and a progress bar on a terminal, plain lines elsewhere."""
 
@@ -29,16 +43,7 @@ class Screen:
         self.console = console or Console(highlight=False)
         if not self.console.is_terminal:
             self.console = Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
-        self._progress = Progress(
-            SpinnerColumn(),
-            BarColumn(24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+        self._progress = progress_line(self.console)
         self._task = self._progress.add_task("", total=steps)
         self._number = 0
 
