@@ -273,6 +273,18 @@ class SendMessage(Internal, frozen=True, kw_only=True, tag="SendMessage"):
     message: Raw
 
 
+class CancelMessage(Internal, frozen=True, kw_only=True, tag="CancelMessage"):
+    """Do not send this if it has not gone out yet: then it fails as `cancelled`; otherwise its own outcome stands."""
+
+    event_id: str
+    at_ms: int
+    command_id: str
+    phone_number_id: str
+
+
+SendCommand = SendMessage | CancelMessage
+
+
 # --- account.events
 
 
@@ -552,6 +564,7 @@ encode = msgspec.json.Encoder().encode
 decode_conversation_event = msgspec.json.Decoder(ConversationEvent).decode
 decode_account_event = msgspec.json.Decoder(AccountEvent).decode
 decode_command = msgspec.json.Decoder(SendMessage).decode
+decode_send_command = msgspec.json.Decoder(SendCommand).decode
 decode_send_event = msgspec.json.Decoder(SendEvent).decode
 decode_user_preference = msgspec.json.Decoder(UserPreference).decode
 decode_ledger_entry = msgspec.json.Decoder(LedgerEntry).decode
