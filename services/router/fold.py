@@ -90,7 +90,7 @@ class RouterFold:
         self._tariff = Tariff(book)
         self._errors = errors
         self._words = words
-        self._resending = resending or Resending(RESENT, Heard())
+        self.resending = resending or Resending(RESENT, Heard())
 
     def decode(self, value: bytes) -> ConversationEvent:
         """The event of a record."""
@@ -186,7 +186,7 @@ class RouterFold:
         if state is None or event.name != WAKE or event.due_ms != state.wake_ms:
             return Step(state)
         now_ms = max(event.at_ms, event.due_ms)
-        looked, decided = overdue(state, now_ms, facts, self._tariff, self._resending, grants)
+        looked, decided = overdue(state, now_ms, facts, self._tariff, self.resending, grants)
         if looked.claims:
             return Step(state, claims=looked.claims, work=looked.work)
         new, out, releases = looked.state, looked.out, looked.releases

@@ -14,6 +14,7 @@ from shared.events import AccountEvent, ConversationEvent, SendEvent, TimerFired
 from shared.pricing import PriceBook
 from shared.stream.fold import Grants, Outgoing, Recalled
 from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
+from shared.uncertain import UNCERTAIN
 from tests.claims_book import Claims
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -53,6 +54,8 @@ class World:
     claims: Claims = field(default_factory=Claims)
     states: dict[str, bytes] = field(default_factory=dict)
     timers: dict[str, int] = field(default_factory=dict)
+    uncertain: dict[str, int] = field(default_factory=dict)
+    """The index of open messages."""
     out: list[Outgoing] = field(default_factory=list)
     log: list[Record] = field(default_factory=list)
 
@@ -104,6 +107,12 @@ class World:
             grants = Grants({**grants.answers, **answers}, recalled, step.work)
             step = self.fold.fold(state, event, self.facts, grants)
         assert not step.claims, "a fold must not ask without end"
+        for rank in step.ranks:
+            assert rank.set == UNCERTAIN
+            if rank.score is None:
+                del self.uncertain[rank.member]
+            else:
+                self.uncertain[rank.member] = rank.score
         for release in step.releases:
             self.claims.release(release, now_ms)
         if step.state is None:
