@@ -3,6 +3,8 @@
 What it says is of one process and its moment; every decision that rests on it is told in an event, so that a replay need not ask.
 """
 
+from services.router.state import ACCEPTED, COMMANDED, State
+from shared.events import StatusReceived
 from shared.uncertain import LOOK_AGAIN_MS
 
 SETTLED_MS = LOOK_AGAIN_MS
@@ -38,3 +40,13 @@ class Heard:
     def latest(self) -> dict[str, int]:
         """By number, the latest time of sending of which a status has come."""
         return {number: known[-1][1] for number, known in self._known.items()}
+
+
+def sent_ms(state: State, status: StatusReceived) -> int | None:
+    """When the message was sent of which this is the first status, or earlier; None for any other status."""
+    for life in state.lives:
+        if life.command == status.command_id or life.wamid == status.wamid:
+            if life.stage == ACCEPTED:
+                return life.at_ms
+            return life.decided_ms if life.stage == COMMANDED else None
+    return None
