@@ -35,6 +35,7 @@ def build(service: Service, settings: RouterSettings) -> None:
             Resending(settings.resent_categories, heard),
         ),
         clock,
+        heard,
     )
     reader = service.add(AccountReader(service, settings))
     conversations = service.add(
@@ -51,11 +52,7 @@ def build(service: Service, settings: RouterSettings) -> None:
             cache=settings.state_cache,
         )
     )
-    service.add(
-        Sharing(
-            service, redis, settings.redis_namespace, clock, fold.noted, heard, conversations.owned.keys()
-        )
-    )
+    service.add(Sharing(service, redis, settings.redis_namespace, clock, heard, conversations.owned.keys()))
     service.add(
         Processor(
             service,

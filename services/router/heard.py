@@ -37,9 +37,9 @@ class Heard:
             sent > sent_ms and came <= now_ms - SETTLED_MS for came, sent in self._known.get(number, ())
         )
 
-    def latest(self) -> dict[str, int]:
-        """By number, the latest time of sending of which a status has come."""
-        return {number: known[-1][1] for number, known in self._known.items()}
+    def latest(self) -> dict[str, tuple[int, int]]:
+        """By number, when a status came last of a message sent later than any before, and when that was sent."""
+        return {number: known[-1] for number, known in self._known.items()}
 
 
 def sent_ms(state: State, status: StatusReceived) -> int | None:

@@ -3,7 +3,7 @@
 import msgspec
 
 from services.router.fold import RouterFold
-from services.router.heard import sent_ms
+from services.router.heard import Heard, sent_ms
 from services.router.state import State
 from shared.accounts import AccountFacts
 from shared.clock import Clock
@@ -41,10 +41,10 @@ _DUPLICATE = b'"reason":"duplicate"'
 class MeteredFold:
     """The router's fold, counted. A batch that the store refuses is folded again and counts again: rare, and it errs upwards.
 
-    `noted` is, by number, the latest time of sending of which a status has been folded here.
+    It notes in `heard` of which numbers statuses come.
     """
 
-    def __init__(self, fold: RouterFold, clock: Clock) -> None:
+    def __init__(self, fold: RouterFold, clock: Clock, heard: Heard) -> None:
         self._fold = fold
         self._clock = clock
         self.decode = fold.decode
@@ -52,7 +52,7 @@ class MeteredFold:
         self.malformed = fold.malformed
         self.encode_state = fold.encode_state
         self.decode_state = fold.decode_state
-        self.noted: dict[str, int] = {}
+        self._heard = heard
         self._decisions = {reason: DECISIONS.labels(reason) for reason in REASONS}
         self._steps = {step: STATUS_STEPS.labels(step) for step in _STEPS}
 
@@ -74,8 +74,8 @@ class MeteredFold:
 
     def _note(self, state: State, status: StatusReceived) -> None:
         sent = sent_ms(state, status)
-        if sent is not None and sent > self.noted.get(state.number, 0):
-            self.noted[state.number] = sent
+        if sent is not None:
+            self._heard.note(state.number, sent, status.received_ms)
 
     def _count(self, out: Outgoing) -> None:
         if out.topic is MESSAGES_RECEIVED:

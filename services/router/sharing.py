@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import cast
 
 from redis.asyncio import Redis
@@ -13,6 +13,15 @@ from shared.lifecycle import Service
 from shared.metrics import CATEGORIES, OLDEST_UNCERTAIN_SECONDS, UNCERTAIN_OPEN
 from shared.uncertain_index import read_open
 
+# KEYS: the hash; ARGV: (number, sent, came) of each; the latest sent stands.
+_NOTE = """
+for i = 1, #ARGV, 3 do
+  local known = redis.call('HGET', KEYS[1], ARGV[i])
+  if not known or tonumber(string.match(known, '^%d+')) < tonumber(ARGV[i + 1]) then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1] .. ' ' .. ARGV[i + 2])
+  end
+end
+"""
 SHARE_S = 1.0
 COUNT_S = 10.0
 """An outage leaves many open: they are all read, so not too often."""
@@ -22,8 +31,7 @@ class Sharing:
     """A part. Without Redis nothing is heard, and nothing sent again.
 
     Args:
-        noted: by number, the latest time of sending of which this process has folded a status.
-        heard: what all processes together know, kept current here.
+        heard: what this process has folded; what the others have is added here.
         owned: the partitions this process holds.
     """
 
@@ -33,7 +41,6 @@ class Sharing:
         redis: Redis,
         namespace: str,
         clock: Clock,
-        noted: Mapping[str, int],
         heard: Heard,
         owned: Collection[int],
     ) -> None:
@@ -41,10 +48,10 @@ class Sharing:
         self._redis = redis
         self._namespace = namespace
         self._clock = clock
-        self._noted = noted
         self._heard = heard
         self._owned = owned
-        self._told: dict[str, int] = {}
+        self._note = redis.register_script(_NOTE)
+        self._told: dict[str, tuple[int, int]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -61,14 +68,15 @@ class Sharing:
     async def _share(self) -> None:
         key = f"{{{self._namespace}:router}}:heard"
         while True:
-            news = {number: at for number, at in self._noted.items() if self._told.get(number) != at}
+            news = {n: latest for n, latest in self._heard.latest().items() if self._told.get(n) != latest}
             if news:
-                await self._redis.zadd(key, news, gt=True)
+                words = [word for number, (came, sent) in news.items() for word in (number, sent, came)]
+                await self._note(keys=[key], args=words)
                 self._told |= news
-            now_ms = int(self._clock.time() * 1000)
-            rows = await self._redis.zrange(key, 0, -1, withscores=True)
-            for number, sent_ms in cast("list[tuple[bytes, float]]", rows):
-                self._heard.note(number.decode(), int(sent_ms), now_ms)
+            rows = cast("dict[bytes, bytes]", await self._redis.hgetall(key))
+            for number, known in rows.items():
+                sent, came = known.split()
+                self._heard.note(number.decode(), int(sent), int(came))
             await asyncio.sleep(SHARE_S)
 
     async def _count(self) -> None:

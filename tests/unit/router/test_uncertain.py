@@ -569,5 +569,5 @@ def test_what_came_counts_once_it_came_long_enough_ago_and_newer_statuses_do_not
         latest = NOW + minute * MINUTE - SETTLED_MS
         assert heard.later_than("N1", latest - MINUTE - 1, NOW + minute * MINUTE) == (minute >= 5)
         assert not heard.later_than("N1", latest, NOW + minute * MINUTE)
-    assert heard.latest() == {"N1": NOW + 59 * MINUTE}
+    assert heard.latest() == {"N1": (NOW + 59 * MINUTE, NOW + 59 * MINUTE)}
     assert not heard.later_than("N2", 0, NOW + DAY)

@@ -6,11 +6,20 @@ from functools import lru_cache
 from pathlib import Path
 
 from services.router.fold import RouterFold
+from services.router.heard import sent_ms
 from services.router.meta_errors import MetaErrors
 from services.router.state import State
 from services.router.stop_words import StopWords
 from shared.accounts import AccountFacts
-from shared.events import AccountEvent, ConversationEvent, SendEvent, TimerFired, decode_send_event, encode
+from shared.events import (
+    AccountEvent,
+    ConversationEvent,
+    SendEvent,
+    StatusReceived,
+    TimerFired,
+    decode_send_event,
+    encode,
+)
 from shared.pricing import PriceBook
 from shared.stream.fold import Grants, Outgoing, Recalled
 from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
@@ -113,6 +122,10 @@ class World:
                 del self.uncertain[rank.member]
             else:
                 self.uncertain[rank.member] = rank.score
+        if isinstance(event, StatusReceived) and state is not None and recalled is None:
+            sent = sent_ms(state, event)
+            if sent is not None:
+                self.fold.resending.heard.note(state.number, sent, event.received_ms)
         for release in step.releases:
             self.claims.release(release, now_ms)
         if step.state is None:
