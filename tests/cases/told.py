@@ -140,12 +140,11 @@ def user_message(names: Names, receive: Receive, at_ms: int) -> dict[str, Any]:
 def behaviour(send: Send) -> dict[str, Any] | None:
     """How the simulator is to treat the message; None for the usual way."""
     after_s = send.delivered_after_ms / 1000
-    if send.lost is not None:
-        return (
-            {"reset": True}
-            if send.lost == "call"
-            else {"drop_answer_after_processing": True, "delivered_after_s": after_s}
-        )
+    if send.lost == "call":
+        return {"reset": True}
+    if send.lost == "answer":
+        rest = behaviour(send.model_copy(update={"lost": None})) or {}
+        return {"drop_answer_after_processing": True, **rest}
     if send.statuses is not None:
         steps: list[Any] = [
             {"status": s.status, "after_s": s.after_ms / 1000} if isinstance(s, Status) else s
