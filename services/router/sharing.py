@@ -51,7 +51,6 @@ class Sharing:
         self._heard = heard
         self._owned = owned
         self._note = redis.register_script(_NOTE)
-        self._told: dict[str, tuple[int, int]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -68,15 +67,20 @@ class Sharing:
     async def _share(self) -> None:
         key = f"{{{self._namespace}:router}}:heard"
         while True:
-            news = {n: latest for n, latest in self._heard.latest().items() if self._told.get(n) != latest}
+            known = {
+                number.decode(): tuple(map(int, value.split()))
+                for number, value in cast("dict[bytes, bytes]", await self._redis.hgetall(key)).items()
+            }
+            for number, (sent, came) in known.items():
+                self._heard.note(number, sent, came)
+            news = [
+                word
+                for number, (came, sent) in self._heard.latest().items()
+                if number not in known or known[number][0] < sent
+                for word in (number, sent, came)
+            ]
             if news:
-                words = [word for number, (came, sent) in news.items() for word in (number, sent, came)]
-                await self._note(keys=[key], args=words)
-                self._told |= news
-            rows = cast("dict[bytes, bytes]", await self._redis.hgetall(key))
-            for number, known in rows.items():
-                sent, came = known.split()
-                self._heard.note(number.decode(), int(sent), int(came))
+                await self._note(keys=[key], args=news)
             await asyncio.sleep(SHARE_S)
 
     async def _count(self) -> None:
