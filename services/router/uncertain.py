@@ -38,9 +38,6 @@ from shared.uncertain import LOOK_AGAIN_MS, MAX_ATTEMPTS, UNCERTAIN, WAIT_MS, Un
 NEXT_MS = 1000
 """In one step at most one request is decided: what else is due is looked at so much later."""
 
-MIXED_MICROS = -1
-"""Held in budgets where the price has changed between two attempts: partly the one, partly the other. The charge sets it right."""
-
 _read_request = msgspec.json.Decoder(SendRequested).decode
 
 
@@ -266,9 +263,8 @@ def _second(
     """The new attempt: it takes over the first one's places, and its place in the messaging limit is not given back before its day is over."""
     second = life_of(rest, request, decision, now_ms, tariff, life.seq + 1, life.attempt + 1)
     valid_ms = min(life.valid_ms, second.valid_ms)
-    budget = second.budget_micros
-    if budget and life.budget_micros not in (0, budget):
-        budget = MIXED_MICROS
+    # What is held keeps its weight though the price has changed; where the charge is another amount, it is noted in its place.
+    budget = life.budget_micros if life.budget_micros and second.budget_micros else second.budget_micros
     return replace(
         second,
         held_as=command_id(life.request_id, 1),

@@ -299,6 +299,17 @@ def test_a_second_attempt_in_another_month_leaves_the_first_ones_budget() -> Non
     assert spent(made, "budget:W1:all:2026-12") == 55_000
 
 
+def test_a_second_attempt_in_another_category_is_noted_in_the_budgets_as_it_is_charged() -> None:
+    budgets = [{"amount_micros": 200_000}, {"amount_micros": 60_000, "category": "utility"}]
+    made = lost(regime="2025-07-01", budgets=budgets)
+    made.know(fact("template", "order_update/en", category="marketing"))
+    made.fire(LOOK)
+    assert spent(made, "budget:W1:utility:2026-11") == 0
+    made.play(KEY, status("delivered", "r1#2", LOOK + MINUTE), LOOK + MINUTE)
+    assert spent(made, "budget:W1:all:2026-11") == 136_500
+    assert [e.charge.amount_micros for e in made.send_events() if e.charge is not None] == [136_500]
+
+
 # --- both went out
 
 
