@@ -15,6 +15,7 @@ from services.router.attempts import life_of, places_of
 from services.router.decide import Weighed, decide
 from services.router.heard import Heard
 from services.router.lives import Lived, accept, another_went_out, back, by_command, kept
+from services.router.quotas import claim_id
 from services.router.requests import Handled
 from services.router.state import COMMANDED, FAILED, Life, State
 from services.router.tariff import Tariff
@@ -117,8 +118,8 @@ def on_settled(
 ) -> Handled:
     """An operator settles what is still open: it went out, it did not, or it is to be sent once more, whatever its category and the webhooks."""
     life = by_command(state, event.command_id)
-    if life is None or not life.uncertain:
-        return Handled(state)
+    if life is None or not life.uncertain or (event.verdict == "resend" and not life.request):
+        return Handled(state)  # of a message from before requests were kept, nothing is left to send
     error = SendError(
         origin="policy",
         reason="settled_by_operator",
@@ -234,11 +235,10 @@ def _again(
     if decision.outcome != "allow":
         why = f"{decision.reason}: {verdict.message}" if verdict.message else decision.reason
         done = _give_up(state, life, now_ms, facts, tariff, "uncertain_not_allowed", why)
-        kept_tier = [
-            life.tier_claim and release.id.endswith("|tier") for release in verdict.releases + verdict.turn
-        ]
-        own = zip(verdict.releases + verdict.turn, kept_tier, strict=True)
-        return done._replace(releases=done.releases + tuple(release for release, keep in own if not keep))
+        tier = claim_id(state, command_id(life.request_id, 1), "tier")
+        stays = life.tier_claim or life.held_as
+        asked = (r for r in verdict.releases + verdict.turn if not (stays and r.id == tier))
+        return done._replace(releases=(*done.releases, *asked))
     second = _second(rest, life, request, decision, now_ms, tariff)
     return Handled(
         _joined(rest, second),

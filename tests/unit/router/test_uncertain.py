@@ -310,6 +310,19 @@ def test_a_second_attempt_in_another_category_is_noted_in_the_budgets_as_it_is_c
     assert [e.charge.amount_micros for e in made.send_events() if e.charge is not None] == [136_500]
 
 
+def test_what_may_not_go_out_any_more_gives_back_all_but_the_place_of_who_may_have_been_written_to() -> None:
+    made = lost(messaging_limit=1, regime="2025-07-01", budgets=[{"amount_micros": 55_000}])
+    made.know(
+        fact(
+            "account", "W1", budgets=[{"amount_micros": 55_000}, {"amount_micros": 1, "category": "utility"}]
+        )
+    )
+    made.fire(LOOK)
+    assert message(last(made)) == "budget_exceeded"
+    assert spent(made, "budget:W1:all:2026-11") == 0
+    assert decision(ask(made, "r2", OTHER, LOOK + MINUTE)).reason == "tier_limit_reached"
+
+
 # --- both went out
 
 
