@@ -1,6 +1,6 @@
 """What all lanes of one sender process share: the outside systems by role, the limits, and what is in flight."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -43,7 +43,7 @@ class JournalPort(Protocol):
         command_id: str,
         expected: bytes,
         new: bytes,
-        places: Iterable[Place] = (),
+        places: Sequence[Place] = (),
     ) -> Verdict: ...
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None: ...
     async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[str], int]: ...

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -119,7 +119,7 @@ class JournalInMemory:
         command_id: str,
         expected: bytes,
         new: bytes,
-        places: Iterable[Place] = (),
+        places: Sequence[Place] = (),
     ) -> Verdict:
         await asyncio.sleep(0)
         if epoch != self.epoch:
