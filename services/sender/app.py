@@ -10,6 +10,7 @@ from services.sender.journal import Journal
 from services.sender.outcomes import Outcomes
 from services.sender.sending import CLAIM_FRESH_S
 from services.sender.settings import SenderSettings
+from services.sender.shares import Shares
 from shared import logs
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
@@ -86,8 +87,7 @@ def build(service: Service, settings: SenderSettings) -> Desk:
         spawn=service.spawn,
         user_hash=logs.hasher(settings.log_key.get_secret_value()),
         claim_grace_ms=int((settings.call_timeout_s + CLAIM_FRESH_S) * 1000),
-        max_in_flight=settings.max_in_flight,
-        max_in_flight_per_number=settings.max_in_flight_per_number,
+        shares=Shares(settings.max_in_flight),
     )
     service.add(Dispatcher(desk, settings.drain_s))
     return desk

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from redis.asyncio import Redis
 
 from services.sender.entry import Stored, decode_entry
-from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, queue, unsent
+from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, queue, unsent
 from services.sender.together import Together
 from shared.limiter import Limit
 from shared.metrics import CATEGORIES
@@ -84,7 +84,7 @@ end
 return answers
 """
 
-# KEYS: meta, queues, delayed, expiry, unreported, pairs, then one set of unsent commands per category; ARGV: epoch, now, limit, prefix
+# KEYS: meta, queues, delayed, expiry, unreported, pairs, cancelled, then one set of unsent commands per category; ARGV: epoch, now, limit, prefix
 _SURVEY = """
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
 if meta[1] ~= ARGV[1] then return false end
@@ -95,7 +95,7 @@ for _, name in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   else queues[#queues + 1] = name; queues[#queues + 1] = waiting end
 end
 local unsent = {}
-for i = 7, #KEYS do
+for i = 8, #KEYS do
   local first = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
   unsent[#unsent + 1] = redis.call('ZCARD', KEYS[i])
   unsent[#unsent + 1] = first[2] or '0'
@@ -104,7 +104,8 @@ redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', ARGV[2])
 return {queues, unsent,
   redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3]),
   redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3]),
-  redis.call('ZRANGE', KEYS[5], 0, ARGV[3] - 1)}
+  redis.call('ZRANGE', KEYS[5], 0, ARGV[3] - 1),
+  redis.call('ZRANGE', KEYS[7], 0, ARGV[3] - 1)}
 """
 
 Verdict = Literal["ok", "changed", "lost"]
@@ -143,6 +144,7 @@ class Survey:
     delayed: tuple[str, ...]
     expiring: tuple[str, ...]
     unreported: tuple[str, ...]
+    cancelled: tuple[str, ...]
 
 
 def line_member(number: str, user: str, priority: int, at_ms: int, command_id: str) -> str:
@@ -221,7 +223,7 @@ class Journal:
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None:
         """Look at everything that may need work now; None when the partition is lost."""
         keys = self._keys(partition)
-        sets = (QUEUES, DELAYED, EXPIRY, UNREPORTED, PAIRS, *(unsent(category) for category in CATEGORIES))
+        sets = (QUEUES, DELAYED, EXPIRY, UNREPORTED, PAIRS, CANCELLED, *map(unsent, CATEGORIES))
         found: list[list[Any]] | None = await self._survey(
             keys=[keys.meta, *(keys.set(name) for name in sets)], args=[epoch, now_ms, most, keys.set("")]
         )
@@ -239,8 +241,9 @@ class Journal:
                 strict=True,
             )
         )
-        delayed, expiring, unreported = (tuple(i.decode() for i in some) for some in ids)
-        return Survey(tuple(sorted(queues, key=lambda q: q[1])), oldest, delayed, expiring, unreported)
+        delayed, expiring, unreported, cancelled = (tuple(i.decode() for i in some) for some in ids)
+        queues.sort(key=lambda waiting: waiting[1])
+        return Survey(tuple(queues), oldest, delayed, expiring, unreported, cancelled)
 
     async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[str], int]:
         """The first command ids of a queue, and the input offset up to which the partition was folded at that moment."""
@@ -250,6 +253,13 @@ class Journal:
             pipe.hget(keys.meta, "offset")
             ids, offset = await pipe.execute()
         return [i.decode() for i in ids], int(offset or 0)
+
+    async def tail(self, partition: int, number: str, priority: int, most: int) -> list[str]:
+        """The last command ids of a queue."""
+        found: list[Any] = await self._redis.zrange(
+            self._keys(partition).set(queue(number, priority)), -most, -1
+        )
+        return [i.decode() for i in found]
 
     async def fetch(self, partition: int, ids: Sequence[str]) -> list[Stored]:
         """The entries of these commands; those without one are left out."""

@@ -1,6 +1,5 @@
 """What the sender learns from an answer beyond the command itself: metrics, the number's pace, parks, facts of the account."""
 
-from time import monotonic
 from typing import Any, Literal
 
 import structlog
@@ -57,8 +56,7 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
 def _slow_down_or_park(desk: Desk, judgement: Again, command: SendMessage) -> None:
     number = command.phone_number_id
     if judgement.throttled:
-        gate = desk.gate(number)
-        gate.pace = gate.pace.throttled(desk.throughput(number), monotonic())
+        desk.gate(number).throttled()
     if judgement.park is not None:
         scope, delay_ms = judgement.park
         desk.park(scope, command, request.template_of(command), delay_ms)

@@ -103,20 +103,20 @@ class Records:
         """Record an outcome and report it."""
         await self.report(await self.record(found, end))
 
-    async def record(self, found: Stored, end: End) -> Stored:
-        """Write the outcome into the journal, before anybody is told."""
+    async def record(self, found: Stored, end: End, claim: Claimed | None = None) -> Stored:
+        """Write the outcome into the journal, before anybody is told. With `claim`, the message was called, and may have arrived until now."""
         event = end.event
         wamid = event.wamid if isinstance(event, SendAccepted) else None
         new = entries.ended(found.entry, end.status, event.event_id, encode(event), wamid)
         value = encode_entry(new)
-        places = [
-            Place(UNREPORTED, found.id, self._desk.now_ms()),
-            Place(unsent(found.entry.category), found.id, None),
-        ]
-        if found.entry.command is not None:
+        places = [Place(unsent(found.entry.category), found.id, None)]
+        if found.entry.unsent:
             command = command_of(found.entry)
             lined = Place(LINED, _in_line(command), None)
             places += [Place(_queue(command), found.id, None), Place(DELAYED, found.id, None), lined]
+            places.append(Place(UNREPORTED, found.id, self._desk.now_ms()))
+        if claim is not None:
+            places += self._arrived(command_of(found.entry), claim)
         if end.status == "uncertain":
             UNCERTAIN_SENDS.inc()
         written = await self._journal.write(
@@ -128,6 +128,11 @@ class Records:
             log.warning("outcome_not_journalled", command_id=found.id, verdict=written)
         await self._desk.reached("recorded", found.id)
         return Stored(found.id, value, new)
+
+    def _arrived(self, command: SendMessage, claim: Claimed) -> list[Place]:
+        """The pair's limiter counts from the claim, Meta's from the arrival, which is no later than the answer: so then the next one is due that much later."""
+        latest_due_ms = self._desk.now_ms() + int(PAIR_LIMIT.interval)
+        return [Place(PAIRS, _pair(command), latest_due_ms)] if latest_due_ms > claim.pair_due_ms else []
 
     async def report(self, found: Stored) -> None:
         """Put a recorded outcome on Kafka, then leave only a tombstone."""

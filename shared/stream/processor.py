@@ -165,6 +165,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
     ) -> None:
         self.group = group
         self.owned: dict[int, int] = {}
+        self._epochs: dict[int, int] = {}
+        """Partition → the latest epoch we held it with."""
+        self._continued: set[int] = set()
         self._service = service
         self._settings = settings
         self._fold = fold
@@ -270,6 +273,11 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._consumer.seek(tp, start)
         self._parts[tp] = owned
         self.owned[tp.partition] = taken.epoch
+        if self._epochs.get(tp.partition) == taken.before:
+            self._continued.add(tp.partition)
+        else:
+            self._continued.discard(tp.partition)
+        self._epochs[tp.partition] = taken.epoch
         metrics.STREAM_TAKEOVERS.labels(self.group).inc()
         log.info(
             "partition_taken",
@@ -290,6 +298,10 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         """The offset below which Kafka too knows that the partition's records are done; 0 when it is not held."""
         held = [owned for tp, owned in self._parts.items() if tp.partition == partition]
         return held[0].published if held else 0
+
+    def continued(self, partition: int) -> bool:
+        """Whether nobody else has owned the partition between our last two times."""
+        return partition in self._continued
 
     async def doubt(self, partition: int, epoch: int) -> None:
         """Another user of the partition's state found this epoch gone from the store: find out who owns it, and start over."""

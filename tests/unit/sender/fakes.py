@@ -12,12 +12,19 @@ import msgspec
 from services.sender.answers import Accepted, Answer
 from services.sender.desk import Desk
 from services.sender.entry import Stored, decode_entry, encode_entry
-from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, Intake, queue, unsent
+from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, Intake, queue, unsent
 from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, Held, Place, Survey, Verdict
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.error_table import ErrorTable
-from shared.events import AccountChanged, Category, ConversationEvent, SendMessage, decode_conversation_event
+from shared.events import (
+    AccountChanged,
+    Category,
+    ConversationEvent,
+    SendCommand,
+    SendMessage,
+    decode_conversation_event,
+)
 from shared.ids import conversation_key, from_opaque
 from shared.metrics import CATEGORIES
 from shared.stream.fold import Grants, Recalled
@@ -32,6 +39,7 @@ def command(
     request: str,
     *,
     number: str = "1001",
+    waba: str = "10",
     user: str | None = None,
     category: Category = "utility",
     at_ms: int = NOW_MS,
@@ -45,7 +53,7 @@ def command(
         at_ms=at_ms,
         command_id=f"{request}#1",
         conversation_key=conversation_key(number, user),
-        waba_id="10",
+        waba_id=waba,
         phone_number_id=number,
         user=user,
         category=category,
@@ -64,7 +72,7 @@ class JournalInMemory:
         self.state: dict[str, bytes] = {}
         self.sets: defaultdict[str, dict[str, int]] = defaultdict(dict)
 
-    def take_in(self, *commands: SendMessage, recalled: bool = False) -> None:
+    def take_in(self, *commands: SendCommand, recalled: bool = False) -> None:
         """Do what the stream processor does with intake's steps."""
         intake, grants = Intake(), Grants({}, Recalled(()) if recalled else None)
         for one in commands:
@@ -156,10 +164,14 @@ class JournalInMemory:
             due(DELAYED),
             due(EXPIRY),
             tuple(self.ranked(UNREPORTED)[:most]),
+            tuple(self.ranked(CANCELLED)[:most]),
         )
 
     async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[str], int]:
         return self.ranked(queue(number, priority))[:most], self.offset
+
+    async def tail(self, partition: int, number: str, priority: int, most: int) -> list[str]:
+        return self.ranked(queue(number, priority))[-most:]
 
     async def fetch(self, partition: int, ids: Sequence[str]) -> list[Stored]:
         return [Stored(i, self.state[i], decode_entry(self.state[i])) for i in ids if i in self.state]
@@ -243,9 +255,13 @@ class Owner:
         self.owned: dict[int, int] = {0: 1}
         self.doubts: list[int] = []
         self.known_to_kafka = 1_000_000
+        self.alone = True
 
     def published(self, partition: int) -> int:
         return self.known_to_kafka
+
+    def continued(self, partition: int) -> bool:
+        return self.alone
 
     async def doubt(self, partition: int, epoch: int) -> None:
         self.doubts.append(epoch)
