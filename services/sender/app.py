@@ -15,6 +15,7 @@ from shared import logs
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
+from shared.inbound import InboundRates
 from shared.lifecycle import Service
 from shared.metrics import SEND_ERRORS
 from shared.stream.processor import Processor
@@ -73,7 +74,11 @@ def build(service: Service, settings: SenderSettings) -> Desk:
             redis=redis,
             clock=clock,
             cache=0,
+            room=lambda partition: dispatcher.room(partition),
         )
+    )
+    inbound = service.add(
+        InboundRates(service, redis, settings.redis_namespace, clock, lambda: list(desk.gates))
     )
     desk = Desk(
         journal=journal,
@@ -88,6 +93,7 @@ def build(service: Service, settings: SenderSettings) -> Desk:
         user_hash=logs.hasher(settings.log_key.get_secret_value()),
         claim_grace_ms=int((settings.call_timeout_s + CLAIM_FRESH_S) * 1000),
         shares=Shares(settings.max_in_flight),
+        inbound=inbound.rate,
     )
-    service.add(Dispatcher(desk, settings.drain_s))
+    dispatcher = service.add(Dispatcher(desk, settings.drain_s, settings.max_waiting))
     return desk

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, Protocol
 
+from services.sender import request
 from services.sender.answers import Answer
 from services.sender.entry import Stored
 from services.sender.gate import Gate
-from services.sender.journal import Claimed, Held, Place, Survey, Verdict
+from services.sender.journal import Claimed, Held, Place, Survey, Verdict, Waiting
 from services.sender.pace import DEFAULT_THROUGHPUT
 from services.sender.parks import Parks, ParkScope
 from services.sender.shares import Shares
@@ -48,10 +49,15 @@ class JournalPort(Protocol):
         places: Sequence[Place] = (),
     ) -> Verdict: ...
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None: ...
-    async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[str], int]: ...
-    async def tail(self, partition: int, number: str, priority: int, most: int) -> list[str]: ...
+    async def head(
+        self, partition: int, number: str, priority: int, most: int
+    ) -> tuple[list[Waiting], int]: ...
+    async def tail(self, partition: int, number: str, priority: int, most: int) -> list[Waiting]: ...
+    async def line_up(
+        self, partition: int, epoch: int, number: str, priority: int, waiting: Sequence[Waiting]
+    ) -> bool: ...
     async def fetch(self, partition: int, ids: Sequence[str]) -> list[Stored]: ...
-    async def first_in_line(self, partition: int, number: str, user: str) -> str | None: ...
+    async def first_in_lines(self, partition: int, number: str, users: Sequence[str]) -> list[str | None]: ...
     async def lines(self, partition: int) -> dict[tuple[str, str], int]: ...
 
 
@@ -182,11 +188,12 @@ class Desk:
         )
         return any(until(scope, id, now_ms, about[scope]) is not None for scope, id in scopes)
 
-    def template_parked_until(self, template: str | None) -> int | None:
-        """When the template's park ends, in ms; None when it has none."""
-        if template is None or not self.parks.any:
+    def template_parked_until(self, command: SendMessage) -> int | None:
+        """When the park of the command's template ends, in ms; None when it has none."""
+        if not self.parks.any:
             return None
-        return self.parks.until("template", template, self.now_ms())
+        template = request.template_of(command)
+        return None if template is None else self.parks.until("template", template, self.now_ms())
 
     def park(self, scope: Scope, command: SendMessage, template: str | None, delay_ms: int | None) -> None:
         """Stop what the scope names."""

@@ -8,6 +8,9 @@ from time import monotonic
 from services.sender.pace import Pace
 from services.sender.window import SECOND_S, Window
 
+CAUTIOUS_S = 1800.0
+"""So long after the start, or after Meta refused a call as too fast, caution has gone."""
+
 
 class Gate:
     """What one process knows of a number's calls; it outlives a change of lanes. Times are monotonic seconds.
@@ -22,6 +25,7 @@ class Gate:
         self._others = others
         self._pace = Pace()
         self._window = Window()
+        self._cautious_from_s = monotonic()
         self._waiting: deque[asyncio.Future[bool]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -58,7 +62,9 @@ class Gate:
 
     def leave(self, entered_s: float) -> None:
         """The call is over, however it ended."""
-        self._window.answered(entered_s, monotonic())
+        now_s = monotonic()
+        caution = max(0.0, 1 - (now_s - self._cautious_from_s) / CAUTIOUS_S)
+        self._window.answered(entered_s, now_s, caution)
         self._admit()
 
     def unused(self) -> None:
@@ -68,7 +74,8 @@ class Gate:
 
     def throttled(self) -> None:
         """Meta said that the number is too fast."""
-        self._pace = self._pace.throttled(self._allowed(), monotonic())
+        self._cautious_from_s = monotonic()
+        self._pace = self._pace.throttled(self._allowed(), self._cautious_from_s)
 
     def taken_over(self, at_s: float) -> None:
         """The number was another process's until then: a second later, what that one sent counts no more."""

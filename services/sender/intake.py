@@ -22,8 +22,13 @@ CANCELLED: Final = "cancelled"
 
 
 def queue(phone_number_id: str, priority: int) -> str:
-    """Name of the rank set of waiting commands, by the time they were decided."""
+    """Name of the rank set of waiting commands (`in_queue`), by the time they were decided."""
     return f"queue:{phone_number_id}:{priority}"
+
+
+def in_queue(user: str, command_id: str) -> str:
+    """A command in its queue: whom it is for can be seen without looking it up."""
+    return f"{user}|{command_id}"
 
 
 def unsent(category: str) -> str:
@@ -61,7 +66,11 @@ class Intake:
         return Step(
             queued(event),
             ranks=(
-                Rank(queue(event.phone_number_id, event.priority), event.command_id, event.at_ms),
+                Rank(
+                    queue(event.phone_number_id, event.priority),
+                    in_queue(event.user, event.command_id),
+                    event.at_ms,
+                ),
                 Rank(QUEUES, f"{event.phone_number_id}:{event.priority}", event.at_ms),
                 Rank(unsent(event.category), event.command_id, event.at_ms),
                 Rank(EXPIRY, event.command_id, event.valid_until_ms),

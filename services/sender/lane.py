@@ -5,7 +5,7 @@ Reading path: `run` (look, then send), `_look` (what is there), `pump` (who goes
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -13,12 +13,12 @@ from typing import Any
 
 import structlog
 
-from services.sender import request, sending
+from services.sender import sending
 from services.sender.desk import Desk
 from services.sender.entry import ROUTER_DEADLINE_MS, Stored, command_of
 from services.sender.gate import Gate
-from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, queue
-from services.sender.journal import Held, Place, Survey
+from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, in_queue, queue
+from services.sender.journal import Held, Place, Survey, Waiting
 from services.sender.judge import End, cancelled, turned_away, uncertain
 from services.sender.records import Records
 from services.sender.schedule import Candidate, Schedule
@@ -29,6 +29,10 @@ log = structlog.get_logger(__name__)
 WINDOW = 256
 """Commands of one number and priority that are in memory at once."""
 LOW_WATER = WINDOW // 2
+AHEAD = 4 * WINDOW
+"""Commands of a queue looked at in one go, by name."""
+LINES_AT_ONCE = 20
+"""So often in one look: other numbers wait meanwhile."""
 AT_ONCE = 200
 """Commands handled per look in each of the smaller sets."""
 TICK_S = 0.25
@@ -139,30 +143,50 @@ class Lane:
             self.wake.set()
 
     async def _load(self, number: NumberLane, priority: int, waiting: int) -> None:
-        """Fill the window from the head of the number's queue."""
-        window = number.schedule.window(priority)
-        if len(window) >= LOW_WATER or waiting <= len(window):
-            return
-        ids, offset = await self._journal.head(self.partition, number.id, priority, len(window) + WINDOW)
-        full = len(ids) == len(window) + WINDOW
-        fresh = [id for id in ids if id not in window and id not in self._desk.in_flight]
-        if not fresh or not await self._settled(offset):
-            return
-        stored = {found.id: found for found in await self._journal.fetch(self.partition, fresh)}
-        moves = []
-        for id in fresh:
-            found = stored.get(id)
-            if id in self._desk.in_flight:
+        """Fill the window from the head of the number's queue; whoever stands behind another of his user steps aside, looked at by name only."""
+        for _ in range(LINES_AT_ONCE):
+            window = number.schedule.window(priority)
+            if len(window) >= LOW_WATER or waiting <= len(window):
+                return
+            most = len(window) + AHEAD
+            heads, offset = await self._journal.head(self.partition, number.id, priority, most)
+            fresh = [one for one in heads if one.id not in window and one.id not in self._desk.in_flight]
+            if not fresh or not await self._settled(offset):
+                return
+            first: dict[str, Waiting] = {}
+            aside = []
+            for one in fresh:
+                if one.user in first or number.schedule.behind(one.user, (priority, one.at_ms, one.id)):
+                    aside.append(one)
+                elif len(first) < WINDOW:
+                    first[one.user] = one
+            if aside:
+                await self._line_up(number, priority, aside)
+            await self._offer(number, priority, list(first.values()))
+            if len(heads) < most:
+                return
+            waiting -= len(aside)
+        self.wake.set()
+
+    async def _offer(self, number: NumberLane, priority: int, waiting: Sequence[Waiting]) -> None:
+        stored = {
+            found.id: found
+            for found in await self._journal.fetch(self.partition, [one.id for one in waiting])
+        }
+        for one in waiting:
+            found = stored.get(one.id)
+            if one.id in self._desk.in_flight:
                 continue
             if found is None or not found.entry.unsent:
-                moves.append(self._records.put(id, found, Place(queue(number.id, priority), id, None)))
+                place = Place(queue(number.id, priority), in_queue(one.user, one.id), None)
+                await self._records.put(one.id, found, place)
                 continue
-            aside = number.schedule.offer(Candidate(found, command_of(found.entry)))
-            if aside is not None:
-                moves.append(self._line_up(number, aside))
-        await asyncio.gather(*moves)
-        if full and len(number.schedule.window(priority)) < LOW_WATER:
-            self.wake.set()
+            back = number.schedule.offer(Candidate(found, command_of(found.entry)))
+            if back is not None:
+                command = back.command
+                await self._line_up(
+                    number, command.priority, [Waiting(command.user, command.command_id, command.at_ms)]
+                )
 
     async def _settled(self, offset: int) -> bool:
         """Wait until Kafka too knows of what was just read: a command that it would deliver once more must not be sent yet."""
@@ -172,21 +196,24 @@ class Lane:
             await asyncio.sleep(0.002)
         return False
 
-    async def _line_up(self, number: NumberLane, candidate: Candidate) -> None:
-        number.schedule.lined_up(candidate.user)
-        await self._records.line_up(candidate.found, candidate.command)
+    async def _line_up(self, number: NumberLane, priority: int, waiting: Sequence[Waiting]) -> None:
+        for one in waiting:
+            number.schedule.lined_up(one.user)
+        if not await self._journal.line_up(self.partition, self.epoch, number.id, priority, waiting):
+            await self._lost()
 
     async def _next_in_line(self, number: NumberLane) -> None:
-        for user in number.schedule.due(self._desk.now_ms())[:AT_ONCE]:
-            id = await self._journal.first_in_line(self.partition, number.id, user)
+        users = number.schedule.due(self._desk.now_ms())[:AT_ONCE]
+        if not users:
+            return
+        heads = await self._journal.first_in_lines(self.partition, number.id, users)
+        for user, id in zip(users, heads, strict=True):
             if id is None:
                 number.schedule.lines.pop(user, None)
-                continue
-            if id in self._desk.in_flight:
-                continue
-            found = await self._journal.fetch(self.partition, [id])
-            if found and found[0].entry.unsent:
-                number.schedule.offer_head(Candidate(found[0], command_of(found[0].entry)))
+        ids = [id for id in heads if id is not None and id not in self._desk.in_flight]
+        for found in await self._journal.fetch(self.partition, ids):
+            if found.entry.unsent and found.id not in self._desk.in_flight:
+                number.schedule.offer_head(Candidate(found, command_of(found.entry)))
 
     async def _expire(self, ids: tuple[str, ...]) -> None:
         """End commands whose time has run out, drop tombstones whose time has come."""
@@ -242,8 +269,8 @@ class Lane:
             excess, left = waiting - left, max(0, left - waiting)
             if excess <= 0:
                 continue
-            ids = await self._journal.tail(self.partition, number.id, priority, min(excess, AT_ONCE))
-            for found in await self._journal.fetch(self.partition, ids):
+            last = await self._journal.tail(self.partition, number.id, priority, min(excess, AT_ONCE))
+            for found in await self._journal.fetch(self.partition, [one.id for one in last]):
                 if found.id not in self._desk.in_flight and found.entry.unsent:
                     self._end_unsent(found, turned_away(found.id, self._desk.now_ms()))
             if excess > AT_ONCE:
@@ -263,7 +290,7 @@ class Lane:
             if candidate is None or self._desk.parked(candidate.command.waba_id, number.id):
                 break
             command = candidate.command
-            until_ms = self._desk.template_parked_until(request.template_of(command))
+            until_ms = self._desk.template_parked_until(command)
             if until_ms is not None:
                 number.schedule.fly(candidate)
                 self._work(candidate.found.id, self._postpone(number, candidate, until_ms))
@@ -301,7 +328,9 @@ class Lane:
                 case Held(until_ms):
                     held_until_ms = until_ms
                     if not candidate.lined:
-                        await self._line_up(number, candidate)
+                        command = candidate.command
+                        waiting = Waiting(command.user, command.command_id, command.at_ms)
+                        await self._line_up(number, command.priority, [waiting])
                 case Stored():
                     recorded = prepared
         finally:

@@ -7,7 +7,7 @@ import structlog
 from services.sender import entry as entries
 from services.sender.desk import Desk
 from services.sender.entry import TOMBSTONE_MS, Stored, command_of, encode_entry
-from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, queue, unsent
+from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, in_queue, queue, unsent
 from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, Held, Place, line_member
 from services.sender.judge import Again, End
 from shared.events import SendAccepted, SendMessage, encode
@@ -35,7 +35,7 @@ class Records:
         now_ms = self._desk.now_ms()
         new = entries.claimed(found.entry, self._epoch, now_ms)
         value = encode_entry(new)
-        source, member = (LINED, _in_line(command)) if lined else (_queue(command), found.id)
+        source, member = (LINED, _in_line(command)) if lined else (_queue(command), _in_queue(command))
         answer = await self._journal.claim(
             self._partition, self._epoch, found, value, source, member, _pair(command), now_ms
         )
@@ -65,12 +65,6 @@ class Records:
         places = [Place(EXPIRY, found.id, None), Place(UNREPORTED, found.id, None)]
         await self._journal.write(self._partition, self._epoch, found.id, found.value, b"", places)
 
-    async def line_up(self, found: Stored, command: SendMessage) -> None:
-        """Let a command step out of the queue, into its user's line."""
-        await self.put(
-            found.id, found, Place(_queue(command), found.id, None), Place(LINED, _in_line(command), 0)
-        )
-
     async def wait_again(self, found: Stored) -> None:
         """Put a command whose delay is over back into its queue."""
         places = [Place(DELAYED, found.id, None)]
@@ -80,7 +74,10 @@ class Records:
 
     async def postpone(self, found: Stored, command: SendMessage, until_ms: int) -> None:
         """Set an unclaimed command aside until then."""
-        queued, lined = Place(_queue(command), found.id, None), Place(LINED, _in_line(command), None)
+        queued, lined = (
+            Place(_queue(command), _in_queue(command), None),
+            Place(LINED, _in_line(command), None),
+        )
         await self.put(found.id, found, queued, lined, Place(DELAYED, found.id, until_ms))
 
     async def again(self, found: Stored, command: SendMessage, judgement: Again, claim: Claimed) -> None:
@@ -113,7 +110,11 @@ class Records:
         if found.entry.unsent:
             command = command_of(found.entry)
             lined = Place(LINED, _in_line(command), None)
-            places += [Place(_queue(command), found.id, None), Place(DELAYED, found.id, None), lined]
+            places += [
+                Place(_queue(command), _in_queue(command), None),
+                Place(DELAYED, found.id, None),
+                lined,
+            ]
             places.append(Place(UNREPORTED, found.id, self._desk.now_ms()))
         if claim is not None:
             places += self._arrived(command_of(found.entry), claim)
@@ -157,6 +158,10 @@ def _queue(command: SendMessage) -> str:
     return queue(command.phone_number_id, command.priority)
 
 
+def _in_queue(command: SendMessage) -> str:
+    return in_queue(command.user, command.command_id)
+
+
 def _pair(command: SendMessage) -> str:
     return f"{command.phone_number_id}:{command.user}"
 
@@ -170,6 +175,6 @@ def _in_line(command: SendMessage) -> str:
 def _waiting(command: SendMessage) -> list[Place]:
     """Where a waiting command stands: its queue, and the list of queues."""
     return [
-        Place(_queue(command), command.command_id, command.at_ms),
+        Place(_queue(command), _in_queue(command), command.at_ms),
         Place(QUEUES, f"{command.phone_number_id}:{command.priority}", command.at_ms),
     ]

@@ -2,7 +2,8 @@
 
 A call made at `s` and answered at `a` was counted by Meta at some moment in between, so a place is free for another call a second after its answer:
 then the two are a second apart at Meta too. That is too cautious by what the way there and back takes in any case: the shortest trip of late, less
-what short trips differ by. So much earlier it is free.
+what short trips differ by. So much earlier it is free. What a trip takes beyond that may all have been spent on the way there, so with full caution
+it counts; but it is more often Meta's own work after counting, so with less caution less of it does.
 """
 
 from bisect import insort
@@ -56,11 +57,15 @@ class Window:
         self.flying += 1
         self._due_s = max(self._due_s, now_s) + 1 / (limit * HURRY)
 
-    def answered(self, sent_s: float, now_s: float) -> None:
-        """The call made at `sent_s` is over: answered, or given up."""
+    def answered(self, sent_s: float, now_s: float, caution: float = 1.0) -> None:
+        """The call made at `sent_s` is over: answered, or given up. `caution` is from 0 to 1."""
         self.flying -= 1
-        self._note(now_s - sent_s, now_s)
-        spared_s = max(0.0, min(self._shortest_s) - UNEVEN_S) if self._trips >= KNOWN_TRIPS else 0.0
+        trip_s = now_s - sent_s
+        self._note(trip_s, now_s)
+        spared_s = 0.0
+        if self._trips >= KNOWN_TRIPS:
+            shortest_s = min(self._shortest_s)
+            spared_s = max(0.0, shortest_s - UNEVEN_S) + (1 - caution) * (trip_s - shortest_s)
         insort(self._back, now_s + SECOND_S - spared_s)
 
     def unused(self) -> None:

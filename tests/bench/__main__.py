@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.stack import LocalStack
-from tests.bench import decisions, ingress, router, sender
+from tests.bench import decisions, ingress, limits, router, sender, waits
 
 REPORT = Path("reports/bench.json")
 
@@ -67,6 +67,8 @@ async def main(rounds: int, only: str | None, *, pin: bool, million: bool) -> li
             ("router", rounds, "events/s", 0.4, False, router.measure),
             ("ingress", rounds, "requests/s", 0.4, False, ingress.measure),
             ("sender", rounds, "messages/s", 0.6, False, sender.measure),
+            ("waits", 1, "ms or MB", 1.2, True, waits.measure),
+            ("limits", 1, "messages/s", 0.95, False, limits.measure),
             (
                 "decisions",
                 1,
@@ -111,7 +113,7 @@ def report(results: list[Result], rounds: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", help="router, ingress, sender or decisions")
+    parser.add_argument("--only", help="router, ingress, sender, waits, limits or decisions")
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="do not give the measured process a core"
     )

@@ -249,7 +249,7 @@ async def test_a_journal_that_forgot_a_call_does_not_repeat_it(office: Office) -
     before = office.journal.state["r1#1"]
     lane = serve(office)
     await office.until(lambda: decode_entry(office.journal.state["r1#1"]).finished)
-    office.journal.rewind("r1#1", before, queue("1001", 2), NOW_MS)
+    office.journal.rewind(command("r1"), before)
     lane.wake.set()
     await office.until(lambda: len(office.heard.events) == 2)
     assert office.graph.calls == ["r1#1"]
@@ -372,7 +372,7 @@ async def test_what_a_number_cannot_send_in_four_hours_is_turned_away_least_urge
     )
     lane = serve(office)
     await office.until(lambda: len(office.heard.events) == 2)
-    assert {e.command_id for e in office.heard.events} == {"m9998#1", "m9999#1"}  # type: ignore[union-attr]
+    assert {e.command_id for e in office.heard.events} == {"m14397#1", "m14398#1"}  # type: ignore[union-attr]
     assert {e.reason for e in office.heard.events if isinstance(e, SendFailed)} == {"backlog"}
     lane.wake.set()
     await office.until(lambda: lane.survey is not None and lane.survey.unsent["marketing"][0] == 14_397)

@@ -13,7 +13,7 @@ Trip = Callable[[random.Random], tuple[float, float]]
 """Seconds to Meta, and back."""
 
 
-def play(limit: int, trip: Trip, seconds: float, seed: int = 1) -> list[float]:
+def play(limit: int, trip: Trip, seconds: float, caution: float = 1.0, seed: int = 1) -> list[float]:
     """Arrival times at Meta of a sender that always has something to send."""
     rng = random.Random(seed)
     window, now, arrivals = Window(), 100.0, []
@@ -22,7 +22,7 @@ def play(limit: int, trip: Trip, seconds: float, seed: int = 1) -> list[float]:
     while now < end:
         while answers and answers[0][0] <= now:
             at, sent = heapq.heappop(answers)
-            window.answered(sent, at)
+            window.answered(sent, at, caution)
         at_s = window.next_s(limit, now)
         if at_s is not None and at_s <= now:
             window.take(limit, now)
@@ -72,6 +72,18 @@ def test_the_limit_is_used_to_the_full(limit: int) -> None:
 
 def test_a_long_way_costs_only_what_its_length_varies() -> None:
     assert len(play(80, far, 60)) >= 0.95 * 60 * 80
+
+
+def working(rng: random.Random) -> tuple[float, float]:
+    """Meta takes its time, after it has counted."""
+    return 0.05 + rng.uniform(0, 0.005), 0.1 + rng.expovariate(5)
+
+
+def test_what_meta_takes_for_its_own_work_costs_nothing_once_caution_has_gone() -> None:
+    assert len(play(80, working, 60)) < 0.9 * 60 * 80
+    arrivals = play(80, working, 60, caution=0.0)
+    assert len(arrivals) >= 0.97 * 60 * 80
+    assert busiest(arrivals) <= 80
 
 
 def test_calls_keep_an_even_pace() -> None:
