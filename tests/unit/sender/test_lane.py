@@ -292,7 +292,7 @@ async def test_a_paused_template_waits_and_other_templates_go(office: Office) ->
 
 
 async def test_a_hundred_thousand_waiting_commands_cost_a_window_of_memory(office: Office) -> None:
-    _set(office, "number", "1001", throughput=1)
+    _set(office, "number", "1001", throughput=2)
     office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(20_000)))
     lane = serve(office)
     await office.until(lambda: lane.survey is not None and len(office.graph.calls) >= 1)
