@@ -18,7 +18,7 @@ from shared.lifecycle import Service
 from shared.metrics import SEND_ERRORS
 from shared.stream.processor import Processor
 from shared.stream.store import connect
-from shared.tokens import Tokens
+from shared.tokens import tokens_of
 from shared.topics import SEND_COMMANDS
 
 log = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ def build(service: Service, settings: SenderSettings) -> Desk:
         journal=journal,
         graph=graph,
         outcomes=outcomes,
-        tokens=Tokens(settings.access_token, settings.token_dir),
+        tokens=tokens_of(settings),
         ownership=processor,
         table=table,
         facts=lambda: reader.facts,

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from services.sender import request, sending
+from services.sender import sending
 from services.sender.desk import Desk
 from services.sender.entry import ROUTER_DEADLINE_MS, Stored, command_of
 from services.sender.intake import EXPIRY, UNREPORTED, queue
@@ -213,10 +213,10 @@ class Lane:
         for number in self._numbers.values():
             while self._may_start(number) and (candidate := number.schedule.best()) is not None:
                 command = candidate.command
-                if self._desk.parked(command.waba_id, number.id):
+                if not self._desk.permits.may_go(command):
                     break
                 number.schedule.fly(candidate)
-                until_ms = self._desk.template_parked_until(request.template_of(command))
+                until_ms = self._desk.permits.template_waits_until(command)
                 if until_ms is not None:
                     self._work(candidate.found.id, self._postpone(number, candidate, until_ms))
                     continue
@@ -236,6 +236,7 @@ class Lane:
             and (desk.calls < desk.max_in_flight or number.schedule.flying == 0)
             and number.schedule.flying < desk.max_in_flight_per_number
             and number.claiming < desk.gate(number.id).ahead(desk.throughput(number.id), monotonic())
+            and number.claiming < desk.permits.room(number.id)
         )
 
     def _work(self, id: str, work: Coroutine[Any, Any, None]) -> None:

@@ -69,6 +69,9 @@ async def prepare(
 async def call(desk: Desk, records: Records, candidate: Candidate, claim: Claimed) -> Stored | None:
     """The call and what follows from it; the recorded outcome, None when it is to be tried again."""
     command, found = candidate.command, candidate.found
+    if not desk.permits.admit(command):
+        await records.again(found, command, Again(0, called=False), claim)
+        return None
     SEND_WAIT_SECONDS.labels(command.category).observe(max(0.0, (desk.now_ms() - command.at_ms) / 1000))
     desk.remember_call(found.id)
     await desk.reached("calling", found.id)
@@ -86,22 +89,22 @@ async def call(desk: Desk, records: Records, candidate: Candidate, claim: Claime
 async def _moment(desk: Desk, command: SendMessage, serving: Callable[[], bool]) -> bool:
     """Wait for the number's next moment; False when nothing may be sent by then."""
     number = command.phone_number_id
-    if not serving() or desk.parked(command.waba_id, number):
+    if not serving() or not desk.permits.may_go(command):
         return False
     now_s = monotonic()
     at_s = desk.gate(number).enter(desk.throughput(number), now_s)
     if at_s > now_s:
         await asyncio.sleep(at_s - now_s)
-    return serving() and not desk.parked(command.waba_id, number)
+    return serving() and desk.permits.may_go(command)
 
 
 async def _answer(desk: Desk, command: SendMessage) -> Answer:
-    token = desk.tokens.get(desk.token_reference(command.phone_number_id))
-    if token is None:
+    credentials = desk.tokens.get(desk.permits.reference(command.phone_number_id))
+    if credentials is None:
         log.error("no_access_token", phone_number_id=command.phone_number_id)
         return Refused(401, 0, "no access token is configured for this number")
     try:
         body = request.body(command)
     except msgspec.MsgspecError as error:
         return Refused(400, 100, f"the message is no JSON object: {error}")
-    return await desk.graph.send(command.phone_number_id, token, body)
+    return await desk.graph.send(command.phone_number_id, credentials, body)

@@ -301,20 +301,42 @@ async def test_a_hundred_thousand_waiting_commands_cost_a_window_of_memory(offic
 async def test_calls_in_flight_never_exceed_the_number_s_share(office: Office) -> None:
     never = asyncio.Event()
 
+    async def answer(command_id: str, body: dict[str, Any]) -> Answer:
+        if len(office.graph.calls) > 40:
+            await never.wait()
+        return Accepted(f"wamid.{command_id}", None, None)
+
+    _set(office, "number", "1001", throughput=1000)
+    office.graph = office.desk.graph = ScriptedGraph(answer)
+    office.desk.max_in_flight_per_number = 5
+    office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(60)))
+    serve(office)
+    await office.until(lambda: len(office.graph.calls) > 40 and len(office.graph.flying) == 5)
+    office.journal.take_in(command("elsewhere", number="1002"))
+    await office.until(lambda: "elsewhere#1" in office.graph.calls)
+    assert len(office.graph.flying) == 6
+    never.set()
+    await office.until(lambda: len(office.heard.events) == 61)
+    assert office.graph.at_once == 6
+
+
+async def test_a_number_begins_with_one_call(office: Office) -> None:
+    never = asyncio.Event()
+
     async def hang(command_id: str, body: dict[str, Any]) -> Answer:
         await never.wait()
-        return NoAnswer("hang")
+        return Accepted(f"wamid.{command_id}", None, None)
 
     _set(office, "number", "1001", throughput=1000)
     office.graph = office.desk.graph = ScriptedGraph(hang)
-    office.desk.max_in_flight_per_number = 5
     office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(20)))
     office.journal.take_in(command("elsewhere", number="1002"))
     serve(office)
-    await office.until(lambda: len(office.graph.calls) == 6)
+    await office.until(lambda: len(office.graph.calls) == 2)
     assert "elsewhere#1" in office.graph.calls
     never.set()
     await office.until(lambda: len(office.heard.events) == 21)
+    assert len(office.graph.calls) == 21
 
 
 def _waits_again(office: Office, tries: int) -> bool:
