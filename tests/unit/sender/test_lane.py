@@ -308,16 +308,16 @@ async def test_calls_in_flight_never_exceed_the_number_s_share(office: Office) -
 
     _set(office, "number", "1001", throughput=1000)
     office.graph = office.desk.graph = ScriptedGraph(answer)
-    office.desk.max_in_flight_per_number = 5
+    office.desk.max_in_flight_per_number = 3
     office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(60)))
     serve(office)
-    await office.until(lambda: len(office.graph.calls) > 40 and len(office.graph.flying) == 5)
+    await office.until(lambda: len(office.graph.calls) > 40 and len(office.graph.flying) == 3)
     office.journal.take_in(command("elsewhere", number="1002"))
     await office.until(lambda: "elsewhere#1" in office.graph.calls)
-    assert len(office.graph.flying) == 6
+    assert len(office.graph.flying) == 4
     never.set()
     await office.until(lambda: len(office.heard.events) == 61)
-    assert office.graph.at_once == 6
+    assert office.graph.at_once == 4
 
 
 async def test_a_number_begins_with_one_call(office: Office) -> None:
