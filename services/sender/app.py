@@ -1,21 +1,27 @@
 """Composition root of the sender: account facts, intake, journal, dispatch, Meta. No network until the parts start."""
 
+from functools import partial
+from typing import get_args
+
 import structlog
 
+from services.sender.breakers import BreakerScope
 from services.sender.desk import Desk
 from services.sender.dispatch import Dispatcher
 from services.sender.graph import Graph
 from services.sender.intake import Intake
 from services.sender.journal import Journal
 from services.sender.outcomes import Outcomes
+from services.sender.permits import Permits
 from services.sender.sending import CLAIM_FRESH_S
 from services.sender.settings import SenderSettings
+from services.sender.usage import UsageScope
 from shared import logs
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
 from shared.lifecycle import Service
-from shared.metrics import SEND_ERRORS
+from shared.metrics import CIRCUIT_REASONS, GRAPH_USAGE, OPEN_CIRCUITS, SEND_ERRORS
 from shared.stream.processor import Processor
 from shared.stream.store import connect
 from shared.tokens import tokens_of
@@ -89,5 +95,15 @@ def build(service: Service, settings: SenderSettings) -> Desk:
         max_in_flight=settings.max_in_flight,
         max_in_flight_per_number=settings.max_in_flight_per_number,
     )
+    _show(desk.permits)
     service.add(Dispatcher(desk, settings.drain_s))
     return desk
+
+
+def _show(permits: Permits) -> None:
+    """Let the gauges of circuits and usage ask when they are read."""
+    for scope in get_args(BreakerScope):
+        for reason in CIRCUIT_REASONS:
+            OPEN_CIRCUITS.labels(scope, reason).set_function(partial(permits.open_circuits, scope, reason))
+    for scope in get_args(UsageScope):
+        GRAPH_USAGE.labels(scope).set_function(partial(permits.usage, scope))

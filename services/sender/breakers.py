@@ -168,7 +168,7 @@ class Breakers:
 
     # --- for people
 
-    def count(self, scope: BreakerScope, reason: Reason, now_ms: int) -> int:
+    def count(self, scope: BreakerScope, reason: str, now_ms: int) -> int:
         """Circuits of a scope that hold calls back for this reason."""
         return sum(
             1

@@ -11,7 +11,7 @@ import structlog
 
 from services.sender import request
 from services.sender.answers import Accepted, Answer, NotSent, Refused
-from services.sender.breakers import Breakers, BreakerScope, Part, Reason
+from services.sender.breakers import Breakers, BreakerScope, Part
 from services.sender.congestion import Congestion
 from services.sender.judge import Again, End, Opens
 from services.sender.usage import UsageBook, UsageScope
@@ -121,7 +121,7 @@ class Permits:
 
     # --- for people
 
-    def open_circuits(self, scope: BreakerScope, reason: Reason) -> int:
+    def open_circuits(self, scope: BreakerScope, reason: str) -> int:
         """How many circuits hold calls back."""
         return self._breakers.count(scope, reason, self._now_ms())
 
