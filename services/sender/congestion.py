@@ -70,11 +70,6 @@ class Congestion:
         self._window(number).answered()
         self._all.answered()
 
-    def refused(self, number: str) -> None:
-        """Its answer holds the number back: what follows starts over with one call."""
-        self.answered(number)
-        self._window(number).size = FIRST
-
     def silent(self, number: str) -> None:
         """No answer will come. The others' window only halves: one silent number is not the platform."""
         self._window(number).silent(FIRST)

@@ -85,10 +85,8 @@ class Permits:
             self._congestion.silent(number)
             self._breakers.silent(way, now_ms, command.command_id)
             return
-        if judgement.opens is None:
-            self._congestion.answered(number)
-        else:
-            self._congestion.refused(number)
+        self._congestion.answered(number)
+        if judgement.opens is not None:
             self._open(way, command, judgement.opens)
         self._breakers.answered(way, command.command_id)
         if isinstance(answer, (Accepted, Refused)) and answer.usage is not None:

@@ -249,14 +249,6 @@ def test_after_a_silence_a_number_starts_over_with_one_call() -> None:
         assert congestion.room("1") == (0 if left else 1)
 
 
-def test_a_refusal_that_holds_a_number_makes_it_start_over() -> None:
-    congestion = Congestion()
-    rounds(congestion, 20, 16)
-    congestion.begin("1")
-    congestion.refused("1")
-    assert congestion.room("1") == 1
-
-
 def test_many_quiet_numbers_share_one_window() -> None:
     congestion, started = Congestion(), 0
     for number in map(str, range(1000)):
@@ -275,7 +267,7 @@ def test_one_silent_number_keeps_others_from_nothing() -> None:
     assert congestion.room("good") >= PLATFORM_FEW
 
 
-@given(st.lists(st.sampled_from(["begin", "answered", "silent", "refused", "returned"]), max_size=200))
+@given(st.lists(st.sampled_from(["begin", "answered", "silent", "returned"]), max_size=200))
 def test_windows_never_count_a_call_twice_nor_close_for_good(events: list[str]) -> None:
     congestion, out = Congestion(), 0
     for event in events:
