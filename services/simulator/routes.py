@@ -111,8 +111,8 @@ class GraphRoutes:
             parsed.template,
             parsed.opaque,
         )
-        behaviour = self._meta.script.take(call.phone_number_id, parsed) or self._meta.troubles.behaviour(
-            call.phone_number_id, now
+        behaviour = self._meta.troubles.behaviour(call.phone_number_id, now) or self._meta.script.take(
+            call.phone_number_id, parsed
         )
         if behaviour is not None and behaviour.reset:
             await asyncio.sleep(behaviour.hang_s or 0)

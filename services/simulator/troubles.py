@@ -2,7 +2,7 @@
 
     POST /sim/troubles {"kind": "hang", "for_s": 30}
 
-A trouble ends by itself. Connections that are refused are the shell's to arrange (app.py), for no call arrives then.
+A trouble ends by itself, and goes before scripted rules. Connections that are refused are the shell's to arrange (app.py), for no call arrives then.
 """
 
 from dataclasses import dataclass, field
