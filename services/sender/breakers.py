@@ -70,8 +70,8 @@ class Breakers:
 
     @property
     def any(self) -> bool:
-        """Whether anything is open or half open."""
-        return bool(self._circuits)
+        """Whether anything is open or half open, or was silent of late: if not, an answer changes nothing."""
+        return bool(self._circuits or self._silences)
 
     # --- before a call
 
@@ -131,9 +131,10 @@ class Breakers:
             ):
                 del self._circuits[part.key]
 
-    def silent(self, way: Sequence[Part], now_ms: int, call: str) -> None:
-        """No answer, or one from which nothing follows."""
+    def silent(self, way: Sequence[Part], now_ms: int, call: str) -> list[Part]:
+        """No answer, or one from which nothing follows; what it opens."""
         self._tried_in_vain(way, now_ms, call)
+        opened = []
         narrower: str | None = None
         for part in reversed(way):
             silence = self._silences.setdefault(part.key, _Silence())
@@ -143,14 +144,18 @@ class Breakers:
             explained = narrower is None or len(silence.of) > 1
             if explained and silence.count >= IN_A_ROW and part.key not in self._circuits:
                 self._circuits[part.key] = _Circuit("no_answer", now_ms + SILENT_FIRST_MS, None)
+                opened.append(part)
             narrower = part.id
+        return opened
 
-    def unreachable(self, way: Sequence[Part], now_ms: int, call: str) -> None:
-        """No connection: everything waits."""
+    def unreachable(self, way: Sequence[Part], now_ms: int, call: str) -> list[Part]:
+        """No connection: everything waits. What it opens."""
         self._tried_in_vain(way, now_ms, call)
-        platform = way[0].key
-        if platform not in self._circuits:
-            self._circuits[platform] = _Circuit("unreachable", now_ms + UNREACHABLE_FIRST_MS, None)
+        platform = way[0]
+        if platform.key in self._circuits:
+            return []
+        self._circuits[platform.key] = _Circuit("unreachable", now_ms + UNREACHABLE_FIRST_MS, None)
+        return [platform]
 
     def _tried_in_vain(self, way: Iterable[Part], now_ms: int, call: str) -> None:
         for part in way:

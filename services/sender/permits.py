@@ -11,7 +11,7 @@ import structlog
 
 from services.sender import request
 from services.sender.answers import Accepted, Answer, NotSent, Refused
-from services.sender.breakers import Breakers, BreakerScope, Part
+from services.sender.breakers import Breakers, BreakerScope, Part, Reason
 from services.sender.congestion import Congestion
 from services.sender.judge import Again, End, Opens
 from services.sender.usage import UsageBook, UsageScope
@@ -76,46 +76,43 @@ class Permits:
 
     def heard(self, command: SendMessage, answer: Answer, judgement: End | Again) -> None:
         """Open and close circuits, widen and narrow windows, note the usage."""
-        way, now_ms, number = self._way(command), self._now_ms(), command.phone_number_id
+        number, id, now_ms = command.phone_number_id, command.command_id, self._now_ms()
         if isinstance(answer, NotSent):
             self._congestion.returned(number)
-            self._breakers.unreachable(way, now_ms, command.command_id)
+            for part in self._breakers.unreachable(self._way(command), now_ms, id):
+                _tell(part, "unreachable", command)
             return
         if judgement.silent:
             self._congestion.silent(number)
-            self._breakers.silent(way, now_ms, command.command_id)
+            for part in self._breakers.silent(self._way(command), now_ms, id):
+                _tell(part, "no_answer", command)
             return
         self._congestion.answered(number)
         if judgement.opens is not None:
-            self._open(way, command, judgement.opens)
-        self._breakers.answered(way, command.command_id)
+            self._open(command, judgement.opens)
+        if self._breakers.any:
+            self._breakers.answered(self._way(command), id)
         if isinstance(answer, (Accepted, Refused)) and answer.usage is not None:
-            self._note(way, command, answer.usage)
+            self._note(command, answer.usage)
 
-    def _open(self, way: list[Part], command: SendMessage, opens: Opens) -> None:
+    def _open(self, command: SendMessage, opens: Opens) -> None:
+        way = self._way(command)
         template = request.template_of(command) if opens.scope == "template" else None
         if template is not None:
             part = Part("template", template)
         else:
             part = next((part for part in way if part.scope == opens.scope), way[-1])
         self._breakers.open(part, opens.reason, self._now_ms(), opens.wait_ms)
-        log.warning(
-            "circuit_opened",
-            scope=part.scope,
-            reason=opens.reason,
-            phone_number_id=command.phone_number_id,
-            waba_id=command.waba_id,
-            for_ms=opens.wait_ms,
-        )
+        _tell(part, opens.reason, command)
 
-    def _note(self, way: list[Part], command: SendMessage, usage: Usage) -> None:
+    def _note(self, command: SendMessage, usage: Usage) -> None:
         now_ms = self._now_ms()
         if usage.app_percent is not None:
             self._usage.note("app", self.reference(command.phone_number_id), usage.app_percent, now_ms)
         if usage.account_percent is not None:
             self._usage.note("waba", command.waba_id, usage.account_percent, now_ms)
         if usage.regain_s is not None:
-            self._open(way, command, Opens("waba", "rate_waba", round(usage.regain_s * 1000)))
+            self._open(command, Opens("waba", "rate_waba", round(usage.regain_s * 1000)))
 
     # --- for people
 
@@ -145,3 +142,13 @@ class Permits:
             Part("waba", f"{waba}/{reference}", (facts.account(waba), credentials)),
             Part("phone_number", number, (facts.number(number), credentials)),
         ]
+
+
+def _tell(part: Part, reason: Reason, command: SendMessage) -> None:
+    log.warning(
+        "circuit_opened",
+        scope=part.scope,
+        reason=reason,
+        phone_number_id=command.phone_number_id,
+        waba_id=command.waba_id,
+    )

@@ -114,9 +114,9 @@ def test_a_template_is_over_when_its_time_is() -> None:
 def test_three_calls_in_a_row_without_an_answer_open_the_number_only() -> None:
     breakers = Breakers()
     for nth in range(IN_A_ROW - 1):
-        breakers.silent(way(), 0, str(nth))
-    assert not breakers.any
-    breakers.silent(way(), 0, "last")
+        assert breakers.silent(way(), 0, str(nth)) == []
+    assert not breakers.hold(way(), 0)
+    assert breakers.silent(way(), 0, "last") == [way()[3]]
     assert opened(breakers, 0) == {("phone_number", "no_answer")}
     assert not breakers.hold(way("2"), 0)
 
