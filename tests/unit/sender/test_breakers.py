@@ -196,7 +196,7 @@ def test_whatever_comes_a_number_is_tried_again_and_by_one_call_at_a_time(events
     breakers, now_ms = Breakers(), 0
     for nth, event in enumerate(events):
         now_ms += 1 if event != "wait" else SILENT_LONGEST_MS
-        if breakers.any and breakers.admit(way(), now_ms, str(nth)):
+        if breakers._circuits and breakers.admit(way(), now_ms, str(nth)):
             assert not breakers.admit(way(), now_ms, "another")
         if event == "refused":
             breakers.open(way()[3], "quality", now_ms, 5000)
