@@ -15,11 +15,13 @@ from services.sender.outcomes import Outcomes
 from services.sender.permits import Permits
 from services.sender.sending import CLAIM_FRESH_S
 from services.sender.settings import SenderSettings
+from services.sender.shares import Shares
 from services.sender.usage import UsageScope
 from shared import logs
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
+from shared.inbound import InboundRates
 from shared.lifecycle import Service
 from shared.metrics import CIRCUIT_REASONS, GRAPH_USAGE, OPEN_CIRCUITS, SEND_ERRORS
 from shared.stream.processor import Processor
@@ -78,7 +80,11 @@ def build(service: Service, settings: SenderSettings) -> Desk:
             redis=redis,
             clock=clock,
             cache=0,
+            room=lambda partition: dispatcher.room(partition),
         )
+    )
+    inbound = service.add(
+        InboundRates(service, redis, settings.redis_namespace, clock, lambda: list(desk.gates))
     )
     desk = Desk(
         journal=journal,
@@ -92,11 +98,11 @@ def build(service: Service, settings: SenderSettings) -> Desk:
         spawn=service.spawn,
         user_hash=logs.hasher(settings.log_key.get_secret_value()),
         claim_grace_ms=int((settings.call_timeout_s + CLAIM_FRESH_S) * 1000),
-        max_in_flight=settings.max_in_flight,
-        max_in_flight_per_number=settings.max_in_flight_per_number,
+        shares=Shares(settings.max_in_flight),
+        inbound=inbound.rate,
     )
     _show(desk.permits)
-    service.add(Dispatcher(desk, settings.drain_s))
+    dispatcher = service.add(Dispatcher(desk, settings.drain_s, settings.max_waiting))
     return desk
 
 

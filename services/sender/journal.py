@@ -6,16 +6,16 @@ in one script. A repeated script answers as the first did, so the client may rep
 durable (`appendfsync always`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from redis.asyncio import Redis
 
 from services.sender.entry import Stored, decode_entry
-from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, queue, unsent
+from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, in_queue, queue, unsent
 from services.sender.together import Together
 from shared.limiter import Limit
 from shared.metrics import CATEGORIES
@@ -84,7 +84,16 @@ end
 return answers
 """
 
-# KEYS: meta, queues, delayed, expiry, unreported, pairs, then one set of unsent commands per category; ARGV: epoch, now, limit, prefix
+# KEYS: meta, queue, lined; ARGV: epoch, then (member of the queue, member of the line) each; what has left the queue meanwhile stays away
+_LINE_UP = """
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+for i = 2, #ARGV, 2 do
+  if redis.call('ZREM', KEYS[2], ARGV[i]) == 1 then redis.call('ZADD', KEYS[3], 0, ARGV[i + 1]) end
+end
+return 1
+"""
+
+# KEYS: meta, queues, delayed, expiry, unreported, pairs, cancelled, then one set of unsent commands per category; ARGV: epoch, now, limit, prefix
 _SURVEY = """
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
 if meta[1] ~= ARGV[1] then return false end
@@ -95,7 +104,7 @@ for _, name in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   else queues[#queues + 1] = name; queues[#queues + 1] = waiting end
 end
 local unsent = {}
-for i = 7, #KEYS do
+for i = 8, #KEYS do
   local first = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
   unsent[#unsent + 1] = redis.call('ZCARD', KEYS[i])
   unsent[#unsent + 1] = first[2] or '0'
@@ -104,7 +113,8 @@ redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', ARGV[2])
 return {queues, unsent,
   redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3]),
   redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3]),
-  redis.call('ZRANGE', KEYS[5], 0, ARGV[3] - 1)}
+  redis.call('ZRANGE', KEYS[5], 0, ARGV[3] - 1),
+  redis.call('ZRANGE', KEYS[7], 0, ARGV[3] - 1)}
 """
 
 Verdict = Literal["ok", "changed", "lost"]
@@ -125,6 +135,14 @@ class Held:
     until_ms: int
 
 
+class Waiting(NamedTuple):
+    """A command in a queue, by the time it was decided."""
+
+    user: str
+    id: str
+    at_ms: int
+
+
 class Place:
     """A member of one of the partition's sorted sets, to put at `score` or to remove (None)."""
 
@@ -143,6 +161,7 @@ class Survey:
     delayed: tuple[str, ...]
     expiring: tuple[str, ...]
     unreported: tuple[str, ...]
+    cancelled: tuple[str, ...]
 
 
 def line_member(number: str, user: str, priority: int, at_ms: int, command_id: str) -> str:
@@ -158,6 +177,7 @@ class Journal:
         self._namespace = namespace
         self._group = group
         self._move = redis.register_script(_MOVE)
+        self._line_up = redis.register_script(_LINE_UP)
         self._survey = redis.register_script(_SURVEY)
         self._moves: dict[int, Together[list[str | bytes | int], tuple[str, int]]] = {}
 
@@ -221,7 +241,7 @@ class Journal:
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None:
         """Look at everything that may need work now; None when the partition is lost."""
         keys = self._keys(partition)
-        sets = (QUEUES, DELAYED, EXPIRY, UNREPORTED, PAIRS, *(unsent(category) for category in CATEGORIES))
+        sets = (QUEUES, DELAYED, EXPIRY, UNREPORTED, PAIRS, CANCELLED, *map(unsent, CATEGORIES))
         found: list[list[Any]] | None = await self._survey(
             keys=[keys.meta, *(keys.set(name) for name in sets)], args=[epoch, now_ms, most, keys.set("")]
         )
@@ -239,17 +259,37 @@ class Journal:
                 strict=True,
             )
         )
-        delayed, expiring, unreported = (tuple(i.decode() for i in some) for some in ids)
-        return Survey(tuple(sorted(queues, key=lambda q: q[1])), oldest, delayed, expiring, unreported)
+        delayed, expiring, unreported, cancelled = (tuple(i.decode() for i in some) for some in ids)
+        queues.sort(key=lambda waiting: waiting[1])
+        return Survey(tuple(queues), oldest, delayed, expiring, unreported, cancelled)
 
-    async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[str], int]:
-        """The first command ids of a queue, and the input offset up to which the partition was folded at that moment."""
+    async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[Waiting], int]:
+        """The first commands of a queue, and the input offset up to which the partition was folded at that moment."""
         keys = self._keys(partition)
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zrange(keys.set(queue(number, priority)), 0, most - 1)
+            pipe.zrange(keys.set(queue(number, priority)), 0, most - 1, withscores=True)
             pipe.hget(keys.meta, "offset")
-            ids, offset = await pipe.execute()
-        return [i.decode() for i in ids], int(offset or 0)
+            rows, offset = await pipe.execute()
+        return _waiting(rows), int(offset or 0)
+
+    async def tail(self, partition: int, number: str, priority: int, most: int) -> list[Waiting]:
+        """The last commands of a queue."""
+        name = self._keys(partition).set(queue(number, priority))
+        rows: Any = await self._redis.zrange(name, -most, -1, withscores=True)
+        return _waiting(rows)
+
+    async def line_up(
+        self, partition: int, epoch: int, number: str, priority: int, waiting: Sequence[Waiting]
+    ) -> bool:
+        """Move commands from the queue into their users' lines; False when the partition is lost."""
+        keys = self._keys(partition)
+        arguments: list[str | int] = [epoch]
+        for user, id, at_ms in waiting:
+            arguments += (in_queue(user, id), line_member(number, user, priority, at_ms, id))
+        moved = await self._line_up(
+            keys=[keys.meta, keys.set(queue(number, priority)), keys.set(LINED)], args=arguments
+        )
+        return bool(moved)
 
     async def fetch(self, partition: int, ids: Sequence[str]) -> list[Stored]:
         """The entries of these commands; those without one are left out."""
@@ -258,13 +298,14 @@ class Journal:
         values: list[bytes | None] = await self._redis.hmget(self._keys(partition).state, list(ids))  # type: ignore[assignment]
         return [Stored(i, v, decode_entry(v)) for i, v in zip(ids, values, strict=True) if v is not None]
 
-    async def first_in_line(self, partition: int, number: str, user: str) -> str | None:
-        """The id of the command at the head of a user's line."""
-        start = f"[{number}:{user}|"
-        found: list[Any] = await self._redis.zrangebylex(
-            self._keys(partition).set(LINED), start, start + "\x7f", 0, 1
-        )
-        return found[0].decode().split("|", 3)[3] if found else None
+    async def first_in_lines(self, partition: int, number: str, users: Sequence[str]) -> list[str | None]:
+        """The ids of the commands at the heads of these users' lines, in one round trip."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for user in users:
+            start = f"[{number}:{user}|"
+            pipeline.zrangebylex(self._keys(partition).set(LINED), start, start + "\x7f", 0, 1)
+        found: list[list[bytes]] = await pipeline.execute()
+        return [rows[0].decode().split("|", 3)[3] if rows else None for rows in found]
 
     async def lines(self, partition: int) -> dict[tuple[str, str], int]:
         """Every user with a line, as (number, user) → commands in it; read a thousand at a time."""
@@ -287,3 +328,11 @@ class Journal:
         if config.get("appendonly") == "yes" and config.get("appendfsync") == "always":
             return None
         return f"appendonly {config.get('appendonly')}, appendfsync {config.get('appendfsync')}"
+
+
+def _waiting(rows: Iterable[tuple[bytes, float]]) -> list[Waiting]:
+    found = []
+    for member, at_ms in rows:
+        user, _, id = member.decode().partition("|")
+        found.append(Waiting(user, id, int(at_ms)))
+    return found

@@ -126,15 +126,36 @@ def uncertain(command_id: str, cause: str, now_ms: int, label: Label = "uncertai
 
 def expired(command_id: str, now_ms: int) -> End:
     """The end of a command whose time ran out before its call."""
+    return _unsent(command_id, now_ms, "expired", "not sent before its time ran out")
+
+
+def cancelled(command_id: str, now_ms: int) -> End:
+    """The end of a command that was taken back before its call."""
+    return _unsent(command_id, now_ms, "cancelled", "taken back before it was sent")
+
+
+def turned_away(command_id: str, now_ms: int) -> End:
+    """The end of a command that stands behind more than its number can send."""
+    return _unsent(
+        command_id,
+        now_ms,
+        "backlog",
+        "more waits already than the number can send in four hours",
+        "Send it later, in smaller portions, or from another number.",
+    )
+
+
+def _unsent(command_id: str, now_ms: int, reason: str, message: str, fix: str | None = None) -> End:
     return End(
         "failed",
         SendFailed(
-            event_id=f"{command_id}:expired",
+            event_id=f"{command_id}:{reason}",
             at_ms=now_ms,
             command_id=command_id,
             origin="policy",
-            reason="expired",
-            retryable=False,
-            message="not sent before its time ran out",
+            reason=reason,
+            retryable=fix is not None,
+            message=message,
+            fix=fix,
         ),
     )

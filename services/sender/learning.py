@@ -1,6 +1,5 @@
 """What the sender learns from an answer beyond the command itself: metrics, the number's pace, circuits, facts of the account."""
 
-from time import monotonic
 from typing import Any, Literal
 
 import structlog
@@ -43,8 +42,7 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
     )
     desk.permits.heard(command, answer, judgement)
     if isinstance(judgement, Again) and judgement.throttled:
-        gate = desk.gate(command.phone_number_id)
-        gate.pace = gate.pace.throttled(desk.throughput(command.phone_number_id), monotonic())
+        desk.gate(command.phone_number_id).throttled()
     if isinstance(answer, Refused) and answer.code is not None:
         _tell_account(desk, answer.code, command)
     if isinstance(answer, Accepted) and command.category != "service":

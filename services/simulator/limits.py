@@ -32,6 +32,31 @@ class RateLimits:
         self._due.clear()
 
 
+@dataclass(slots=True)
+class Throughput:
+    """What passes each number in a moving second, messages in and out together; what is refused does not count."""
+
+    _passed: dict[str, deque[float]] = field(default_factory=dict)
+
+    def count(self, number_id: str, now: float) -> None:
+        """A message passes whatever the limit says: users are not held back."""
+        self._passed.setdefault(number_id, deque()).append(now)
+
+    def allow(self, number_id: str, now: float, most: float) -> bool:
+        """Let a message pass unless `most` have in the second that ends now."""
+        passed = self._passed.setdefault(number_id, deque())
+        while passed and passed[0] <= now - 1.0:
+            passed.popleft()
+        if len(passed) >= most:
+            return False
+        passed.append(now)
+        return True
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self._passed.clear()
+
+
 MANAGEMENT_CALLS = 200
 """Management calls per app and account in an hour."""
 _HOUR_S = 3600.0

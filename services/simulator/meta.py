@@ -24,7 +24,7 @@ from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
 from services.simulator.ledger import Call, Ledger
-from services.simulator.limits import PAIR_BURST, PAIR_INTERVAL_S, ManagementCalls, RateLimits
+from services.simulator.limits import PAIR_BURST, PAIR_INTERVAL_S, ManagementCalls, RateLimits, Throughput
 from services.simulator.messages import Send
 from services.simulator.objections import account_fault, template_fault, unknown_object
 from services.simulator.options import Options
@@ -95,6 +95,7 @@ class Meta:
     _free_used: dict[tuple[str, str], int] = field(default_factory=dict)
     """Free service units used, by account or number and month."""
     _limits: RateLimits = field(default_factory=RateLimits)
+    _throughput: Throughput = field(default_factory=Throughput)
     _ids: int = 0
 
     # --- set-up
@@ -120,6 +121,7 @@ class Meta:
         self.ledger.clear()
         self.agenda.clear()
         self._limits.clear()
+        self._throughput.clear()
         self.management.clear()
         self._threads.clear()
         self._users.clear()
@@ -143,9 +145,7 @@ class Meta:
         if found is None:
             return unknown_object(phone_number_id)
         waba, number = found
-        if number.max_mps is not None and not self._limits.allow(
-            (number.id,), now, 1 / number.max_mps, max(1.0, number.max_mps)
-        ):
+        if number.max_mps is not None and not self._throughput.allow(number.id, now, number.max_mps):
             return GraphError(130429, "Cloud API message throughput has been reached.")
         throttle = self.troubles.throttle(number.id, now)
         if throttle is not None and not self._limits.allow(
@@ -237,6 +237,8 @@ class Meta:
         if wamid not in self._received:
             self._received.add(wamid)
             self.ledger.received += 1
+            if number.max_mps is not None:
+                self._throughput.count(number.id, now)
             if message.type != "system":
                 receive(self._thread(number.id, wa_id), sent_at, by_ad=message.referral is not None)
         update = Update(

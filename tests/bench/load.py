@@ -26,7 +26,9 @@ WABA = "102290129340398"
 EVENTS_PER_CONVERSATION = 16
 
 
-def accounts(numbers: int, at_ms: int, *, regime: str = "guide", limit: int = -1) -> list[AccountChanged]:
+def accounts(
+    numbers: int, at_ms: int, *, regime: str = "guide", limit: int = -1, throughput: int = 1000
+) -> list[AccountChanged]:
     """One account with so many numbers and three approved templates; the first number is the default one."""
     account = {
         "name": "Bench",
@@ -38,7 +40,11 @@ def accounts(numbers: int, at_ms: int, *, regime: str = "guide", limit: int = -1
     }
     made = [_fact("account", WABA, account, at_ms)]
     for index in range(numbers):
-        number = {"display_phone_number": f"+1 555 {index:07}", "default": index == 0, "throughput": 1000}
+        number = {
+            "display_phone_number": f"+1 555 {index:07}",
+            "default": index == 0,
+            "throughput": throughput,
+        }
         made.append(_fact("number", number_id(index), number, at_ms))
     for name, category in (
         ("promo", "marketing"),

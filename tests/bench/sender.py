@@ -62,8 +62,10 @@ async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float,
 class Simulated:
     """A simulator with one account, as the load names it; webhooks go nowhere."""
 
-    def __init__(self, stack: LocalStack, name: str, numbers: int = NUMBERS) -> None:
-        self._stack, self._name, self._numbers = stack, name, numbers
+    def __init__(
+        self, stack: LocalStack, name: str, numbers: int = NUMBERS, max_mps: int | None = None
+    ) -> None:
+        self._stack, self._name, self._numbers, self._max_mps = stack, name, numbers, max_mps
         self.port, self._probes = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: OwnedProcess
@@ -95,7 +97,8 @@ class Simulated:
 
     def _account(self) -> dict[str, object]:
         numbers = [
-            {"id": load.number_id(i), "display_phone_number": f"+1 555 {i:07}"} for i in range(self._numbers)
+            {"id": load.number_id(i), "display_phone_number": f"+1 555 {i:07}", "max_mps": self._max_mps}
+            for i in range(self._numbers)
         ]
         templates = [
             {"name": name, "language": "en", "category": category, "status": "APPROVED"}
@@ -124,7 +127,9 @@ class Simulated:
         await self.ask("DELETE", "/sim/ledger")
 
 
-async def prepare(stack: LocalStack, graph_url: str) -> tuple[ServiceSettings, dict[str, str]]:
+async def prepare(
+    stack: LocalStack, graph_url: str, partitions: int = PARTITIONS
+) -> tuple[ServiceSettings, dict[str, str]]:
     """Topics of a run of its own, and the environment of its senders."""
     name = f"b{uuid.uuid4().hex[:8]}"
     settings = ServiceSettings(
@@ -132,7 +137,7 @@ async def prepare(stack: LocalStack, graph_url: str) -> tuple[ServiceSettings, d
         redis_url=stack.endpoints.redis_url,
         topic_prefix=f"{name}.",
         redis_namespace=name,
-        partitions=PARTITIONS,
+        partitions=partitions,
         replication=1,
     )
     await kafka.create_topics(settings)
@@ -141,7 +146,7 @@ async def prepare(stack: LocalStack, graph_url: str) -> tuple[ServiceSettings, d
         "WA_REDIS_URL": settings.redis_url,
         "WA_TOPIC_PREFIX": settings.topic_prefix,
         "WA_REDIS_NAMESPACE": name,
-        "WA_PARTITIONS": str(PARTITIONS),
+        "WA_PARTITIONS": str(partitions),
         "WA_REPLICATION": "1",
         "WA_METRICS_PORT": "0",
         "WA_LOG_LEVEL": "warning",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from services.sender import request
 from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused, read
 from services.sender.judge import Again, End, expired, judge
-from services.sender.pace import RECOVERY_S, SHARE, Pace
+from services.sender.pace import RECOVERY_S, Pace
 from shared.events import SendAccepted, SendFailed, SendUncertain
 from shared.graph_answers import Usage
 from tests.unit.sender.fakes import NOW_MS, TABLE, command
@@ -16,15 +16,15 @@ from tests.unit.sender.fakes import NOW_MS, TABLE, command
 # --- pace
 
 
-def test_a_number_starts_at_its_share_of_the_throughput() -> None:
-    assert Pace().rate(80, 5) == 80 * SHARE
+def test_a_number_starts_at_its_throughput() -> None:
+    assert Pace().rate(80, 5) == 80
 
 
 def test_a_throttle_halves_the_rate_at_once_and_it_recovers_by_itself() -> None:
     cut = Pace().throttled(80, 100)
-    assert cut.rate(80, 100) == 36
-    assert cut.rate(80, 100 + RECOVERY_S / 4) == 54
-    assert cut.rate(80, 100 + RECOVERY_S) == 72
+    assert cut.rate(80, 100) == 40
+    assert cut.rate(80, 100 + RECOVERY_S / 4) == 60
+    assert cut.rate(80, 100 + RECOVERY_S) == 80
 
 
 def test_refusals_of_calls_that_flew_together_are_one_signal() -> None:
