@@ -164,7 +164,8 @@ class Graph:
                         raise GraphUnavailable(f"{path}: an answer of more than {LARGEST_ANSWER} bytes")
                 status, headers = response.status, response.headers
         except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-            raise GraphUnavailable(f"{path}: {type(failure).__name__}") from failure
+            # Not `from failure`: aiohttp's texts hold the URL with the proof, some the headers with the token.
+            raise GraphUnavailable(f"{path}: {type(failure).__name__}") from None
         if status != 200:
             raise GraphRefused(refused(status, bytes(raw), headers))
         try:

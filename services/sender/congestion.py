@@ -11,7 +11,7 @@ FEW = 4.0
 """A number that sends little keeps this window."""
 PLATFORM_FEW = 8.0
 """All numbers together keep this one."""
-SLOWNESS = 4
+SLOWNESS = 2
 """Windows full of answers over which the use of a while ago is forgotten."""
 
 

@@ -27,7 +27,7 @@ RATE = 40
 """Messages ordered in a second; the number may send twice as many, so that what waited goes out beside what comes."""
 LATENCY_S = 0.1
 """Of the fake Meta: of the real one's order, for what is under way when it hangs is what becomes uncertain."""
-BEFORE_S, AFTER_S = 5.0, 30.0
+BEFORE_S, AFTER_S = 8.0, 30.0
 NUMBER = load.number_id(0)
 
 

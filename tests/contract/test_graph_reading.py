@@ -1,6 +1,8 @@
 """The console's adapter to the Graph API: one suite on answers as Meta documents them and on the simulator's."""
 
+import asyncio
 import json
+import traceback
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -197,6 +199,26 @@ async def test_a_list_that_does_not_end_as_it_should_gives_nothing(answer: Any) 
     finally:
         await graph.stop()
         await runner.cleanup()
+
+
+async def test_a_failure_shows_neither_token_nor_proof() -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 nonsense\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    graph = Graph(f"http://127.0.0.1:{port}", "v23.0", timeout_s=5, connect_timeout_s=5)
+    await graph.start()
+    with pytest.raises(GraphUnavailable) as raised:
+        await graph.account("W1", ACCOUNT_FIELDS, CREDENTIALS)
+    await graph.stop()
+    server.close()
+    printed = "".join(traceback.format_exception(raised.value)) + repr(raised.value.__cause__)
+    assert "ClientResponseError" in printed
+    assert TOKEN not in printed
+    assert CREDENTIALS.query["appsecret_proof"] not in printed
 
 
 async def test_nobody_at_home_is_told_as_unavailable() -> None:
