@@ -71,3 +71,10 @@ class GraphSettings(ServiceSettings):
     token_dir: Path | None = Field(
         None, description="Folder of access tokens, a file per reference; read anew when changed."
     )
+    app_secret: SecretStr | None = Field(
+        None, description="The Meta app's secret; with it each call to Meta carries an `appsecret_proof`."
+    )
+    app_secret_dir: Path | None = Field(
+        None,
+        description="Folder of app secrets, a file per token's reference, `default` for those without; read anew when changed.",
+    )

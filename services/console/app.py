@@ -15,7 +15,7 @@ from shared.clock import clock_from
 from shared.error_table import ErrorTable
 from shared.lifecycle import Service
 from shared.pricing import PriceBook
-from shared.tokens import Tokens as GraphTokens
+from shared.tokens import tokens_of
 
 
 class Web:
@@ -72,7 +72,7 @@ def build(service: Service, settings: ConsoleSettings) -> None:
         Poller(
             service,
             meta=graph,
-            tokens=GraphTokens(settings.access_token, settings.token_dir),
+            tokens=tokens_of(settings),
             table=ErrorTable.load(settings.config_dir / "errors.yaml"),
             events=events,
             facts=lambda: reader.facts,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from shared.graph_answers import Refused as Refused
-from shared.graph_answers import refused
+from shared.graph_answers import Usage, refused, usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Accepted:
     wamid: str
     user: str | None
     message_status: str | None
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,9 @@ def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Ref
             return Refused(status, None, None)
         contact = taken.contacts[0] if taken.contacts else _Contact()
         return Accepted(
-            taken.messages[0].id, contact.wa_id or contact.user_id, taken.messages[0].message_status
+            taken.messages[0].id,
+            contact.wa_id or contact.user_id,
+            taken.messages[0].message_status,
+            usage(headers),
         )
     return refused(status, body, headers)

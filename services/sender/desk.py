@@ -5,18 +5,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, Protocol
 
-from services.sender import request
 from services.sender.answers import Answer
 from services.sender.entry import Stored
 from services.sender.gate import Gate
 from services.sender.journal import Claimed, Held, Place, Survey, Verdict, Waiting
 from services.sender.pace import DEFAULT_THROUGHPUT
-from services.sender.parks import Parks, ParkScope
+from services.sender.permits import Permits, TokensPort
 from services.sender.shares import Shares
 from shared.accounts import AccountFacts
 from shared.clock import Clock
-from shared.error_table import ErrorTable, Scope
-from shared.events import AccountChanged, SendMessage
+from shared.error_table import ErrorTable
+from shared.events import AccountChanged
+from shared.tokens import Credentials
 
 REMEMBERED_CALLS = 100_000
 """Some minutes of a fast sender, far more than a Redis can lose."""
@@ -64,7 +64,7 @@ class JournalPort(Protocol):
 class GraphPort(Protocol):
     """The way to Meta."""
 
-    async def send(self, phone_number_id: str, token: str, body: bytes) -> Answer: ...
+    async def send(self, phone_number_id: str, credentials: Credentials, body: bytes) -> Answer: ...
 
 
 class OutcomesPort(Protocol):
@@ -72,12 +72,6 @@ class OutcomesPort(Protocol):
 
     async def report(self, conversation_key: str, event_id: str, event: bytes, type: str) -> None: ...
     async def report_account(self, event: AccountChanged) -> None: ...
-
-
-class TokensPort(Protocol):
-    """Where access tokens are found by reference."""
-
-    def get(self, reference: str) -> str | None: ...
 
 
 class Ownership(Protocol):
@@ -127,7 +121,8 @@ class Desk:
     """Messages that customers wrote to a number in a second, of late: Meta counts them too."""
     reached: Callable[[Moment, str], Awaitable[None]] = _nothing
     """Called at each moment of a send; tests end the process there."""
-    parks: Parks = field(default_factory=Parks)
+    permits: Permits = field(init=False)
+    """Whether a call may start, beyond the number's moment."""
     gates: dict[str, Gate] = field(default_factory=dict)
     in_flight: set[str] = field(default_factory=set)
     """Command ids that a task of this process works on."""
@@ -136,6 +131,9 @@ class Desk:
     wanting: dict[object, Callable[[], None]] = field(default_factory=dict)
     """Numbers that may have something to send and wait for their turn, in order: how to let each of them."""
     stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self.permits = Permits(self.facts, self.tokens, self.now_ms)
 
     def now_ms(self) -> int:
         """The clock's time."""
@@ -168,56 +166,3 @@ class Desk:
         """Messages per second that Meta allows the number."""
         number = self.facts().number(phone_number_id)
         return number.throughput if number is not None and number.throughput > 0 else DEFAULT_THROUGHPUT
-
-    def token_reference(self, phone_number_id: str) -> str:
-        """Which token the number sends with."""
-        number = self.facts().number(phone_number_id)
-        return number.token if number is not None else "default"
-
-    def parked(self, waba_id: str, phone_number_id: str) -> bool:
-        """Whether nothing may be sent from this number now."""
-        if not self.parks.any:
-            return False
-        now_ms, until = self.now_ms(), self.parks.until
-        reference, about = self.token_reference(phone_number_id), self.about(waba_id, phone_number_id)
-        scopes: tuple[tuple[ParkScope, str], ...] = (
-            ("platform", ""),
-            ("app", reference),
-            ("waba", f"{waba_id}/{reference}"),
-            ("phone_number", phone_number_id),
-        )
-        return any(until(scope, id, now_ms, about[scope]) is not None for scope, id in scopes)
-
-    def template_parked_until(self, command: SendMessage) -> int | None:
-        """When the park of the command's template ends, in ms; None when it has none."""
-        if not self.parks.any:
-            return None
-        template = request.template_of(command)
-        return None if template is None else self.parks.until("template", template, self.now_ms())
-
-    def park(self, scope: Scope, command: SendMessage, template: str | None, delay_ms: int | None) -> None:
-        """Stop what the scope names."""
-        number, waba = command.phone_number_id, command.waba_id
-        reference, about, now_ms = self.token_reference(number), self.about(waba, number), self.now_ms()
-        match scope:
-            case "waba":
-                self.parks.park("waba", f"{waba}/{reference}", now_ms, delay_ms, about["waba"])
-            case "app":
-                self.parks.park("app", reference, now_ms, delay_ms, about["app"])
-            case "platform":
-                self.parks.park("platform", "", now_ms, delay_ms)
-            case "template" if template is not None:
-                self.parks.park("template", template, now_ms, delay_ms)
-            case _:
-                self.parks.park("phone_number", number, now_ms, delay_ms, about["phone_number"])
-
-    def about(self, waba_id: str, phone_number_id: str) -> dict[str, Any]:
-        """What a park of each scope is about: when it changes, the park ends."""
-        facts = self.facts()
-        token = self.tokens.get(self.token_reference(phone_number_id))
-        return {
-            "platform": None,
-            "app": (token,),
-            "waba": (facts.account(waba_id), token),
-            "phone_number": (facts.number(phone_number_id), token),
-        }

@@ -8,6 +8,7 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector, TraceConfig
 
 from services.sender.answers import Answer, NoAnswer, NotSent, read
 from shared.metrics import GRAPH_SECONDS
+from shared.tokens import Credentials
 
 KEEPALIVE_S = 10.0
 """Idle connections are closed by us before Meta closes them: a request written into a closing connection is an uncertain send."""
@@ -39,7 +40,7 @@ class Graph:
     async def stop(self) -> None:
         await self._session.close()
 
-    async def send(self, phone_number_id: str, token: str, body: bytes) -> Answer:
+    async def send(self, phone_number_id: str, credentials: Credentials, body: bytes) -> Answer:
         """Post one message; every failure is an answer too."""
         trip = _Trip()
         started = monotonic()
@@ -47,7 +48,8 @@ class Graph:
             async with self._session.post(
                 f"{self._root}/{phone_number_id}/messages",
                 data=body,
-                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+                params=credentials.query,
+                headers={**credentials.headers, "Content-Type": "application/json"},
                 allow_redirects=False,
                 trace_request_ctx=trip,
             ) as response:

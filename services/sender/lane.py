@@ -287,10 +287,10 @@ class Lane:
         """Start all commands of a number that may go now."""
         while self._serving() and number.claiming < number.gate.ahead:
             candidate = number.schedule.best()
-            if candidate is None or self._desk.parked(candidate.command.waba_id, number.id):
+            if candidate is None or not self._desk.permits.may_go(candidate.command):
                 break
             command = candidate.command
-            until_ms = self._desk.template_parked_until(command)
+            until_ms = self._desk.permits.template_waits_until(command)
             if until_ms is not None:
                 number.schedule.fly(candidate)
                 self._work(candidate.found.id, self._postpone(number, candidate, until_ms))
@@ -298,6 +298,10 @@ class Lane:
             # One call is always allowed: busy numbers must not starve a quiet one.
             if number.schedule.flying and not self._desk.shares.room(command.waba_id, command.priority):
                 self._desk.wanting.setdefault(number, partial(self.pump, number))
+                break
+            if number.claiming >= self._desk.permits.room(number.id):
+                if not number.schedule.flying:  # others' calls are in the way, and none of ours will end
+                    self._desk.wanting.setdefault(number, partial(self.pump, number))
                 break
             number.schedule.fly(candidate)
             number.claiming += 1

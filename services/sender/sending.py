@@ -69,13 +69,13 @@ async def prepare(
     if entered_s is not None:
         may_go = (
             serving()
-            and not desk.parked(command.waba_id, command.phone_number_id)
+            and desk.permits.may_go(command)
             and (entered_s - asked_s < CLAIM_FRESH_S or await records.still_claimed(found))
         )
-        if may_go and not late:
+        if may_go and not late and desk.permits.admit(command):
             return Ready(claim, entered_s)
         gate.unused()
-        if may_go:
+        if may_go and late:
             return await records.record(found, too_late(desk, found))
     await records.again(found, command, Again(0, called=False), claim)
     return None
@@ -102,12 +102,12 @@ async def call(desk: Desk, records: Records, candidate: Candidate, ready: Ready)
 
 
 async def _answer(desk: Desk, command: SendMessage) -> Answer:
-    token = desk.tokens.get(desk.token_reference(command.phone_number_id))
-    if token is None:
+    credentials = desk.tokens.get(desk.permits.reference(command.phone_number_id))
+    if credentials is None:
         log.error("no_access_token", phone_number_id=command.phone_number_id)
         return Refused(401, 0, "no access token is configured for this number")
     try:
         body = request.body(command)
     except msgspec.MsgspecError as error:
         return Refused(400, 100, f"the message is no JSON object: {error}")
-    return await desk.graph.send(command.phone_number_id, token, body)
+    return await desk.graph.send(command.phone_number_id, credentials, body)

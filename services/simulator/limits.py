@@ -3,6 +3,7 @@
 Source: Meta, Cloud API, throughput (of a number) and pair rate (1 message in 6 s, 45 in advance); Meta, Graph API, rate limits.
 """
 
+import json
 from collections import deque
 from dataclasses import dataclass, field
 from math import ceil
@@ -59,6 +60,25 @@ class Throughput:
 MANAGEMENT_CALLS = 200
 """Management calls per app and account in an hour."""
 _HOUR_S = 3600.0
+
+
+def sending_headers(
+    app_percent: float | None, account_percent: float | None, regain_minutes: int, waba_id: str
+) -> dict[str, str]:
+    """The usage headers of an answer to a send (Meta, Graph API, rate limits); what is None is not told."""
+    headers = {}
+    if app_percent is not None:
+        headers["X-App-Usage"] = json.dumps({"call_count": app_percent, "total_time": 0, "total_cputime": 0})
+    if account_percent is not None:
+        use = {
+            "type": "messages",
+            "call_count": account_percent,
+            "total_cputime": 0,
+            "total_time": 0,
+            "estimated_time_to_regain_access": regain_minutes,
+        }
+        headers["X-Business-Use-Case-Usage"] = json.dumps({waba_id: [use]})
+    return headers
 
 
 class Use(NamedTuple):

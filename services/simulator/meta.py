@@ -30,6 +30,7 @@ from services.simulator.objections import account_fault, template_fault, unknown
 from services.simulator.options import Options
 from services.simulator.pricing import ENTRY_POINT, Charge, PricingModel, charge, local_day, model_for
 from services.simulator.scripts import Behaviour, Script, plan
+from services.simulator.troubles import Troubles
 
 
 @dataclass(slots=True)
@@ -83,6 +84,7 @@ class Meta:
     accounts: Accounts = field(default_factory=Accounts)
     options: Options = field(default_factory=Options)
     script: Script = field(default_factory=Script)
+    troubles: Troubles = field(default_factory=Troubles)
     ledger: Ledger = field(default_factory=Ledger)
     agenda: Agenda[_Step | _Review] = field(default_factory=Agenda)
     management: ManagementCalls = field(default_factory=ManagementCalls)
@@ -115,6 +117,7 @@ class Meta:
     def reset(self, now: float) -> None:
         """Forget users, conversations, messages on their way, rules and counts; accounts stay as set up."""
         self.script.clear()
+        self.troubles.clear()
         self.ledger.clear()
         self.agenda.clear()
         self._limits.clear()
@@ -143,6 +146,11 @@ class Meta:
             return unknown_object(phone_number_id)
         waba, number = found
         if number.max_mps is not None and not self._throughput.allow(number.id, now, number.max_mps):
+            return GraphError(130429, "Cloud API message throughput has been reached.")
+        throttle = self.troubles.throttle(number.id, now)
+        if throttle is not None and not self._limits.allow(
+            ("throttled", throttle.number or ""), now, 1 / throttle.mps, max(1.0, throttle.mps)
+        ):
             return GraphError(130429, "Cloud API message throughput has been reached.")
         if not number.registered:
             return GraphError(133010, "The phone number is not registered on the WhatsApp Business Platform.")

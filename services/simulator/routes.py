@@ -14,6 +14,7 @@ from services.simulator import registration
 from services.simulator.accounts import Template, Waba
 from services.simulator.errors import GraphError
 from services.simulator.ledger import Call
+from services.simulator.limits import sending_headers
 from services.simulator.messages import ReadMark, Send, parse
 from services.simulator.meta import Meta
 from services.simulator.metrics import SimulatorMetrics
@@ -30,11 +31,17 @@ class GraphRoutes:
     """Handlers of `/{version}/…`."""
 
     def __init__(
-        self, meta: Meta, scheduler: Scheduler, access_token: str, metrics: SimulatorMetrics
+        self,
+        meta: Meta,
+        scheduler: Scheduler,
+        access_token: str,
+        app_secret: str,
+        metrics: SimulatorMetrics,
     ) -> None:
         self._meta = meta
         self._scheduler = scheduler
-        self._bearer = f"Bearer {access_token}".encode()
+        self._access_token = access_token
+        self._app_secret = app_secret.encode()
         self._metrics = metrics
         self._traces = 0
         self.calls_in_progress = 0
@@ -79,7 +86,9 @@ class GraphRoutes:
     async def _send(self, request: web.Request) -> web.Response:
         self.calls_in_progress += 1
         try:
-            return await self._handle_send(request)
+            answer = await self._handle_send(request)
+            answer.headers.update(self._usage(request.match_info["id"]))
+            return answer
         finally:
             self.calls_in_progress -= 1
 
@@ -102,10 +111,15 @@ class GraphRoutes:
             parsed.template,
             parsed.opaque,
         )
-        behaviour = self._meta.script.take(call.phone_number_id, parsed)
+        behaviour = self._meta.troubles.behaviour(call.phone_number_id, now) or self._meta.script.take(
+            call.phone_number_id, parsed
+        )
         if behaviour is not None and behaviour.reset:
+            await asyncio.sleep(behaviour.hang_s or 0)
             return self._cut(request, call)
         if behaviour is not None and (behaviour.error is not None or behaviour.http_status is not None):
+            if behaviour.processed:
+                self._processed(call, parsed, behaviour, now)
             answer = self._scripted_refusal(call, behaviour)
         else:
             answer = self._processed(call, parsed, behaviour, now)
@@ -260,9 +274,27 @@ class GraphRoutes:
         given = request.headers.get("Authorization")
         if given is None:
             return GraphError(200, "Provide valid app ID")
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._bearer):
+        token = self._meta.options.access_token or self._access_token
+        if not _same(given, f"Bearer {token}"):
             return GraphError(190, "")
+        proof = request.query.get("appsecret_proof")
+        if proof is None:
+            missing = self._meta.options.require_appsecret_proof
+            return (
+                GraphError(100, "API calls from the server require an appsecret_proof") if missing else None
+            )
+        if not _same(proof, hmac.digest(self._app_secret, token.encode(), "sha256").hex()):
+            return GraphError(100, "Invalid appsecret_proof provided in the API argument")
         return None
+
+    def _usage(self, phone_number_id: str) -> dict[str, str]:
+        options, found = self._meta.options, self._meta.accounts.number(phone_number_id)
+        return sending_headers(
+            options.app_usage_percent,
+            options.account_usage_percent,
+            options.regain_minutes,
+            phone_number_id if found is None else found[0].id,
+        )
 
     def _error(self, error: GraphError, headers: dict[str, str] | None = None) -> web.Response:
         self._traces += 1
@@ -305,6 +337,10 @@ class GraphRoutes:
             if start + len(page) < len(nodes):
                 body["paging"]["next"] = str(request.url.update_query(after=after))
         return web.json_response(body)
+
+
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
 
 
 def _json(raw: bytes) -> object:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from pydantic import SecretStr
 
 from services.sender.answers import Accepted, Answer
 from services.sender.desk import Desk
@@ -40,6 +41,7 @@ from shared.events import (
 from shared.ids import conversation_key, from_opaque
 from shared.metrics import CATEGORIES
 from shared.stream.fold import Grants, Recalled
+from shared.tokens import Credentials
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 NOW_MS = int(START.timestamp() * 1000)
@@ -237,7 +239,7 @@ class ScriptedGraph:
         """Users who were written to while another message to them was in flight."""
         self._answer = answer
 
-    async def send(self, phone_number_id: str, token: str, body: bytes) -> Answer:
+    async def send(self, phone_number_id: str, credentials: Credentials, body: bytes) -> Answer:
         message = msgspec.json.decode(body)
         packed = from_opaque(message["biz_opaque_callback_data"])
         assert packed is not None
@@ -296,8 +298,8 @@ class Owner:
 
 
 class OneToken:
-    def get(self, reference: str) -> str | None:
-        return "a-token" if reference == "default" else None
+    def get(self, reference: str) -> Credentials | None:
+        return Credentials(SecretStr("a-token")) if reference == "default" else None
 
 
 class Office:
@@ -342,6 +344,7 @@ class Office:
     async def close(self) -> None:
         """End every task; one that failed fails the test."""
         self.desk.stopping = True
+        await asyncio.sleep(0)  # a coroutine that never began would complain
         for task in self.tasks:
             task.cancel()
         ended = await asyncio.gather(*self.tasks, return_exceptions=True)

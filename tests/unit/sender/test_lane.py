@@ -9,6 +9,7 @@ from typing import Any
 import pytest_asyncio
 
 from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
+from services.sender.breakers import Part
 from services.sender.entry import claimed, decode_entry, encode_entry
 from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, queue
 from services.sender.journal import DELAYED, LINED, PAIRS
@@ -303,22 +304,43 @@ async def test_a_hundred_thousand_waiting_commands_cost_a_window_of_memory(offic
 async def test_calls_without_an_answer_hold_up_their_number_and_no_other(office: Office) -> None:
     never = asyncio.Event()
 
+    async def answer(command_id: str, body: dict[str, Any]) -> Answer:
+        if len(office.graph.calls) > 6:
+            await never.wait()
+        return Accepted(f"wamid.{command_id}", None, None)
+
+    _set(office, "number", "1001", throughput=3)
+    office.graph = office.desk.graph = ScriptedGraph(answer)
+    office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(20)))
+    serve(office)
+    await office.until(lambda: len(office.graph.flying) == 3)
+    office.journal.take_in(command("elsewhere", number="1002"))
+    await office.until(lambda: "elsewhere#1" in office.graph.calls)
+    assert sum(decode_entry(v).status == "claimed" for v in office.journal.state.values()) == 4
+
+
+async def test_a_number_begins_with_one_call(office: Office) -> None:
+    never = asyncio.Event()
+
     async def hang(command_id: str, body: dict[str, Any]) -> Answer:
         await never.wait()
-        return NoAnswer("hang")
+        return Accepted(f"wamid.{command_id}", None, None)
 
-    _set(office, "number", "1001", throughput=5)
+    _set(office, "number", "1001", throughput=1000)
     office.graph = office.desk.graph = ScriptedGraph(hang)
     office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(20)))
     office.journal.take_in(command("elsewhere", number="1002"))
     serve(office)
-    await office.until(lambda: len(office.graph.calls) == 6)
+    await office.until(lambda: len(office.graph.calls) == 2)
     assert "elsewhere#1" in office.graph.calls
-    assert sum(decode_entry(v).status == "claimed" for v in office.journal.state.values()) == 6
+    assert sum(decode_entry(v).status == "claimed" for v in office.journal.state.values()) == 2
+    never.set()
+    await office.until(lambda: len(office.heard.events) == 21)
+    assert len(office.graph.calls) == 21
 
 
 async def test_a_command_taken_back_before_its_call_fails_as_cancelled(office: Office) -> None:
-    office.desk.parks.park("phone_number", "1001", NOW_MS, 5000)
+    _hold(office, "1001", 5000)
     office.journal.take_in(command("r1"), command("r2"), _take_back("r1"))
     lane = serve(office)
     await office.until(lambda: len(office.heard.events) == 1)
@@ -365,7 +387,7 @@ async def test_what_a_number_cannot_send_in_four_hours_is_turned_away_least_urge
     office: Office,
 ) -> None:
     _set(office, "number", "1001", throughput=1)
-    office.desk.parks.park("phone_number", "1001", NOW_MS, 3_600_000)
+    _hold(office, "1001", 3_600_000)
     office.journal.take_in(
         *(command(f"m{i}", user=f"49151{i:08}", category="marketing") for i in range(14_399)),
         *(command(f"u{i}", user=f"49152{i:08}") for i in range(3)),
@@ -404,6 +426,8 @@ async def test_accounts_come_to_equal_shares_of_a_busy_process(office: Office) -
     office.desk.shares = Shares(40)
     for number, waba in (("1001", "10"), ("1002", "20")):
         _set(office, "number", number, waba, throughput=1000)
+        office.desk.permits._congestion._window(number).size = 1000
+    office.desk.permits._congestion._all.size = 1000
     office.journal.take_in(*(command(f"a{i:03}", user=f"49151{i:08}") for i in range(100)))
     lane = serve(office)
     await office.until(lambda: in_flight("1") == 36)  # the rest is kept for what can't wait
@@ -419,6 +443,10 @@ async def test_accounts_come_to_equal_shares_of_a_busy_process(office: Office) -
         await office.until(lambda done=done: len(office.heard.events) == done + 1)  # type: ignore[misc]
     await office.until(lambda: len(office.graph.flying) == 36)
     assert abs(in_flight("1") - in_flight("2")) <= 4
+
+
+def _hold(office: Office, number: str, for_ms: int) -> None:
+    office.desk.permits._breakers.open(Part("phone_number", number), "number", NOW_MS, for_ms)
 
 
 def _take_back(request: str) -> CancelMessage:
