@@ -12,7 +12,7 @@ from services.sender.parks import Parks, ParkScope
 from shared.accounts import AccountFacts
 from shared.clock import Clock
 from shared.error_table import ErrorTable, Scope
-from shared.events import AccountChanged, SendMessage
+from shared.events import AccountChanged, Endpoint, SendMessage
 from shared.limiter import Limit
 
 REMEMBERED_CALLS = 100_000
@@ -55,7 +55,9 @@ class JournalPort(Protocol):
 class GraphPort(Protocol):
     """The way to Meta."""
 
-    async def send(self, phone_number_id: str, token: str, body: bytes) -> Answer: ...
+    async def send(
+        self, phone_number_id: str, token: str, body: bytes, endpoint: Endpoint = "messages"
+    ) -> Answer: ...
 
 
 class OutcomesPort(Protocol):

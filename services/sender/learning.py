@@ -6,7 +6,7 @@ from typing import Any, Literal
 import structlog
 
 from services.sender import request
-from services.sender.answers import Accepted, Answer, NotSent, Refused
+from services.sender.answers import Accepted, Answer, Marked, NotSent, Refused
 from services.sender.desk import Desk
 from services.sender.judge import Again, End
 from shared.accounts import Account
@@ -33,7 +33,7 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
     if judgement.label is not None:
         SEND_ERRORS.labels(judgement.label).inc()
     log.info(
-        "sent" if isinstance(answer, Accepted) else "not_sent",
+        "sent" if isinstance(answer, Accepted | Marked) else "not_sent",
         outcome=outcome,
         command_id=command.command_id,
         phone_number_id=command.phone_number_id,
@@ -42,7 +42,7 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
         code=answer.code if isinstance(answer, Refused) else None,
         label=judgement.label,
     )
-    if isinstance(answer, (Accepted, Refused)):
+    if isinstance(answer, (Accepted, Marked, Refused)):
         desk.parks.reachable()
     if isinstance(answer, NotSent):
         desk.parks.unreachable(desk.now_ms())

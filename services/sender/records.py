@@ -153,7 +153,8 @@ def _queue(command: SendMessage) -> str:
 
 
 def _pair(command: SendMessage) -> str:
-    return f"{command.phone_number_id}:{command.user}"
+    """Read marks are no messages: what holds them back, if anything, holds up no message."""
+    return f"{command.phone_number_id}:{command.user}{'' if command.marks is None else ':marks'}"
 
 
 def _in_line(command: SendMessage) -> str:

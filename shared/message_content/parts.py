@@ -65,10 +65,10 @@ def _position(value: object) -> object:
     return int(value) if isinstance(value, str) and len(value) == 1 and value in "0123456789" else value
 
 
-Id = Annotated[str, BeforeValidator(written), StringConstraints(min_length=1)]
-"""An id that Meta gave."""
 Written = Annotated[str, StringConstraints(min_length=1)]
 """Text that is not empty."""
+Id = Annotated[Written, BeforeValidator(written)]
+"""An id that Meta gave."""
 WebLink = Annotated[str, AfterValidator(_web_link)]
 """An address from which Meta fetches a file, or that a button opens."""
 Position = Annotated[int, BeforeValidator(_position)]

@@ -68,6 +68,9 @@ def _problem(error: ErrorDetails, above: Place) -> Problem:
     if kind == "too_short":
         least: int = context["min_length"]
         return Problem(path_of(place), f"at least {_count(least, place)}", least)
+    if kind in ("less_than_equal", "greater_than_equal"):
+        word, number = ("at most", context.get("le")) if "le" in context else ("at least", context.get("ge"))
+        return Problem(path_of(place), f"{word} {number}", number)
     if kind == "string_too_long":
         longest: int = context["max_length"]
         return Problem(path_of(place), f"at most {longest} characters", longest)

@@ -31,7 +31,7 @@ class TextParameter(Part):
     """Text, or a number."""
 
     type: Written
-    text: Annotated[str, BeforeValidator(written), StringConstraints(min_length=1), AfterValidator(_readable)]
+    text: Annotated[Written, BeforeValidator(written), AfterValidator(_readable)]
     parameter_name: Written | None = None
 
 

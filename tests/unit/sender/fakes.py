@@ -17,7 +17,14 @@ from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, 
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.error_table import ErrorTable
-from shared.events import AccountChanged, Category, ConversationEvent, SendMessage, decode_conversation_event
+from shared.events import (
+    AccountChanged,
+    Category,
+    ConversationEvent,
+    Endpoint,
+    SendMessage,
+    decode_conversation_event,
+)
 from shared.ids import conversation_key, from_opaque
 from shared.metrics import CATEGORIES
 from shared.stream.fold import Grants, Recalled
@@ -191,14 +198,18 @@ class ScriptedGraph:
 
     def __init__(self, answer: Callable[[str, dict[str, Any]], Awaitable[Answer]] = _accept) -> None:
         self.calls: list[str] = []
+        self.endpoints: list[Endpoint] = []
         self.at_once = 0
         self.flying: set[str] = set()
         self.doubled: list[str] = []
         """Users who were written to while another message to them was in flight."""
         self._answer = answer
 
-    async def send(self, phone_number_id: str, token: str, body: bytes) -> Answer:
+    async def send(
+        self, phone_number_id: str, token: str, body: bytes, endpoint: Endpoint = "messages"
+    ) -> Answer:
         message = msgspec.json.decode(body)
+        self.endpoints.append(endpoint)
         packed = from_opaque(message["biz_opaque_callback_data"])
         assert packed is not None
         self.calls.append(packed[1])
