@@ -111,7 +111,8 @@ def _captioned(content: Any, where: str) -> Faults:
     yield from text(content, "caption", where, 1024, needed=False)
 
 
-def _document(content: Any, where: str) -> Faults:
+def document(content: Any, where: str) -> Faults:
+    """A file with a name."""
     yield from _captioned(content, where)
     yield from text(content, "filename", where, needed=False)
 
@@ -196,7 +197,7 @@ TYPES: Mapping[str, Check] = {
     "image": _captioned,
     "video": _captioned,
     "audio": _uncaptioned,
-    "document": _document,
+    "document": document,
     "sticker": _uncaptioned,
     "location": location,
     "contacts": _contacts,

@@ -9,6 +9,7 @@ from typing import Any
 from services.simulator.content import (
     Check,
     Faults,
+    document,
     invalid,
     items,
     link,
@@ -60,7 +61,7 @@ def _header(header: Any, where: str) -> Faults:
     if kind == "text":
         yield from text(header, "text", where, 60)
     elif kind in ("image", "video", "document"):
-        yield from within(header, kind, where, media)
+        yield from within(header, kind, where, document if kind == "document" else media)
 
 
 # --- the actions
@@ -202,6 +203,7 @@ def _carousel(action: Any, where: str) -> Faults:
         yield invalid(f"{where}['cards']", "must be numbered from 0 by card_index.")
     for place, card in enumerate(cards):
         at = f"{where}['cards'][{place}]"
+        yield from text(card, "type", at, needed=False)
         yield from within(card, "header", at, _header, needed=False)
         check = {"cta_url": _url, "product": _product}.get(str(card.get("type")).lower())
         if check is not None:

@@ -6,7 +6,18 @@ Source: Meta, Cloud API, messages (template, component and parameter objects); e
 from collections.abc import Mapping
 from typing import Any
 
-from services.simulator.content import Check, Faults, invalid, items, location, media, missing, text, within
+from services.simulator.content import (
+    Check,
+    Faults,
+    document,
+    invalid,
+    items,
+    location,
+    media,
+    missing,
+    text,
+    within,
+)
 from services.simulator.errors import GraphError
 
 _POSITIONS = tuple(str(number) for number in range(10))
@@ -135,7 +146,7 @@ _OBJECTS: Mapping[str, Check] = {
     "image": media,
     "video": media,
     "gif": media,
-    "document": media,
+    "document": document,
     "location": location,
     "action": _with(),
     "limited_time_offer": _expiry,

@@ -38,7 +38,7 @@ class UrlMessage(Framed):
 class FlowPayload(Part):
     """The screen a flow begins with."""
 
-    screen: Written | None = None
+    screen: str | None = None
     data: dict[str, Any] | None = None
 
 
@@ -50,8 +50,8 @@ class FlowParameters(Part):
     flow_name: Written | None = None
     flow_cta: Written
     flow_token: str | None = None
-    mode: Written | None = None
-    flow_action: Written | None = None
+    mode: str | None = None
+    flow_action: str | None = None
     flow_action_payload: FlowPayload | None = None
 
     @model_validator(mode="after")

@@ -33,7 +33,7 @@ class Card(Part):
     """A card of which nobody here knows the type."""
 
     card_index: Position
-    type: Written | None = None
+    type: str | None = None
     header: Header | None = None
 
 
