@@ -153,8 +153,9 @@ def _queue(command: SendMessage) -> str:
 
 
 def _pair(command: SendMessage) -> str:
-    """Read marks are no messages: what holds them back, if anything, holds up no message."""
-    return f"{command.phone_number_id}:{command.user}{'' if command.marks is None else ':marks'}"
+    """Whose messages follow one another at a distance. A read mark is no message: it is a pair by itself, so it waits for none and holds up none."""
+    pair = f"{command.phone_number_id}:{command.user}"
+    return pair if command.marks is None else f"{pair}:{command.command_id}"
 
 
 def _in_line(command: SendMessage) -> str:

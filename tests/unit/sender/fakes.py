@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from services.sender.answers import Accepted, Answer
+from services.sender.answers import Accepted, Answer, Marked
 from services.sender.desk import Desk
 from services.sender.entry import Stored, decode_entry, encode_entry
 from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, Intake, queue, unsent
@@ -199,6 +199,7 @@ class ScriptedGraph:
     def __init__(self, answer: Callable[[str, dict[str, Any]], Awaitable[Answer]] = _accept) -> None:
         self.calls: list[str] = []
         self.endpoints: list[Endpoint] = []
+        self.marks: list[str] = []
         self.at_once = 0
         self.flying: set[str] = set()
         self.doubled: list[str] = []
@@ -210,6 +211,9 @@ class ScriptedGraph:
     ) -> Answer:
         message = msgspec.json.decode(body)
         self.endpoints.append(endpoint)
+        if "status" in message:
+            self.marks.append(message["message_id"])
+            return Marked()
         packed = from_opaque(message["biz_opaque_callback_data"])
         assert packed is not None
         self.calls.append(packed[1])
