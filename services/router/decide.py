@@ -315,9 +315,7 @@ def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regim
         stopped = regime.name != GUIDE_REGIME and asked.now_ms >= MARKETING_STOPPED_MS
         if stopped and is_american(asked.request.user):
             return Refusal("marketing_not_allowed")
-    closed = endpoint_refusal(
-        sending.category, asked.request, sender.account, used_fallback=sending.used_fallback
-    )
+    closed = endpoint_refusal(sending.category, asked.request, sender.account)
     if closed is not None:
         return Refusal(closed)
     if sending.category == "authentication" and is_bsuid(asked.request.user):

@@ -304,7 +304,7 @@ def _endpoint(state: State, request: SendRequested, decision: Decision, facts: A
     account = facts.account(state.waba)
     if account is None or decision.category is None:
         return "messages"
-    return endpoint_of(decision.category, request, account, used_fallback=decision.used_fallback)
+    return endpoint_of(decision.category, request, account)
 
 
 def _pending(use: ConversationUse, command: str) -> str:

@@ -118,8 +118,10 @@ def test_a_content_that_meta_would_refuse_is_told_by_its_place_and_limit() -> No
 
 def test_a_fallback_is_looked_at_as_well() -> None:
     fallback = {"name": "x" * 513, "language": {"code": "de"}}
-    assert problems(given_request(fallback_template=fallback)) == [
-        "fallback_template.name: at most 512 characters"
+    told = problems(given_request(message={**TEXT, "text": {"body": ""}}, fallback_template=fallback))
+    assert told == [
+        "message.text.body: must not be empty",
+        "fallback_template.name: at most 512 characters",
     ]
 
 
