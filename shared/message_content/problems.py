@@ -76,6 +76,8 @@ def _problem(error: ErrorDetails, above: Place) -> Problem:
         return Problem(path_of(place), f"at most {longest} characters", longest)
     if kind == "string_too_short":
         return _too_short(place, context)
+    if kind == "string_pattern_mismatch":
+        return Problem(path_of(place), f"must be of the form {context['pattern'].strip('^$')}")
     if kind == "literal_error":
         return Problem(path_of(place), f"must be {context['expected']}")
     known = _KINDS.get(kind.removesuffix("_type"))

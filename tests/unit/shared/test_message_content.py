@@ -73,7 +73,7 @@ def test_what_nobody_here_knows_is_carried_through(content: Json) -> None:
         ({"to": ""}, "to: must not be empty"),
         ({"to": 49151}, "to: must be text"),
         ({"type": "image"}, "image: is required, since `type` names it"),
-        ({"type": "Text"}, "type: string should match pattern '^[a-z_]{1,32}$'"),
+        ({"type": "Text"}, "type: must be of the form [a-z_]{1,32}"),
         ({"type": "hologram", "hologram": "x"}, "hologram: must be an object or a list"),
         ({"text": []}, "text: must be an object"),
         ({"context": {}}, "context.message_id: is required"),
