@@ -160,6 +160,10 @@ def take(
         message, fallback = _any(parts.message), _any(parts.fallback_template)
     except (msgspec.MsgspecError, RecursionError) as error:
         return _malformed(parts, now_ms, [f"message: {error}"])
+    except (
+        UnicodeDecodeError
+    ):  # msgspec looks at text only where it is decoded; the error itself would show what was written
+        return _malformed(parts, now_ms, ["message: not UTF-8"])
     problems = _content_problems(message, fallback)
     try:
         request = SendRequest.model_validate_json(value)

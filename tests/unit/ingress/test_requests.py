@@ -228,6 +228,18 @@ def test_problems_do_not_repeat_what_was_written() -> None:
     assert "secret" not in " ".join(told)
 
 
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        (b'{"to":"\xff"}', "message: not UTF-8"),
+        (b"1e400", "message: Number out of range"),
+        (b"[" * 900 + b"]" * 900, "request: Invalid JSON: recursion limit exceeded"),
+    ],
+)
+def test_a_message_that_can_not_be_read_is_malformed(message: bytes, problem: str) -> None:
+    assert problems(b'{"request_id":"a","message":%s}' % message)[0].startswith(problem)
+
+
 def test_without_a_default_number_from_is_needed() -> None:
     assert problems(given_request(), None) == ["from: is needed, since no number is marked as the default"]
     assert taken(given_request(**{"from": "107"}), None).phone_number_id == "107"
