@@ -17,6 +17,7 @@ _TOGETHER = (
     "Cards are numbered by `card_index` from 0. A template has each of header, body, carousel and limited-time offer once, and each button once.",
     "A template's text parameter has 60 characters in a header, 1,024 in a body and 32,768 in a body alone; no line breaks, no tabs, no more than four spaces in a row.",
     "A contact has a `formatted_name` and one other name. A reaction is an emoji, or empty to take it back.",
+    "Where Meta tells no limit of a list, ours is far above any message: 64 components, 256 parameters, 64 entries of each list of a contact.",
     "`biz_opaque_callback_data` is not to be given: it is the middleware's own. `product_policy` is for marketing templates (Marketing Messages API).",
 )
 _REPEATED = ("document.caption", "cards[].components[]")

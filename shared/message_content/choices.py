@@ -65,7 +65,7 @@ class Section(Part):
     """Rows under a title."""
 
     title: SectionTitle | None = None
-    rows: Annotated[list[Row], Field(min_length=1)]
+    rows: Annotated[list[Row], Field(min_length=1, max_length=limits.MAX_ROWS)]
 
 
 class ListAction(Part):

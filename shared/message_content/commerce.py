@@ -40,7 +40,7 @@ class ProductSection(Part):
     """Products under a title."""
 
     title: SectionTitle | None = None
-    product_items: Annotated[list[ProductItem], Field(min_length=1)]
+    product_items: Annotated[list[ProductItem], Field(min_length=1, max_length=limits.MAX_PRODUCTS)]
 
 
 class ProductListAction(Part):

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from shared.message_content.limits import MAX_CONTACTS
+from shared.message_content.limits import MAX_CONTACTS, MAX_ENTRIES
 from shared.message_content.parts import Part, Written
 from shared.message_content.problems import broken
 
@@ -36,16 +36,20 @@ class Organisation(Part):
     title: str | None = None
 
 
+Entries = Annotated[list[Part], Field(max_length=MAX_ENTRIES)]
+"""Numbers, addresses and the like, of whatever form."""
+
+
 class Contact(Part):
     """A contact card."""
 
     name: Name
-    addresses: list[Part] | None = None
+    addresses: Entries | None = None
     birthday: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
-    emails: list[Part] | None = None
+    emails: Entries | None = None
     org: Organisation | None = None
-    phones: list[Part] | None = None
-    urls: list[Part] | None = None
+    phones: Entries | None = None
+    urls: Entries | None = None
 
 
 Contacts = Annotated[list[Contact], Field(min_length=1, max_length=MAX_CONTACTS)]

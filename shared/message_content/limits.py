@@ -66,3 +66,7 @@ MAX_COUPON = 15
 """Characters of a coupon code (Meta, coupon code templates)."""
 MAX_LATITUDE, MAX_LONGITUDE = 90, 180
 """Degrees, either way (WGS 84)."""
+
+MAX_COMPONENTS, MAX_PARAMETERS, MAX_ENTRIES = 64, 256, 64
+"""Components of a template, parameters of a component, entries of a contact's lists. Meta tells no limit: these are ours, far above any message, so that a list
+without end does not keep everybody else waiting while its errors are told."""

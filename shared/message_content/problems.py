@@ -9,6 +9,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 Place = tuple[str | int, ...]
 """The way to a value: names of members and positions in lists."""
 
+MAX_PROBLEMS = 20
+"""More help nobody; the rest shows once these are mended."""
 _RULE = "content_rule"
 _KINDS: Mapping[str, str] = {
     "bool": "must be true or false",
@@ -45,8 +47,9 @@ def broken(rule: str, *at: str | int, limit: int | None = None) -> PydanticCusto
 
 
 def problems_of(error: ValidationError, place: Place = ()) -> list[Problem]:
-    """The problems of a value that stands at `place` in the message. What was written is not repeated: it is somebody's data."""
-    return [_problem(each, place) for each in error.errors(include_url=False, include_input=False)]
+    """The first problems of a value that stands at `place` in the message. What was written is not repeated: it is somebody's data."""
+    errors = error.errors(include_url=False, include_input=False)
+    return [_problem(each, place) for each in errors[:MAX_PROBLEMS]]
 
 
 def path_of(place: Place) -> str:

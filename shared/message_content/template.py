@@ -20,7 +20,7 @@ class Component(Part):
     """A part of the template that is filled in."""
 
     type: Written
-    parameters: list[Parameter] | None = None
+    parameters: Annotated[list[Parameter], Field(max_length=limits.MAX_PARAMETERS)] | None = None
 
 
 class HeaderComponent(Component):
@@ -43,7 +43,7 @@ class CardComponents(Part):
     """A card of a carousel."""
 
     card_index: Position
-    components: "list[AnyComponent] | None" = None
+    components: "Annotated[list[AnyComponent], Field(max_length=limits.MAX_COMPONENTS)] | None" = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -82,7 +82,7 @@ class Template(Part):
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_TEMPLATE_NAME)]
     language: Language
-    components: list[AnyComponent] | None = None
+    components: Annotated[list[AnyComponent], Field(max_length=limits.MAX_COMPONENTS)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -151,6 +151,23 @@ def test_a_template_by_itself_is_checked_as_in_a_message() -> None:
     assert str(problem.under("fallback_template")) == "fallback_template.language.code: is required"
 
 
+@pytest.mark.parametrize(
+    "components",
+    [
+        [{}] * 80_000,
+        [{"type": "x", "parameters": [{}] * 1000}] * 80,
+        [{"type": "button", "index": 0}] * 8000,
+    ],
+)
+def test_a_list_without_end_is_not_told_to_its_end(components: list[Json]) -> None:
+    message = {
+        **ADDRESS,
+        "type": "template",
+        "template": {"name": "n", "language": {"code": "de"}, "components": components},
+    }
+    assert said(message) == ["template.components[64]: at most 64 components"]
+
+
 def test_carousels_within_carousels_have_an_end() -> None:
     inner: Any = None
     for _ in range(400):
