@@ -64,13 +64,13 @@ class Lived(NamedTuple):
 
 
 def on_accepted(state: State, event: SendAccepted) -> Lived:
-    """Meta took the message."""
+    """Meta took the message, or the read mark, whose life ends with that."""
     life = _by_command(state, event.command_id)
     if life is None:
         return Lived(state)
     if life.stage == COMMANDED or life.guessed:
-        life, out = _accept(state, life, event.wamid, event.at_ms)
-        return Lived(_kept(state, life), (out,))
+        life, out = _accept(state, life, event.wamid or None, event.at_ms)
+        return Lived(_without(state, life) if life.mark else _kept(state, life), (out,))
     return Lived(state)
 
 
@@ -98,10 +98,12 @@ def on_failed(state: State, event: SendFailed, facts: AccountFacts, tariff: Tari
 
 
 def on_uncertain(state: State, event: SendUncertain) -> Lived:
-    """Nobody knows whether it went out: wait a while for a status that tells."""
+    """Nobody knows whether it went out: wait a while for a status that tells. None tells of a read mark."""
     life = _by_command(state, event.command_id)
     if life is None or life.stage != COMMANDED or life.uncertain:
         return Lived(state)
+    if life.mark:
+        return _unmarked(state, life, event.at_ms)
     life = replace(
         life, uncertain=True, until_ms=event.at_ms + UNCERTAIN_MS, at_ms=event.at_ms, seq=life.seq + 1
     )
@@ -120,6 +122,10 @@ def overdue(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff) -> L
     for life in state.lives:
         if not 0 < life.until_ms <= now_ms:
             continue
+        if life.mark:
+            state, told, *_ = _unmarked(state, life, now_ms)
+            out += told
+            continue
         back += _back(state, replace(life, tier_claim=False), facts, tariff)
         given_up = replace(
             life, stage=FAILED, guessed=True, until_ms=0, at_ms=now_ms, seq=life.seq + 1, free_claim=False,
@@ -136,6 +142,18 @@ def overdue(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff) -> L
             announce.step_of(state, given_up, "failed", f"{life.command}:unresolved", now_ms, error=error)
         )
     return Lived(state, tuple(out), tuple(back))
+
+
+def _unmarked(state: State, life: Life, at_ms: int) -> Lived:
+    """A read mark of unknown outcome is over: nobody was written to."""
+    error = SendError(
+        origin="transport",
+        reason="read_mark_unanswered",
+        message="no word from Meta whether the message is marked as read",
+    )
+    life = replace(life, seq=life.seq + 1)
+    out = announce.step_of(state, life, "failed", f"{life.command}:failed", at_ms, error=error)
+    return Lived(_without(state, life), (out,))
 
 
 def on_status(
@@ -321,7 +339,7 @@ def _late(state: State, event: StatusReceived, stage: int) -> Lived:
     return Lived(replace(state, ended=tuple(now if e is ended else e for e in state.ended)), tuple(outs))
 
 
-def _accept(state: State, life: Life, wamid: str, at_ms: int) -> tuple[Life, Outgoing]:
+def _accept(state: State, life: Life, wamid: str | None, at_ms: int) -> tuple[Life, Outgoing]:
     life = replace(
         life,
         stage=ACCEPTED,

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from services.router import announce, answers
 from services.router.conversations import answers_click
 from services.router.decide import decide, is_pending, waits_until_ms
+from services.router.endpoint import endpoint_of
 from services.router.lives import UNCERTAIN_MS
 from services.router.quotas import budget_claims, claim_id, free_claim, tier_claim, tier_scope
 from services.router.state import COMMANDED, MAX_LIVES, REMEMBER_MS, Deferred, Life, State
@@ -17,6 +18,7 @@ from shared.events import (
     CancelRequested,
     ConversationUse,
     Decision,
+    Endpoint,
     SendEvent,
     SendRequested,
     decode_send_event,
@@ -156,7 +158,8 @@ def settle(
     followed = _follow(state, request, decision, told, now_ms, tariff, seq)
     if decision.outcome == "allow" and not request.dry_run:
         until = announce.valid_until(state, request, decision, now_ms)
-        return Handled(followed, (told, announce.command(state, request, decision, now_ms, until)))
+        endpoint = _endpoint(state, request, decision, facts)
+        return Handled(followed, (told, announce.command(state, request, decision, now_ms, until, endpoint)))
     return Handled(followed, (told,), verdict.releases)
 
 
@@ -239,6 +242,10 @@ def _follow(
             due_ms, after = request.expires_ms or 0, request.after_request_id
         waiting = Deferred(due_ms, encode(request), request.request_id, seq, after, decision.reason, until_ms)
         return replace(state, deferred=(*state.deferred, waiting))
+    if request.marks is not None:
+        return replace(
+            state, lives=(*state.lives, _marking(state, request, decision, now_ms, seq))[-MAX_LIVES:]
+        )
     price, use, category = decision.price, decision.conversation, decision.category
     if price is None or use is None or category is None:
         raise ValueError(f"an allowed message without price, conversation or category: {told.id}")
@@ -265,6 +272,39 @@ def _follow(
         budget_micros=price.amount_micros,
     )
     return replace(state, lives=(*state.lives, life)[-MAX_LIVES:])
+
+
+def _marking(state: State, request: SendRequested, decision: Decision, now_ms: int, seq: int) -> Life:
+    """The life of a read mark: until Meta's answer, and outside every conversation."""
+    return Life(
+        command=command_id(request.request_id, 1),
+        stage=COMMANDED,
+        seq=seq,
+        decided_ms=now_ms,
+        at_ms=now_ms,
+        until_ms=announce.valid_until(state, request, decision, now_ms) + UNCERTAIN_MS,
+        category="service",
+        conversation="",
+        regime="",
+        card="",
+        market="",
+        currency="",
+        in_window=False,
+        free_claim=False,
+        tier_claim=False,
+        answers_click=False,
+        audio=False,
+        correlation=request.correlation_id,
+        tags=request.tags,
+        mark=True,
+    )
+
+
+def _endpoint(state: State, request: SendRequested, decision: Decision, facts: AccountFacts) -> Endpoint:
+    account = facts.account(state.waba)
+    if account is None or decision.category is None:
+        return "messages"
+    return endpoint_of(decision.category, request, account)
 
 
 def _pending(use: ConversationUse, command: str) -> str:

@@ -61,6 +61,7 @@ class Life(Part, frozen=True, array_like=True, gc=False):
 
     `at_ms` is the time of its last step; `conversation` is the pending one that its delivery opens if none is open then; `regime`, `card`, `market`, `currency` are the quote's. `until_ms`: without a
     word from Meta by then its outcome is unknown (0: no such deadline). `guessed`: it counts as failed only because nobody heard of it. `budget_micros` is what it holds in the account's budgets.
+    `mark`: it is a read mark, which has no price, no conversation and no life after Meta's answer.
     """
 
     command: str
@@ -89,6 +90,7 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     uncertain: bool = False
     guessed: bool = False
     budget_micros: int = 0
+    mark: bool = False
 
     @property
     def request_id(self) -> str:
@@ -98,7 +100,7 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     @property
     def in_flight(self) -> bool:
         """Whether it may still be delivered."""
-        return self.stage < DELIVERED
+        return self.stage < DELIVERED and not self.mark
 
 
 class Ended(Part, frozen=True, array_like=True, gc=False):

@@ -114,6 +114,8 @@ class Waba(Strict):
     business_verification: str = "verified"
     primary_business_location: str | None = None
     """Country of the business, two letters; None is not verified."""
+    disable_marketing_messages_on_cloud_api: bool = False
+    """Whether marketing templates go out by `/marketing_messages` only (else 131063)."""
     subscribed: bool = True
     numbers: list[Number] = []
     templates: list[Template] = []

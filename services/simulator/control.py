@@ -289,6 +289,7 @@ class ControlRoutes:
             if not since.isdigit():
                 raise _fault(422, "since must be a number of calls")
             answer["calls"] = [call.as_json() for call in ledger.calls[int(since) :]]
+            answer["marks"] = [mark.as_json() for mark in ledger.marks]
         return web.json_response(answer)
 
     async def _clear_ledger(self, _: web.Request) -> web.Response:

@@ -23,10 +23,10 @@ from services.simulator.conversations import (
 from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
-from services.simulator.ledger import Call, Ledger
+from services.simulator.ledger import Call, Ledger, Mark
 from services.simulator.limits import PAIR_BURST, PAIR_INTERVAL_S, ManagementCalls, RateLimits, Throughput
-from services.simulator.messages import Send
-from services.simulator.objections import account_fault, template_fault, unknown_object
+from services.simulator.messages import ReadMark, Send
+from services.simulator.objections import account_fault, endpoint_fault, template_fault, unknown_object
 from services.simulator.options import Options
 from services.simulator.pricing import ENTRY_POINT, Charge, PricingModel, charge, local_day, model_for
 from services.simulator.scripts import Behaviour, Script, plan
@@ -159,7 +159,7 @@ class Meta:
             return GraphError(131021, "Recipient cannot be the sender.")
         if send.template is not None:
             template = self.accounts.template(waba.id, send.template, send.language or "")
-            fault = template_fault(send, template, now)
+            fault = template_fault(send, template, now) or endpoint_fault(waba, send, template, now)
             if fault is not None:
                 return fault
         refusal = account_fault(
@@ -221,6 +221,15 @@ class Meta:
         """Answer 200 and tell the error by a `failed` status, as Meta does for what it checks later."""
         failing = Behaviour(delivery="failed", code=error.code, delivered_after_s=0)
         return self.accept(phone_number_id, send, failing, call, now)
+
+    def mark_read(self, phone_number_id: str, mark: ReadMark, now: float) -> GraphError | None:
+        """Take in that a number has read a message; what Meta objects to, if anything."""
+        if self.accounts.number(phone_number_id) is None:
+            return unknown_object(phone_number_id)
+        if mark.message_id not in self._received:
+            return GraphError(100, f"Message with ID '{mark.message_id}' does not exist.")
+        self.ledger.marks.append(Mark(now, phone_number_id, mark.message_id, mark.typing))
+        return None
 
     def receive(
         self, phone_number_id: str, wa_id: str, message: UserMessage, now: float
