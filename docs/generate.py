@@ -256,7 +256,7 @@ def reasons_page() -> str:
                     ],
                 ),
                 "## Of failures",
-                "`error.reason` of `failed` and `uncertain` events, and what holds a message back. First our own:",
+                "`error.reason` of `failed`, `cancelled`, `uncertain` and `held` events, and a remark on some `accepted` and `resent` ones. First our own:",
                 _table(
                     ("reason", "meaning", "what the business can do"),
                     [(f"`{name}`", reason.meaning, reason.fix) for name, reason in FAILURES.items()],

@@ -144,7 +144,9 @@ class SendRequested(Internal, frozen=True, kw_only=True, tag="SendRequested"):
     max_price_currency: str | None = None
     dry_run: bool = False
     after_request_id: str | None = None
-    """Decide this one only once that request is final."""
+    """Decide this one only once that one is delivered."""
+    after_failed: Literal["refuse", "send"] = "refuse"
+    """What becomes of this one if that one never arrives."""
     marks: str | None = None
     """The wamid that it marks as read; it is no message then."""
     product_policy: str | None = None
@@ -208,6 +210,19 @@ class SendUncertain(Internal, frozen=True, kw_only=True, tag="SendUncertain"):
     cause: str
 
 
+class UncertainSettled(Internal, frozen=True, kw_only=True, tag="UncertainSettled"):
+    """An operator says what became of a message of which nobody knows, or has it sent again; `by` who, `note` how they know."""
+
+    event_id: str
+    at_ms: int
+    phone_number_id: str
+    user: str
+    command_id: str
+    verdict: Literal["sent", "not_sent", "resend"]
+    by: str
+    note: str | None = None
+
+
 class TimerFired(Internal, frozen=True, kw_only=True, tag="TimerFired"):
     """A timer that the fold itself set has come due; `due_ms` tells it from one set since. At `at_ms`."""
 
@@ -256,6 +271,7 @@ ConversationEvent = (
     | SendAccepted
     | SendFailed
     | SendUncertain
+    | UncertainSettled
     | ReceiverVerified
     | PreferenceChanged
     | TimerFired
@@ -440,6 +456,7 @@ class SendEvent(Struct, frozen=True, kw_only=True):
         "failed",
         "priced",
         "uncertain",
+        "resent",
         "cancelled",
     ]
     seq: int

@@ -6,6 +6,9 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.events import Category
+from shared.uncertain import RESENT
+
 
 class ServiceSettings(BaseSettings):
     """What every service needs: where Kafka and Redis are, who it is, where its metrics are read."""
@@ -51,6 +54,10 @@ class ServiceSettings(BaseSettings):
     )
     config_dir: Path = Field(
         Path("config"), description="Folder of regimes, rate cards, market map and error table."
+    )
+    resent_categories: tuple[Category, ...] = Field(
+        RESENT,
+        description="Categories whose messages are sent once more when nobody knows whether they went out (as JSON).",
     )
     drain_s: float = Field(20.0, gt=0, description="Longest time a stop waits for work in flight.")
     watchdog_s: float = Field(

@@ -6,7 +6,7 @@ checked by `shared/message_content` and passed on as they came.
 
 import hashlib
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Raw
@@ -85,7 +85,11 @@ class SendRequest(_Model):
         description=f"RFC 3339; not sent later. Says that the request may wait, for {MAX_WAIT_DAYS} days at most.",
     )
     after_request_id: RequestIdText | None = Field(
-        None, description="Decided only once that request is final."
+        None, description="A request to the same receiver; this one is decided once that one is delivered."
+    )
+    after_failed: Literal["refuse", "send"] = Field(
+        "refuse",
+        description="What becomes of it if that one is refused, cancelled, fails or is not known: it is refused too (`predecessor_failed`), or sent all the same.",
     )
     max_price: MaxPrice | None = None
     dry_run: bool = Field(False, description="Decide, and send nothing.")
@@ -95,7 +99,10 @@ class SendRequest(_Model):
 
 
 class CancelRequest(_Model):
-    """Takes back a request that waits (`decided` with outcome `defer`): it ends as refused, reason `cancelled`.
+    """Takes back a request that has not gone out.
+
+    One that waits (`decided` with outcome `defer`) ends as refused, reason `cancelled`. One that may go out and is queued ends as `cancelled`; if it went out
+    first, its `accepted` says so (`cancel_too_late`).
 
     Publish it with the record key of the request, so that it can't overtake it.
     """
@@ -203,6 +210,7 @@ def take(
         after_request_id=request.after_request_id,
         marks=marks,
         product_policy=None if marks is not None else message.get("product_policy"),
+        after_failed=request.after_failed,
     )
 
 
@@ -264,6 +272,7 @@ def _meaning(request: SendRequest, user: str, message: dict[str, Any], fallback:
             request.after_request_id,
             [request.max_price.amount_micros, request.max_price.currency] if request.max_price else None,
             request.dry_run,
+            *([] if request.after_failed == "refuse" else [request.after_failed]),
         ]
     )
 

@@ -6,6 +6,7 @@ import msgspec
 
 from services.router.state import Ended, Life, State
 from shared.events import (
+    CancelMessage,
     ChargePredicted,
     Decision,
     Endpoint,
@@ -26,7 +27,9 @@ from shared.stream.fold import Outgoing
 from shared.times import HOUR_MS, rfc3339
 from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
 
-Step = Literal["decided", "accepted", "sent", "delivered", "read", "played", "failed", "priced", "uncertain"]
+Step = Literal[
+    "decided", "accepted", "held", "sent", "delivered", "read", "played", "failed", "priced", "uncertain", "resent", "cancelled"
+]  # fmt: skip
 _META_CODES = {
     "window_closed": 131047,
     "template_unknown": 132001,
@@ -82,7 +85,12 @@ def decided(
 
 def as_told(state: State, event_id: str, value: bytes) -> Outgoing:
     """A decision that was told before, once more, byte for byte."""
-    return Outgoing(SEND_EVENTS, conversation_key(state.number, state.user), event_id, "decided", value)
+    return step_as_told(state, "decided", event_id, value)
+
+
+def step_as_told(state: State, event: Step, event_id: str, value: bytes) -> Outgoing:
+    """Any event that was told before, byte for byte."""
+    return Outgoing(SEND_EVENTS, conversation_key(state.number, state.user), event_id, event, value)
 
 
 def step_of(
@@ -92,6 +100,7 @@ def step_of(
     event_id: str,
     at_ms: int,
     *,
+    decision: Decision | None = None,
     charge: ChargePredicted | None = None,
     error: SendError | None = None,
     meta: msgspec.Raw | None = None,
@@ -107,6 +116,7 @@ def step_of(
         life.correlation,
         life.tags,
         wamid=life.wamid,
+        decision=decision,
         charge=charge,
         error=error,
         meta=meta,
@@ -148,10 +158,11 @@ def command(
     at_ms: int,
     valid_until_ms: int,
     endpoint: Endpoint,
+    attempt: int = 1,
 ) -> Outgoing:
     """The order to send an allowed message, or a read mark, once."""
     category = decision.category or "service"
-    id_ = command_id(request.request_id, 1)
+    id_ = command_id(request.request_id, attempt)
     message = request.message
     if decision.used_fallback and request.fallback is not None:
         message = _fallback_message(request.user, request.fallback)
@@ -171,6 +182,13 @@ def command(
         marks=request.marks,
     )
     return Outgoing(SEND_COMMANDS, state.number, id_, "SendMessage", encode(value))
+
+
+def cancel(state: State, life: Life, at_ms: int) -> Outgoing:
+    """The order not to send a message that may still wait at the sender."""
+    id_ = f"{life.command}:cancel"
+    value = CancelMessage(event_id=id_, at_ms=at_ms, command_id=life.command, phone_number_id=state.number)
+    return Outgoing(SEND_COMMANDS, state.number, id_, "CancelMessage", encode(value))
 
 
 def valid_until(state: State, request: SendRequested, decision: Decision, at_ms: int) -> int:

@@ -59,6 +59,8 @@ class Template(Strict):
     """Number of body parameters a send must carry (else 132000); None checks nothing."""
     paused_until: float | None = None
     """When a pause ends by itself, epoch seconds."""
+    holds: Literal["held_for_quality_assessment", "paused"] | None = None
+    """As what its messages are held, accepted and not sent, until they are let go or dropped."""
     next_category: Category | None = None
     next_category_from: float | None = None
     """What it becomes, and when, epoch seconds."""

@@ -94,6 +94,8 @@ class Meta:
     _received: set[str] = field(default_factory=set)
     _free_used: dict[tuple[str, str], int] = field(default_factory=dict)
     """Free service units used, by account or number and month."""
+    _held: list[tuple[Template, Message, list[tuple[float, str, int]]]] = field(default_factory=list)
+    """Messages of templates that are held, with the statuses they will have."""
     _limits: RateLimits = field(default_factory=RateLimits)
     _throughput: Throughput = field(default_factory=Throughput)
     _ids: int = 0
@@ -120,6 +122,7 @@ class Meta:
         self.troubles.clear()
         self.ledger.clear()
         self.agenda.clear()
+        self._held.clear()
         self._limits.clear()
         self._throughput.clear()
         self.management.clear()
@@ -194,6 +197,7 @@ class Meta:
         waba, number = found
         user = self._user(send)
         category: str = SERVICE
+        template: Template | None = None
         if send.template is not None:
             template = self.accounts.template(waba.id, send.template, send.language or "")
             category = template.category_at(now) if template is not None else "marketing"
@@ -210,10 +214,27 @@ class Meta:
         message = Message(
             self._wamid(user), waba, number, send, user, category, now, int(now + delivery), call
         )  # fmt: skip
+        call.wamid, call.category = message.wamid, category
+        holds = template.holds if template is not None else None
+        if template is not None and holds is not None:
+            self._held.append((template, message, steps))
+        else:
+            self._plan(message, steps, now)
+        return Accepted(message.wamid, self._answer(message, behaviour, holds))
+
+    def let_go(self, template: Template, drop_code: int | None, now: float) -> int:
+        """Send what is held of a template, or with a code drop it: each message fails with that; how many there were."""
+        template.holds = None
+        held = [(message, steps) for of, message, steps in self._held if of is template]
+        self._held = [entry for entry in self._held if entry[0] is not template]
+        for message, steps in held:
+            message.accepted_at = now
+            self._plan(message, steps if drop_code is None else [(0.0, "failed", drop_code)], now)
+        return len(held)
+
+    def _plan(self, message: Message, steps: list[tuple[float, str, int]], now: float) -> None:
         for after, status, code in steps:
             self.agenda.add(now + after, _Step(message, status, code))
-        call.wamid, call.category = message.wamid, category
-        return Accepted(message.wamid, self._answer(message, behaviour))
 
     def accept_and_fail(
         self, phone_number_id: str, send: Send, error: GraphError, call: Call, now: float
@@ -445,12 +466,12 @@ class Meta:
     def _used(self, model: PricingModel, message: Message, month: str) -> int:
         return self._free_used.get((_scope(model, message), month), 0)
 
-    def _answer(self, message: Message, behaviour: Behaviour | None) -> dict[str, Any]:
+    def _answer(self, message: Message, behaviour: Behaviour | None, holds: str | None) -> dict[str, Any]:
         contact = {"input": message.send.input}
         contact |= {"user_id": message.send.user} if message.send.bsuid else {"wa_id": message.wa_id}
         sent: dict[str, Any] = {"id": message.wamid}
         if message.send.template is not None:
-            sent["message_status"] = (behaviour.message_status if behaviour else None) or "accepted"
+            sent["message_status"] = (behaviour.message_status if behaviour else None) or holds or "accepted"
         return {"messaging_product": "whatsapp", "contacts": [contact], "messages": [sent]}
 
     def _next(self) -> int:

@@ -13,12 +13,13 @@ from typing import assert_never
 
 import msgspec
 
+from services.console.open_messages import Settling, settled
 from services.console.pausing import pause_event
 from services.ingress.requests import key_of, take
 from services.ingress.updates import Undecodable
 from services.ingress.webhooks import updates
 from services.sender.answers import Refused
-from services.sender.judge import End, expired, judge
+from services.sender.judge import End, expired, judge, uncertain
 from services.sender.learning import PAYMENT_BELIEVED_FAILING_MS
 from services.sender.request import body
 from services.simulator.envelope import Update, encode, envelope
@@ -41,7 +42,8 @@ from shared.events import (
 )
 from shared.ids import conversation_key
 from shared.stream.fold import Outgoing
-from shared.topics import MESSAGES_RECEIVED, PREFERENCES, SEND_COMMANDS, SEND_EVENTS
+from shared.topics import MESSAGES_RECEIVED, PREFERENCES, SEND_EVENTS
+from shared.uncertain import of_member
 from tests.cases import accounts, told
 from tests.cases.actions import (
     Asking,
@@ -49,12 +51,15 @@ from tests.cases.actions import (
     Cancel,
     Facts,
     Import,
+    MetaHolds,
+    MetaLetsGo,
     Pause,
     Pay,
     Prefer,
     Receive,
     Resume,
     Send,
+    Settle,
     Telling,
     Verify,
     Webhook,
@@ -100,6 +105,9 @@ class _Run:
         """By request id, as Meta's side needs them once they go out."""
         self._carried = 0
         """Records of the world's log whose commands were carried out."""
+        self._holds: dict[str, str] = {}
+        """Templates that Meta holds, and as what."""
+        self._held: dict[str, list[tuple[SendMessage, Send]]] = {}
         self._agenda: list[tuple[int, int, str, ConversationEvent]] = []
         """What Meta and the sender tell later: when, a serial, the conversation, the event."""
         self._serial = itertools.count(1)
@@ -117,7 +125,7 @@ class _Run:
                 self._ask(place, step, step.action)
             else:
                 self._happen(step.action, step.at_ms)
-        for at_ms in sorted(step.later.at for step in case.steps if step.later is not None):
+        for at_ms in sorted(case.instants):
             self._until(at_ms)
         while self._agenda:
             self._until(self._agenda[0][0])
@@ -164,6 +172,22 @@ class _Run:
                 set_ = pause_event(accounts.pausing(names, action), world.facts, at_ms)
                 if set_ is not None:
                     world.know(set_)
+            case Settle():
+                settling = Settling(names.request(action.request_id), action.verdict)
+                found = [(of_member(member.encode()), at) for member, at in world.uncertain.items()]
+                said = settled(settling, found, str, action.by, at_ms)
+                world.play(conversation_key(said.phone_number_id, said.user), said, at_ms)
+                self._carry_out()
+            case MetaHolds():
+                self._holds[action.template] = action.status
+            case MetaLetsGo():
+                del self._holds[action.template]
+                for command, send in self._held.pop(action.template, ()):
+                    if action.drop_code is not None:
+                        send = send.model_copy(
+                            update={"delivery": "failed", "delivered_after_ms": 0, "code": action.drop_code}
+                        )
+                    self._fare(command, send, at_ms)
             case _:
                 assert_never(action)
 
@@ -187,11 +211,20 @@ class _Run:
             record = log[self._carried]
             self._carried += 1
             for command in _commands(record.out):
-                send = self._sends[command.command_id.rpartition("#")[0]]
-                if send.refused is None:
+                request_id, _, attempt = command.command_id.rpartition("#")
+                send = self._sends[request_id]
+                if send.lost is not None and attempt == "1":
+                    self._lose(command, send, record.now_ms)
+                elif send.refused is None:
                     self._accept(command, send, record.now_ms)
                 else:
                     self._refuse(command, send.refused, record.now_ms)
+
+    def _lose(self, command: SendMessage, send: Send, at_ms: int) -> None:
+        """Let the network lose the call, or Meta's answer to it."""
+        self._world.play(command.conversation_key, uncertain(command.command_id, "lost", at_ms).event, at_ms)
+        if send.lost == "answer":
+            self._fare(command, send, at_ms)
 
     def _accept(self, command: SendMessage, send: Send, at_ms: int) -> None:
         """Let Meta take the message; its statuses come later, and none of a read mark."""
@@ -205,13 +238,22 @@ class _Run:
             command_id=command.command_id,
             wamid=wamid,
             user=command.user,
+            message_status=self._holds.get(send.template or "", "accepted"),
         )
         self._world.play(command.conversation_key, accepted, at_ms)
         account = self._world.facts.account(command.waba_id)
         doubted = account is not None and account.payment_failing_until_ms is not None
         if doubted and command.category != "service":
             self._learn(command, {"payment_method": "valid", "payment_failing_until_ms": None}, at_ms)
-        for after_ms, name in () if command.marks is not None else told.statuses(send):
+        if send.template in self._holds:
+            self._held.setdefault(send.template or "", []).append((command, send))
+        elif command.marks is None:
+            self._fare(command, send, at_ms)
+
+    def _fare(self, command: SendMessage, send: Send, at_ms: int) -> None:
+        """Let the message have its statuses."""
+        wamid = f"wamid.{command.command_id}"
+        for after_ms, name in told.statuses(send):
             due_ms = at_ms + after_ms
             status = StatusReceived(
                 event_id=f"{wamid}:{name}",
@@ -299,9 +341,15 @@ class _Run:
         words = [decode_user_preference(o.value) for o in out if o.topic is PREFERENCES]
         commands = _commands(out)
         marks = sum(command.marks is not None for command in commands)
-        preferences = told.by_user(self._names, words)
-        return Totals({"tally": tally}, len(commands) - marks, received, preferences, marks)
+        return Totals(
+            {"tally": tally},
+            len(commands) - marks,
+            received,
+            told.by_user(self._names, words),
+            marks,
+            told.steps_of(self._names, self._world.send_events()),
+        )
 
 
 def _commands(out: Sequence[Outgoing]) -> list[SendMessage]:
-    return [decode_command(o.value) for o in out if o.topic is SEND_COMMANDS]
+    return [decode_command(o.value) for o in out if o.type == "SendMessage"]

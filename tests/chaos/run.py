@@ -50,8 +50,8 @@ MIX = (
 )
 AT_REST_S = 10.0
 """Without a new event for so long, and with all of them folded, the load is done."""
-SETTLE_S = 20 * 60
-"""Longer than the router waits for the outcome of an uncertain send."""
+SETTLE_S = (20 * 60, 5 * 3600)
+"""Longer than the router waits for the outcome of an uncertain send before it sends it again; then longer than any message is valid."""
 
 
 @dataclass(frozen=True)
@@ -224,15 +224,17 @@ class _Trial:
     # --- the end of the load
 
     async def settle(self) -> None:
-        """Wait until every request has ended; move the clock so that uncertain sends are given up."""
+        """Wait until every request has ended; move the clock so that uncertain sends are sent once more, or given up."""
         self.say("waiting for every request to end")
         try:
             await self._ended(within_s=120)
         except TimeoutError:
             self.say("moving the clock past the wait for uncertain sends")
-        async with aiohttp.ClientSession(raise_for_status=True) as http:
-            await http.post(f"{self.sim}/clock", json={"advance_s": SETTLE_S})
-        unended = await self._ended(within_s=120, strict=False)
+        unended = set(self.requests)
+        for advance_s in SETTLE_S:
+            async with aiohttp.ClientSession(raise_for_status=True) as http:
+                await http.post(f"{self.sim}/clock", json={"advance_s": advance_s})
+            unended = await self._ended(within_s=120, strict=False)
         self.report.lost = len(unended)
         await self._caught_up("router", CONVERSATION_EVENTS)
         await self._caught_up("ledger", SEND_EVENTS)

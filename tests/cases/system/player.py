@@ -19,12 +19,15 @@ from tests.cases.actions import (
     Cancel,
     Facts,
     Import,
+    MetaHolds,
+    MetaLetsGo,
     Pause,
     Pay,
     Prefer,
     Receive,
     Resume,
     Send,
+    Settle,
     Telling,
     Verify,
     Webhook,
@@ -117,6 +120,14 @@ async def _happen(names: Names, action: Telling, outside: Outside) -> None:
             waba = names.account(action.account)
             body = {"waba_id": waba, "field": action.field, "value": action.value()}
             await outside.meta("POST", "/sim/webhooks", body)
+        case Settle():
+            await outside.settle(names.request(action.request_id), action.verdict, action.by)
+        case MetaHolds():
+            body = {"as": action.status, "waba_id": names.account(action.account)}
+            await outside.meta("POST", f"/sim/templates/{action.template}/hold", body)
+        case MetaLetsGo():
+            body = {"drop_code": action.drop_code, "waba_id": names.account(action.account)}
+            await outside.meta("POST", f"/sim/templates/{action.template}/let_go", body)
         case _:
             assert_never(action)
     await outside.taken()
@@ -203,7 +214,8 @@ class _Run:
         words = [event for event in self._outside.business.events() if isinstance(event, UserPreference)]
         preferences = told.by_user(names, words)
         called, marked = (sum(counted[number] for number in numbers) for counted in (calls, marks))
-        totals = Totals(tallies, called, received, preferences, marked)
+        steps = told.steps_of(names, self._outside.business.send_events())
+        totals = Totals(tallies, called, received, preferences, marked, steps)
         self.played.end = ends.compare(totals)
 
     def _ledger(self) -> dict[str, tuple[int, int]]:

@@ -76,6 +76,7 @@ def test_a_cancellation_is_wanted_to_take_the_request_back_and_nothing_else() ->
         }
     )
     assert is_wanted(taken_back, cancels=True)
+    assert is_wanted(event("cancelled"), cancels=True)
     assert not is_wanted(taken_back, cancels=False)
     for came in (event("decided"), event("decided", "reject"), event("delivered")):
         assert not is_wanted(came, cancels=True)

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from services.router.lives import UNCERTAIN_MS
 from shared.events import SendAccepted, SendEvent, SendFailed, SendMessage, SendUncertain, decode_command
 from shared.stream.fold import Outgoing
 from shared.topics import SEND_COMMANDS
+from shared.uncertain import WAIT_MS
 from tests.unit.router.make import (
     HOUR,
     KEY,
@@ -94,7 +94,7 @@ def test_one_of_unknown_outcome_ends_as_failed_with_its_reason() -> None:
 def test_one_of_which_nobody_hears_ends_by_itself() -> None:
     made = world()
     marked(made)
-    made.fire(NOW + 4 * HOUR + UNCERTAIN_MS)
+    made.fire(NOW + 4 * HOUR + WAIT_MS)
     assert [event.event for event in made.send_events()] == ["decided", "failed"]
     after = state(made)
     assert after is not None
