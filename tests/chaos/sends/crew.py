@@ -4,17 +4,20 @@ import asyncio
 import random
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
-from shared.clock import Clock
 from tests.chaos.sends.forked import ForkedSender
+from tests.chaos.sends.owners import Owners
 from tests.integration.sender_process import Fault
+from tests.integration.stream.harness import until
 
-LOOK_S = 0.02
 REACHED_WITHIN_S = 60.0
-"""Bound of a process's life: under load a moment comes within a second or two."""
+"""Under load a moment comes within a second or two."""
+TAKEN_OVER_WITHIN_S = 60.0
+STOPPED_WITHIN_S = 30.0
 
 
 class Watching(Protocol):
@@ -38,17 +41,17 @@ class Crew:
         env: Mapping[str, str],
         logs: Path,
         session_s: float,
-        clock: Clock,
+        owners: Owners,
         watching: Watching,
     ) -> None:
         self.crashes: Counter[str] = Counter()
         self.zombies: Counter[str] = Counter()
-        self.stopped_at_s: list[float] = []
-        """When a process was stopped past its session, by the clock."""
+        self.takeovers_s: list[float] = []
+        """From the stop of a zombie until every partition had a new owner."""
         self._env = {**env, "WA_SESSION_TIMEOUT_S": str(session_s), "WA_METRICS_PORT": "0"}
         self._logs = logs
         self._session_s = session_s
-        self._clock = clock
+        self._owners = owners
         self._watching = watching
         self._names = [str(name) for name in range(size)]
         self._serving: dict[str, ForkedSender] = {}
@@ -67,7 +70,7 @@ class Crew:
             sender.send_signal(signal.SIGTERM)
         try:
             for name, sender in self._serving.items():
-                await _until(lambda sender=sender: sender.ended is not None, f"the end of sender {name}", 30)  # type: ignore[misc]
+                await until(sender.gone, f"the end of sender {name}", STOPPED_WITHIN_S)
         finally:
             for sender in self._serving.values():
                 sender.kill()
@@ -97,31 +100,26 @@ class Crew:
     async def _be_a_zombie(
         self, name: str, sender: ForkedSender, fault: Fault, chance: random.Random
     ) -> None:
-        await self._reached(name, fault, lambda: sender.stopped or sender.ended is not None)
-        self.stopped_at_s.append(self._clock.time())
-        await asyncio.sleep(
-            self._session_s * chance.uniform(1.5, 2.5)
-        )  # the fault itself: silent past its session
+        await until(sender.asleep, f"{fault} of sender {name}", REACHED_WITHIN_S)
+        self._require(name, sender.ended is None, sender)
+        began, epochs = monotonic(), await self._owners.epochs()
+
+        async def taken_over() -> bool:
+            return await self._owners.all_new_since(epochs)
+
+        await until(taken_over, f"a takeover from {name}", TAKEN_OVER_WITHIN_S)
+        self.takeovers_s.append(monotonic() - began)
+        await asyncio.sleep(chance.uniform(0, self._session_s))  # the fault itself: it wakes sooner or later
         sender.send_signal(signal.SIGCONT)
         self.zombies[fault.moment] += 1
         self._watching.crashed(self.crashes, self.zombies)
 
     async def _die(self, name: str, sender: ForkedSender, fault: Fault) -> None:
-        await self._reached(name, fault, lambda: sender.ended is not None)
-        if sender.ended != -signal.SIGKILL:
-            raise RuntimeError(f"sender {name} ended with code {sender.ended}; see {self._logs}")
+        await until(sender.gone, f"{fault} of sender {name}", REACHED_WITHIN_S)
+        self._require(name, sender.ended == -signal.SIGKILL, sender)
         self.crashes[fault.moment] += 1
         self._watching.crashed(self.crashes, self.zombies)
 
-    async def _reached(self, name: str, fault: Fault, happened: Callable[[], bool]) -> None:
-        await _until(happened, f"{fault} of sender {name}", REACHED_WITHIN_S)
-
-
-async def _until(happened: Callable[[], bool], what: str, within_s: float) -> None:
-    """Wait for a condition; TimeoutError, saying what did not come."""
-    try:
-        async with asyncio.timeout(within_s):
-            while not happened():
-                await asyncio.sleep(LOOK_S)
-    except TimeoutError:
-        raise TimeoutError(f"{what} did not come within {within_s:.0f} s") from None
+    def _require(self, name: str, as_planned: bool, sender: ForkedSender) -> None:
+        if not as_planned:
+            raise RuntimeError(f"sender {name} ended with code {sender.ended}; see {self._logs}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from deploy.local.paths import REPOSITORY
 from deploy.local.process import die_with
 from tests.integration import sender_process
+from tests.integration.processes import state
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([sender_process.__name__])
@@ -32,14 +33,13 @@ class ForkedSender:
         """Its exit code, negative for a signal; None while it lives."""
         return self._process.exitcode
 
-    @property
-    def stopped(self) -> bool:
-        """Whether it stands still (SIGSTOP)."""
-        try:
-            status = Path(f"/proc/{self.pid}/stat").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-        return status.rpartition(")")[2].split()[0] == "T"
+    async def gone(self) -> bool:
+        """Whether it has ended."""
+        return self.ended is not None
+
+    async def asleep(self) -> bool:
+        """Whether it stands still (SIGSTOP), or has ended."""
+        return state(self.pid) in ("T", "Z", None)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""

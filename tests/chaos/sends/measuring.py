@@ -16,7 +16,7 @@ from tests.chaos.sends.verdict import Call, served_again_s
 LOOK_S = 0.1
 TAKEN_OVER_WITHIN_S = 60.0
 DRAINED_WITHIN_S = 30.0
-SLOW_ANSWER_S = 1.0
+SLOW_ANSWER_S = 5.0
 """While a sender is stopped, Meta answers so late."""
 
 

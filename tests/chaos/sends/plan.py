@@ -15,7 +15,7 @@ NUMBERS = 16
 """Enough for each of the local stack's 8 partitions to hold one."""
 WRITERS = 128
 """Customers who wrote before: they may be sent free-form messages."""
-LATEST = 12
+LATEST = 20
 """A process dies when between 1 and so many of its commands have reached the moment."""
 MIX: tuple[Category, ...] = ("authentication", "utility", "marketing", "utility", "service", "authentication")
 
@@ -24,7 +24,7 @@ AnswerFault = Literal["cut", "hangs", "reset", "silent"]
 nothing is sent. `silent`: accepted, no answer, and never a status either."""
 BEHAVIOURS: dict[AnswerFault, dict[str, Any]] = {
     "cut": {"drop_answer_after_processing": True},
-    "hangs": {"hang_s": 10},
+    "hangs": {"hang_s": 4},
     "reset": {"reset": True},
     "silent": {"drop_answer_after_processing": True, "delivery": "none"},
 }
@@ -42,7 +42,7 @@ class Plan:
     zombies: int
     """So many of the processes are stopped at a moment until others have taken over, and go on, before they crash."""
     senders: int = 3
-    per_s: float = 40.0
+    per_s: float = 60.0
     """Requests per second."""
     at_default_settings: bool = True
     """Whether to measure a takeover with the settings that production has."""

@@ -13,10 +13,11 @@ from shared.clock import Clock, FileClock
 from tests.chaos.business import introduce, settings_of
 from tests.chaos.sends.crew import Crew, Watching
 from tests.chaos.sends.measuring import all_served, calls, two_senders
+from tests.chaos.sends.owners import Owners
 from tests.chaos.sends.plan import NUMBERS, Plan, lives
 from tests.chaos.sends.report import Report
 from tests.chaos.sends.traffic import Traffic
-from tests.chaos.sends.verdict import judge, served_again_s
+from tests.chaos.sends.verdict import judge
 
 SERVICES = ("simulator", "ingress", "router")
 SESSION_S = 3.0
@@ -56,7 +57,8 @@ async def _trial(plan: Plan, system: LocalSystem, report: Report, watching: Watc
     settings = settings_of(system.settings)
     meta = Simulator(f"http://127.0.0.1:{system.ports.simulator}")
     production = service_specs(system.settings, system.ports, ("sender",))[0].env
-    crew = Crew(plan.senders, {**production, **SENDER}, system.log_dir, SESSION_S, clock, watching)
+    owners = Owners(settings)
+    crew = Crew(plan.senders, {**production, **SENDER}, system.log_dir, SESSION_S, owners, watching)
     await meta.start()
     try:
         await introduce(
@@ -80,14 +82,11 @@ async def _trial(plan: Plan, system: LocalSystem, report: Report, watching: Watc
             received = await calls(meta)
             report.crashes, report.zombies = crew.crashes, crew.zombies
             report.answers_lost = traffic.answers_lost
-            report.takeovers_s = [
-                seconds
-                for at_s in crew.stopped_at_s
-                if (seconds := served_again_s(received, at_s)) is not None
-            ]
+            report.takeovers_s = crew.takeovers_s
             report.verdict = judge(traffic.asked.values(), traffic.told, received)
     finally:
         crew.kill_all()
+        await owners.stop()
         await meta.stop()
 
 
