@@ -24,6 +24,7 @@ class Screen:
         self._console = Console(highlight=False)
         self._progress = progress_line(self._console)
         self._task = self._progress.add_task("", total=crashes)
+        self._printed = 0
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -41,7 +42,8 @@ class Screen:
         dead = sum(crashes.values())
         where = ", ".join(f"{moment} {crashes.get(moment, 0)}" for moment in MOMENTS)
         self._progress.update(self._task, completed=dead, description=where)
-        if dead % _EVERY == 0 and not self._console.is_terminal:
+        if dead >= self._printed + _EVERY and not self._console.is_terminal:
+            self._printed = dead
             self._console.print(f"  {dead} crashes: {where}; {sum(zombies.values())} zombies")
 
     def verdict(self, report: Report) -> None:

@@ -9,8 +9,8 @@ from shared.events import SendEvent
 from tests.chaos.sends.plan import Request
 
 FINAL = frozenset({"delivered", "read", "failed", "cancelled"})
-UNRESOLVED = "uncertain_unresolved"
-"""The reason of a message that was given up because nobody knows."""
+GIVEN_UP = "uncertain_"
+"""How the reasons begin of a message that was given up because nobody knows."""
 
 
 class Call(NamedTuple):
@@ -110,7 +110,7 @@ def _one(verdict: Verdict, request: Request, told: Sequence[SendEvent], calls: S
         (verdict.unresolved if uncertain else verdict.lost).append(request.id)
         return
     last = told[-1]
-    given_up = last.error is not None and last.error.reason == UNRESOLVED
+    given_up = last.error is not None and last.error.reason.startswith(GIVEN_UP)
     if uncertain:
         resends = any(call.command_id.endswith("#2") for call in calls)
         how = "given up" if given_up else "sent once more" if resends else "by a status"
