@@ -68,7 +68,8 @@ def test_its_life_ends_with_metas_answer() -> None:
     assert (event.event, event.request_id, event.wamid, event.seq) == ("accepted", "m1", None, 2)
     after = state(made)
     assert after is not None
-    assert (after.lives, after.ended) == ((), ())
+    assert after.lives == ()
+    assert [(stone.wamid, stone.request) for stone in after.ended] == [(b"", "m1")]
     assert taken(made) == []
     assert made.play(KEY, status("delivered", "m1#1"), NOW + 2000) == ()
 
