@@ -7,11 +7,11 @@ from typing import Annotated, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-Action = Literal["retry", "defer", "park", "final", "uncertain"]
+Action = Literal["retry", "defer", "park", "stop", "final", "uncertain"]
 """What becomes of the request: see the head of `config/errors.yaml`."""
 
 Scope = Literal["request", "recipient", "pair", "phone_number", "waba", "template", "app", "platform"]
-"""What the trouble concerns, and what a park stops."""
+"""What the trouble concerns, and what a park or a stop holds back."""
 
 Label = Literal[
     "account", "auth", "capped", "feature", "management", "media", "number", "opted_out", "parameter", "payment",
@@ -23,6 +23,7 @@ Label = Literal[
 Case = Literal["unknown_throttled", "unknown_refused", "unknown_failed", "unknown_answer"]
 """The default rows, for an answer whose code has no row."""
 
+_UNSURE: tuple[Case, ...] = ("unknown_failed", "unknown_answer")
 _CODES = r"^[0-9]{1,7}-[0-9]{1,7}$"
 _LONGEST_RANGE = 1000
 
@@ -35,8 +36,8 @@ class ErrorTableError(ValueError):
 class Verdict:
     """What to do after a failed call.
 
-    `delay_s` is how long to wait, in seconds: before the next try (retry, defer), or until a park ends by
-    itself; None for a park that an operator or a fact of the account lifts, and where nothing waits.
+    `delay_s` is how long to wait, in seconds: before the next try (retry, defer), or until a park or stop ends by
+    itself; None for one that an operator or a fact of the account lifts, and where nothing waits.
     `retryable`: the same request, unchanged, may pass later. `reason` is public, `label` is for metrics,
     `hint` tells the operator what to do.
     """
@@ -85,7 +86,9 @@ class _Row(BaseModel):
             raise ValueError(f"{self.action} needs a wait")
         if self.action in ("final", "uncertain") and self.waits:
             raise ValueError(f"{self.action} has nothing to wait for")
-        if self.waits != (self.max_attempts is not None):
+        if self.max_attempts is not None and self.action == "stop":
+            raise ValueError("a stop has no second attempt")
+        if self.action != "stop" and self.waits != (self.max_attempts is not None):
             raise ValueError("max_attempts goes with a wait")
         if self.action == "uncertain" and self.retry != "ambiguous":
             raise ValueError("an uncertain outcome is ambiguous")
@@ -178,9 +181,8 @@ class ErrorTable:
 
         Args:
             code: `error.code` of Meta's answer, None if there was none. A code of the table decides, whatever
-                the HTTP status.
-            http_status: None if no status line came. It only chooses the default row for a code that is not
-                in the table.
+                the HTTP status; but an ambiguous one only where the status says that the request was refused.
+            http_status: None if no status line came. It chooses the default row for all other answers.
             attempt: the number of the attempt that failed, from 1.
 
         Raises:
@@ -188,8 +190,11 @@ class ErrorTable:
         """
         if attempt < 1:
             raise ValueError("attempts count from 1")
+        case = _case(http_status)
         row: _Row | None = self.by_code.get(code) if code is not None else None
-        return (row or self.by_case[_case(http_status)]).verdict(attempt)
+        if row is None or (row.retry == "ambiguous" and case in _UNSURE):
+            row = self.by_case[case]
+        return row.verdict(attempt)
 
     def reasons(self) -> frozenset[str]:
         """Return every reason that a verdict can give."""

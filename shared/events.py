@@ -19,6 +19,8 @@ else:
     )
 
 Category = Literal["marketing", "utility", "authentication", "service"]
+Endpoint = Literal["messages", "marketing_messages"]
+"""Where a message is posted (Meta, Cloud API, messages; Meta, Marketing Messages API)."""
 Status = Literal["sent", "delivered", "read", "played", "failed"]
 PreferenceSource = Literal["meta", "error_131050", "stop_word", "import", "operator"]
 """How we know what a user prefers: Meta's user_preferences, Meta's refusal of a message, the user's own word, a list, an operator."""
@@ -145,6 +147,10 @@ class SendRequested(Internal, frozen=True, kw_only=True, tag="SendRequested"):
     """Decide this one only once that one is delivered."""
     after_failed: Literal["refuse", "send"] = "refuse"
     """What becomes of this one if that one never arrives."""
+    marks: str | None = None
+    """The wamid that it marks as read; it is no message then."""
+    product_policy: str | None = None
+    """What the message says of the Marketing Messages API; naming it asks for that endpoint."""
 
 
 class RequestMalformed(Internal, frozen=True, kw_only=True, tag="RequestMalformed"):
@@ -175,6 +181,7 @@ class SendAccepted(Internal, frozen=True, kw_only=True, tag="SendAccepted"):
     at_ms: int
     command_id: str
     wamid: str
+    """Empty for a read mark: nothing else comes of it."""
     user: str
     """`contacts[].wa_id`: may differ from what was sent to (BR, MX)."""
     message_status: str | None = None
@@ -287,6 +294,9 @@ class SendMessage(Internal, frozen=True, kw_only=True, tag="SendMessage"):
     priority: int
     valid_until_ms: int
     message: Raw
+    endpoint: Endpoint = "messages"
+    marks: str | None = None
+    """The wamid that it marks as read; it is no message then, and Meta answers without an id."""
 
 
 class CancelMessage(Internal, frozen=True, kw_only=True, tag="CancelMessage"):

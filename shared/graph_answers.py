@@ -5,23 +5,40 @@ Source: Meta, Cloud API, error codes (shape of `error`); Meta, Graph API, rate l
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
-USAGE_HEADER = "X-Business-Use-Case-Usage"
+ACCOUNT_USAGE: Final = "X-Business-Use-Case-Usage"
+APP_USAGE: Final = "X-App-Usage"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The hour's allowance, as an answer's headers tell it.
+
+    Percent used by the app and by the account (the worst of calls, time and processor time; None: not said), and seconds until access is
+    regained (None: not lost).
+    """
+
+    app_percent: float | None
+    account_percent: float | None
+    regain_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An HTTP answer other than an acceptance; what it means is for the error table to say.
-
-    `regain_s`: seconds until access is regained, from Meta's usage header.
-    """
+    """An HTTP answer other than an acceptance; what it means is for the error table to say."""
 
     http_status: int
     code: int | None
     text: str | None
-    regain_s: float | None = None
+    usage: Usage | None = None
+
+    @property
+    def regain_s(self) -> float | None:
+        """Seconds until access is regained, from Meta's usage header."""
+        return None if self.usage is None else self.usage.regain_s
 
 
 class _ErrorData(msgspec.Struct):
@@ -38,42 +55,56 @@ class _Failed(msgspec.Struct):
     error: _Error
 
 
-class _Usage(msgspec.Struct):
+class _Used(msgspec.Struct):
     call_count: float = 0
     total_cputime: float = 0
     total_time: float = 0
     estimated_time_to_regain_access: float = 0
+    """Minutes."""
+
+    @property
+    def percent(self) -> float:
+        return max(self.call_count, self.total_cputime, self.total_time)
 
 
 _failed = msgspec.json.Decoder(_Failed).decode
-_usage = msgspec.json.Decoder(dict[str, list[_Usage]]).decode
+_by_account = msgspec.json.Decoder(dict[str, list[_Used]]).decode
+_by_app = msgspec.json.Decoder(_Used).decode
 
 
 def refused(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
     """Read a refusal; a body that is not Meta's gives one without a code."""
-    regain = regain_s(headers)
+    used = usage(headers)
     try:
         error = _failed(body).error
     except (msgspec.MsgspecError, ValueError):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
-        return Refused(status, None, None, regain)
+        return Refused(status, None, None, used)
     details = error.error_data.details if error.error_data is not None else None
-    return Refused(status, error.code, details or error.message, regain)
+    return Refused(status, error.code, details or error.message, used)
 
 
-def regain_s(headers: Mapping[str, str]) -> float | None:
-    """The longest wait that the usage header names, in seconds (Meta names minutes); None for no wait."""
-    minutes = max((usage.estimated_time_to_regain_access for usage in _usages(headers)), default=0)
-    return minutes * 60 if minutes > 0 else None
+def usage(headers: Mapping[str, str]) -> Usage | None:
+    """Read the usage headers; None when there is none that can be read."""
+    app, account = _app(headers.get(APP_USAGE)), _accounts(headers.get(ACCOUNT_USAGE))
+    if app is None and not account:
+        return None
+    minutes = max((used.estimated_time_to_regain_access for used in account), default=0)
+    return Usage(
+        None if app is None else app.percent,
+        max((used.percent for used in account), default=None),
+        minutes * 60 if minutes > 0 else None,
+    )
 
 
-def used_percent(headers: Mapping[str, str]) -> float:
-    """How much of the hour's allowance is used, in percent: the worst of calls, time and processor time."""
-    return max((max(u.call_count, u.total_cputime, u.total_time) for u in _usages(headers)), default=0)
-
-
-def _usages(headers: Mapping[str, str]) -> list[_Usage]:
+def _app(text: str | None) -> _Used | None:
     try:
-        usage = _usage(headers.get(USAGE_HEADER, "{}"))
-    except (msgspec.MsgspecError, ValueError):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
+        return None if text is None else _by_app(text)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _accounts(text: str | None) -> list[_Used]:
+    try:
+        return [] if text is None else [used for one in _by_account(text).values() for used in one]
+    except (msgspec.MsgspecError, ValueError):
         return []
-    return [item for items in usage.values() for item in items]

@@ -17,6 +17,11 @@ _SLOW = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 3600, 14400)
 
 GROUPS = ("router", "accounts", "sender", "ledger", "intake", "tallies")
 CATEGORIES = ("marketing", "utility", "authentication", "service")
+CIRCUIT_SCOPES = ("phone_number", "waba", "template", "app", "platform")
+CIRCUIT_REASONS = (
+    "auth", "permission", "account", "payment", "number", "quality", "rate_app", "rate_waba", "template", "platform",
+    "no_answer", "unreachable",
+)  # fmt: skip
 STATUSES = ("sent", "delivered", "read", "played", "failed", "other")
 
 
@@ -143,6 +148,17 @@ OLDEST_UNSENT_SECONDS = _gauge(
     "wa_oldest_unsent_seconds", "Age of the oldest unsent message, held ones included.", category=CATEGORIES
 )
 QUEUED = _gauge("wa_queued_commands", "Commands waiting to be sent.", category=CATEGORIES)
+OPEN_CIRCUITS = _gauge(
+    "wa_open_circuits",
+    "Numbers, accounts, templates, apps that are held back, or the platform; by the label of the refusal, or why no answer came.",
+    scope=CIRCUIT_SCOPES,
+    reason=CIRCUIT_REASONS,
+)
+GRAPH_USAGE = _gauge(
+    "wa_graph_usage_percent",
+    "Meta's hourly allowance, as far as it is used: the worst app, the worst account.",
+    scope=("app", "waba"),
+)
 UNCERTAIN_SENDS = _counter("wa_uncertain_sends", "Sends whose outcome is not known.")
 
 # --- billing

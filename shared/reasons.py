@@ -109,6 +109,14 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             "Meta delivers no marketing templates to numbers with the dialling code +1 of the United States.",
             "Send a utility template where the content is one, or use another channel.",
         ),
+        "not_marketing": Reason(
+            "The message names a `product_policy`, so it is for the Marketing Messages API, and its template is not marketing.",
+            "Leave `product_policy` out, or use a template that Meta holds for marketing.",
+        ),
+        "marketing_on_cloud_api_disabled": Reason(
+            "The account sends marketing by the Marketing Messages API only.",
+            "Set `marketing_messages_api: true` in the accounts file and run `wam apply`, or name a `product_policy` in the message.",
+        ),
         "free_tier_exhausted": Reason(
             "The month's free service conversations are used up and the account has no valid payment method.",
             "Add a payment method, or wait for the next month in the account's time zone.",
@@ -152,6 +160,10 @@ FAILURES: Mapping[str, Reason] = MappingProxyType(
         "uncertain_unresolved": Reason(
             "Meta never said whether the message went out. It is not sent (again) by itself: it is a one-time password, was sent twice already, or its time is over.",
             "Check with the customer before sending it again: it may have arrived.",
+        ),
+        "read_mark_unanswered": Reason(
+            "Meta gave no answer to a read mark; the message may be marked or not.",
+            "Nothing to do: the mark of a later message holds for the earlier ones too.",
         ),
         "uncertain_webhooks_missing": Reason(
             "Nobody knows whether the message went out, and until its time was over no statuses of later messages of the number came: Meta's webhooks or their way to us failed.",

@@ -38,7 +38,7 @@ class ServiceSettings(BaseSettings):
         "0", description="Name of this replica, stable over restarts: static group membership."
     )
     session_timeout_s: float = Field(
-        15.0, gt=0, description="Kafka drops a consumer that was silent for so long."
+        10.0, gt=0, description="Kafka drops a consumer that was silent for so long."
     )
     metrics_host: str = Field("127.0.0.1", description="Address that /metrics, /live and /ready listen on.")
     metrics_port: int = Field(9100, ge=0, le=65535, description="Port of /metrics, /live and /ready.")
@@ -77,4 +77,11 @@ class GraphSettings(ServiceSettings):
     )
     token_dir: Path | None = Field(
         None, description="Folder of access tokens, a file per reference; read anew when changed."
+    )
+    app_secret: SecretStr | None = Field(
+        None, description="The Meta app's secret; with it each call to Meta carries an `appsecret_proof`."
+    )
+    app_secret_dir: Path | None = Field(
+        None,
+        description="Folder of app secrets, a file per token's reference, `default` for those without; read anew when changed.",
     )

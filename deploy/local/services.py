@@ -121,6 +121,7 @@ def operator_settings(shared: Mapping[str, str], ports: ServicePorts) -> dict[st
         **shared,
         "WA_GRAPH_URL": f"http://{LOOPBACK}:{ports.simulator}",
         "WA_ACCESS_TOKEN": ACCESS_TOKEN,
+        "WA_APP_SECRET": APP_SECRET,
         "WA_TALLIES_URL": f"http://{LOOPBACK}:{ports.tallies}",
     }
 
@@ -152,6 +153,7 @@ def _settings(name: str, ports: ServicePorts) -> dict[str, str]:
         "sender": {
             "WA_GRAPH_URL": f"http://{LOOPBACK}:{ports.simulator}",
             "WA_ACCESS_TOKEN": ACCESS_TOKEN,
+            "WA_APP_SECRET": APP_SECRET,
         },
         "billing.tallies": {"WA_TALLIES_PORT": str(ports.tallies)},
         "console": {

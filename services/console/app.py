@@ -19,7 +19,7 @@ from shared.error_table import ErrorTable
 from shared.lifecycle import Service
 from shared.pricing import PriceBook
 from shared.stream.store import connect
-from shared.tokens import Tokens as GraphTokens
+from shared.tokens import tokens_of
 
 
 class Web:
@@ -83,7 +83,7 @@ def build(service: Service, settings: ConsoleSettings) -> None:
         Poller(
             service,
             meta=graph,
-            tokens=GraphTokens(settings.access_token, settings.token_dir),
+            tokens=tokens_of(settings),
             table=ErrorTable.load(settings.config_dir / "errors.yaml"),
             events=events,
             facts=lambda: reader.facts,

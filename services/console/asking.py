@@ -9,15 +9,15 @@ from services.console.meta_facts import ACCOUNT_FIELDS, NUMBER_FIELDS, TEMPLATE_
 from services.console.polled import Asked, Snapshot, token_references
 from shared.accounts import AccountFacts
 from shared.clock import Clock
-from shared.tokens import Tokens
+from shared.tokens import Credentials, Tokens
 
 
 class Meta(Protocol):
     """Who answers about accounts; every call raises GraphFailure where it gives nothing."""
 
-    async def account(self, waba_id: str, fields: Iterable[str], token: str) -> Reply: ...
-    async def numbers(self, waba_id: str, fields: Iterable[str], token: str) -> Reply: ...
-    async def templates(self, waba_id: str, fields: Iterable[str], token: str) -> Reply: ...
+    async def account(self, waba_id: str, fields: Iterable[str], credentials: Credentials) -> Reply: ...
+    async def numbers(self, waba_id: str, fields: Iterable[str], credentials: Credentials) -> Reply: ...
+    async def templates(self, waba_id: str, fields: Iterable[str], credentials: Credentials) -> Reply: ...
 
 
 class NoToken(Exception):
@@ -34,23 +34,25 @@ class Answers:
     regain_s: float | None
 
 
-def token_of(facts: AccountFacts, waba_id: str, tokens: Tokens) -> tuple[str, str]:
-    """The reference of the token to ask about an account with, and the token.
+def credentials_of(facts: AccountFacts, waba_id: str, tokens: Tokens) -> tuple[str, Credentials]:
+    """The reference of the token to ask about an account with, and the token with its proof.
 
     Raises:
         NoToken: the text names the references.
     """
     references = token_references(facts, waba_id)
     for reference in references:
-        if token := tokens.get(reference):
-            return reference, token
+        if credentials := tokens.get(reference):
+            return reference, credentials
     raise NoToken(f"account {waba_id}: no token for {', '.join(references)}")
 
 
 async def ask(meta: Meta, tokens: Tokens, facts: AccountFacts, waba_id: str, clock: Clock) -> Answers:
     """Ask about account, numbers and templates; what was answered before a failure counts. Raises NoToken."""
-    reference, token = token_of(facts, waba_id, tokens)
-    questions: tuple[tuple[Callable[[str, Iterable[str], str], Awaitable[Reply]], tuple[str, ...]], ...] = (
+    reference, credentials = credentials_of(facts, waba_id, tokens)
+    questions: tuple[
+        tuple[Callable[[str, Iterable[str], Credentials], Awaitable[Reply]], tuple[str, ...]], ...
+    ] = (
         (meta.account, ACCOUNT_FIELDS),
         (meta.numbers, NUMBER_FIELDS),
         (meta.templates, TEMPLATE_FIELDS),
@@ -60,7 +62,7 @@ async def ask(meta: Meta, tokens: Tokens, facts: AccountFacts, waba_id: str, clo
     for question, fields in questions:
         at_ms = int(clock.time() * 1000)
         try:
-            reply = await question(waba_id, fields, token)
+            reply = await question(waba_id, fields, credentials)
         except GraphFailure as error:
             failure = error
             break

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from services.console.account_events import KafkaAccountEvents
-from services.console.asking import NoToken, token_of
+from services.console.asking import NoToken, credentials_of
 from services.console.graph import Graph, GraphFailure, GraphRefused
 from services.console.settings import ConsoleSettings
 from services.console.terminal import REFUSED, UNAVAILABLE, err, run
 from shared.accounts import AccountFacts
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
-from shared.tokens import Tokens
+from shared.tokens import Credentials, tokens_of
 
 Waba = Annotated[
     str | None, typer.Option("--waba", help="The account; may be left out if there is only one.")
@@ -27,7 +27,7 @@ class Session:
         self.facts = facts
         self.graph = graph
         self.events = KafkaAccountEvents(configured)
-        self.tokens = Tokens(configured.access_token, configured.token_dir)
+        self.tokens = tokens_of(configured)
         self.clock = clock_from(configured.clock_file)
 
     def now_ms(self) -> int:
@@ -45,9 +45,9 @@ class Session:
             raise typer.BadParameter(f"no account {waba} is known; `wam apply` makes it known")
         return waba
 
-    def token(self, waba_id: str) -> str:
-        """The token to call with. Raises NoToken."""
-        return token_of(self.facts, waba_id, self.tokens)[1]
+    def credentials(self, waba_id: str) -> Credentials:
+        """What to call with. Raises NoToken."""
+        return credentials_of(self.facts, waba_id, self.tokens)[1]
 
 
 def at_meta(configured: ConsoleSettings, work: Callable[[Session], Awaitable[int]]) -> int:

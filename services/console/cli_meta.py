@@ -56,7 +56,7 @@ def list_templates(waba: Waba = None, as_json: AsJson = False) -> None:
 
     async def work(session: Session) -> int:
         waba_id = session.account(waba)
-        found = (await session.graph.templates(waba_id, TEMPLATE_FIELDS, session.token(waba_id))).nodes
+        found = (await session.graph.templates(waba_id, TEMPLATE_FIELDS, session.credentials(waba_id))).nodes
         if as_json:
             print_json(list(found))
         else:
@@ -77,7 +77,7 @@ def submit_template(
     async def work(session: Session) -> int:
         waba_id = session.account(waba)
         asked_ms = session.now_ms()
-        answer = await session.graph.submit(waba_id, template, session.token(waba_id))
+        answer = await session.graph.submit(waba_id, template, session.credentials(waba_id))
         fields = {"status": "PENDING", **read(TEMPLATE, template | answer)}
         key: FactKey = ("template", waba_id, f"{template['name']}/{template['language']}")
         event = told_by_meta(key, fields, session.facts, asked_ms, "submitted")
@@ -105,8 +105,8 @@ def delete_template(
 
     async def work(session: Session) -> int:
         waba_id = session.account(waba)
-        token = session.token(waba_id)
-        listed = (await session.graph.templates(waba_id, TEMPLATE_FIELDS, token)).nodes
+        credentials = session.credentials(waba_id)
+        listed = (await session.graph.templates(waba_id, TEMPLATE_FIELDS, credentials)).nodes
         bare, slash, _ = name.partition("/")
         meant = {
             id: node for node in listed if (id := template_id(node)) and (id == name or node["name"] == name)
@@ -116,7 +116,7 @@ def delete_template(
             return REFUSED
         asked_ms = session.now_ms()
         only = str(meant[name]["id"]) if slash else None
-        await session.graph.delete(waba_id, bare, only, token)
+        await session.graph.delete(waba_id, bare, only, credentials)
         gone = {"status": "PENDING_DELETION"}
         await session.events.publish(
             [

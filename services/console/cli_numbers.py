@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from services.console.asking import token_of
+from services.console.asking import credentials_of
 from services.console.at_meta import Session, at_meta
 from services.console.polled import told_by_meta
 from services.console.terminal import out, settings
@@ -72,8 +72,8 @@ def _call(number: str, waba: str | None, what: str, body: dict[str, Any], fields
     async def work(session: Session) -> int:
         waba_id = session.account(waba or session.facts.waba_of(number))
         asked_ms = session.now_ms()
-        reference, token = token_of(session.facts, waba_id, session.tokens)
-        await session.graph.number_call(number, what, body, token)
+        reference, credentials = credentials_of(session.facts, waba_id, session.tokens)
+        await session.graph.number_call(number, what, body, credentials)
         out.print(f"{number}: {_DONE[what]}.", markup=False)
         if fields:
             new = {} if session.facts.number(number) else {"token": reference}

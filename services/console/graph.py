@@ -12,7 +12,8 @@ import aiohttp
 import structlog
 from aiohttp import ClientSession, ClientTimeout
 
-from shared.graph_answers import Refused, refused, regain_s, used_percent
+from shared.graph_answers import Refused, Usage, refused, usage
+from shared.tokens import Credentials
 
 log = structlog.get_logger(__name__)
 
@@ -64,46 +65,52 @@ class Graph:
     async def stop(self) -> None:
         await self._session.close()
 
-    async def account(self, waba_id: str, fields: Iterable[str], token: str) -> Reply:
+    async def account(self, waba_id: str, fields: Iterable[str], credentials: Credentials) -> Reply:
         """The account itself, as one node. Raises GraphFailure."""
-        answer, headers = await self._get(waba_id, fields, token)
-        return Reply((answer,), used_percent(headers), regain_s(headers))
+        answer, used = await self._get(waba_id, fields, credentials)
+        return Reply((answer,), _percent(used), _regain_s(used))
 
-    async def numbers(self, waba_id: str, fields: Iterable[str], token: str) -> Reply:
+    async def numbers(self, waba_id: str, fields: Iterable[str], credentials: Credentials) -> Reply:
         """All its numbers. Raises GraphFailure."""
-        return await self._list(f"{waba_id}/phone_numbers", fields, token)
+        return await self._list(f"{waba_id}/phone_numbers", fields, credentials)
 
-    async def templates(self, waba_id: str, fields: Iterable[str], token: str) -> Reply:
+    async def templates(self, waba_id: str, fields: Iterable[str], credentials: Credentials) -> Reply:
         """All its templates. Raises GraphFailure."""
-        return await self._list(f"{waba_id}/message_templates", fields, token)
+        return await self._list(f"{waba_id}/message_templates", fields, credentials)
 
-    async def submit(self, waba_id: str, template: Mapping[str, Any], token: str) -> dict[str, Any]:
+    async def submit(
+        self, waba_id: str, template: Mapping[str, Any], credentials: Credentials
+    ) -> dict[str, Any]:
         """Submit a template for review: Meta's `id`, `status` and `category`. Raises GraphFailure."""
-        return (await self._call("POST", f"{waba_id}/message_templates", token, body=template))[0]
+        return (await self._call("POST", f"{waba_id}/message_templates", credentials, body=template))[0]
 
-    async def delete(self, waba_id: str, name: str, template_id: str | None, token: str) -> None:
+    async def delete(
+        self, waba_id: str, name: str, template_id: str | None, credentials: Credentials
+    ) -> None:
         """Delete a template in all languages, or in the one of `template_id`. Raises GraphFailure."""
         query = {"name": name} | ({"hsm_id": template_id} if template_id else {})
-        await self._call("DELETE", f"{waba_id}/message_templates", token, query=query)
+        await self._call("DELETE", f"{waba_id}/message_templates", credentials, query=query)
 
-    async def number_call(self, number_id: str, what: str, body: Mapping[str, Any], token: str) -> None:
+    async def number_call(
+        self, number_id: str, what: str, body: Mapping[str, Any], credentials: Credentials
+    ) -> None:
         """`request_code`, `verify_code` or `register` of a number. Raises GraphFailure."""
-        await self._call("POST", f"{number_id}/{what}", token, body=body)
+        await self._call("POST", f"{number_id}/{what}", credentials, body=body)
 
-    async def _list(self, path: str, fields: Iterable[str], token: str) -> Reply:
+    async def _list(self, path: str, fields: Iterable[str], credentials: Credentials) -> Reply:
         """Every page, or none: half a list would make the rest look deleted."""
         nodes: list[dict[str, Any]] = []
         used, after = 0.0, None
         for _ in range(MOST_PAGES):
             query = {"limit": str(PAGE)} | ({"after": after} if after else {})
-            answer, headers = await self._get(path, fields, token, query)
+            answer, said = await self._get(path, fields, credentials, query)
             data, paging = answer.get("data"), answer.get("paging")
             if not isinstance(data, list):
                 raise GraphUnavailable(f"{path}: a list without data")
             nodes += [node for node in data if isinstance(node, dict)]
-            used = max(used, used_percent(headers))
+            used = max(used, _percent(said))
             if not isinstance(paging, dict) or "next" not in paging:
-                return Reply(tuple(nodes), used, regain_s(headers))
+                return Reply(tuple(nodes), used, _regain_s(said))
             # The address itself in `next` is not followed: it bears the token.
             cursors = paging.get("cursors")
             last, after = after, cursors.get("after") if isinstance(cursors, dict) else None
@@ -112,14 +119,18 @@ class Graph:
         raise GraphUnavailable(f"{path}: more than {MOST_PAGES} pages")
 
     async def _get(
-        self, path: str, fields: Iterable[str], token: str, query: Mapping[str, str] | None = None
-    ) -> tuple[dict[str, Any], Mapping[str, str]]:
+        self,
+        path: str,
+        fields: Iterable[str],
+        credentials: Credentials,
+        query: Mapping[str, str] | None = None,
+    ) -> tuple[dict[str, Any], Usage | None]:
         edge = path.partition("/")[2]
         wanted = [name for name in dict.fromkeys(fields) if (edge, name) not in self._unknown]
         while True:
             try:
                 asked = {"fields": ",".join(wanted)} | dict(query or {})
-                return await self._call("GET", path, token, query=asked)
+                return await self._call("GET", path, credentials, query=asked)
             except GraphRefused as failure:
                 found = _UNKNOWN_FIELD.search(failure.answer.text or "")
                 if failure.answer.code != _INVALID_PARAMETER or not found or found[1] not in wanted:
@@ -132,18 +143,18 @@ class Graph:
         self,
         method: str,
         path: str,
-        token: str,
+        credentials: Credentials,
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
-    ) -> tuple[dict[str, Any], Mapping[str, str]]:
+    ) -> tuple[dict[str, Any], Usage | None]:
         try:
             async with self._session.request(
                 method,
                 f"{self._root}/{path}",
-                params=query,
+                params={**(query or {}), **credentials.query},
                 json=body,
-                headers={"Authorization": f"Bearer {token}"},
+                headers=credentials.headers,
                 allow_redirects=False,
             ) as response:
                 raw = bytearray()
@@ -153,7 +164,8 @@ class Graph:
                         raise GraphUnavailable(f"{path}: an answer of more than {LARGEST_ANSWER} bytes")
                 status, headers = response.status, response.headers
         except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-            raise GraphUnavailable(f"{path}: {type(failure).__name__}") from failure
+            # Not `from failure`: aiohttp's texts hold the URL with the proof, some the headers with the token.
+            raise GraphUnavailable(f"{path}: {type(failure).__name__}") from None
         if status != 200:
             raise GraphRefused(refused(status, bytes(raw), headers))
         try:
@@ -162,4 +174,13 @@ class Graph:
             raise GraphUnavailable(f"{path}: not JSON") from failure
         if not isinstance(answer, dict):
             raise GraphUnavailable(f"{path}: not a JSON object")
-        return answer, headers
+        return answer, usage(headers)
+
+
+def _percent(used: Usage | None) -> float:
+    """How much of the account's hourly allowance is used; 0 where Meta does not say."""
+    return 0 if used is None or used.account_percent is None else used.account_percent
+
+
+def _regain_s(used: Usage | None) -> float | None:
+    return None if used is None else used.regain_s

@@ -220,6 +220,8 @@ def _summary(value: Account | Number | Template) -> str:
                 f"{value.marketing_reserve_percent} % of the limit kept from marketing"
                 if value.marketing_reserve_percent
                 else "",
+                "marketing by the Marketing Messages API" if value.marketing_messages_api else "",
+                "no marketing on /messages" if value.marketing_on_cloud_api_disabled else "",
                 f"paused: {', '.join(value.paused_categories)}" if value.paused_categories else "",
             ]
         case Number():

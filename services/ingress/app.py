@@ -7,7 +7,9 @@ from services.ingress.routes import PUBLISHED, Limits, Webhooks
 from services.ingress.settings import IngressSettings
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
+from shared.inbound import InboundNotes
 from shared.lifecycle import Service
+from shared.stream.store import connect
 
 
 def build(service: Service) -> None:
@@ -26,7 +28,10 @@ def build(service: Service) -> None:
         limits = Limits(
             settings.webhook_body_timeout_s, settings.webhook_max_in_flight, settings.webhook_max_held_bytes
         )
-        webhooks = Webhooks(publisher, clock, settings.app_secrets(), settings.handshake_token(), limits)
+        inbound = service.add(InboundNotes(service, connect(settings), settings.redis_namespace, clock))
+        webhooks = Webhooks(
+            publisher, clock, settings.app_secrets(), settings.handshake_token(), limits, inbound.note
+        )
         service.add(
             Listener(
                 webhooks,

@@ -5,7 +5,7 @@ Source: Meta, webhooks, getting started (handshake, X-Hub-Signature-256 over the
 
 import asyncio
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -14,11 +14,11 @@ from aiohttp import ClientError, http_exceptions, web
 from services.ingress.dead_letters import dead_letters
 from services.ingress.publisher import Publisher, Unavailable
 from services.ingress.record import Record
-from services.ingress.updates import Part, Undecodable
+from services.ingress.updates import Part, Undecodable, Update
 from services.ingress.webhooks import NotJson, UnknownObject, updates
 from shared import metrics
 from shared.clock import Clock
-from shared.events import encode
+from shared.events import MessageReceived, encode
 from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, MAX_RECORD_BYTES, WEBHOOKS
 
 log = structlog.get_logger(__name__)
@@ -78,8 +78,10 @@ class Webhooks:
         secrets: Sequence[bytes],
         token: bytes,
         limits: Limits = Limits(),
+        inbound: Callable[[str], None] = lambda number: None,
     ) -> None:
         self._publisher = publisher
+        self._inbound = inbound
         self._clock = clock
         self._secrets = tuple(secrets)
         self._token = token
@@ -192,6 +194,8 @@ class Webhooks:
             self.in_flight -= 1
         for part in parts:
             _KINDS["undecodable" if isinstance(part, Undecodable) else part.kind].inc()
+            if isinstance(part, Update) and isinstance(part.event, MessageReceived):
+                self._inbound(part.event.phone_number_id)
             if isinstance(part, Undecodable):
                 log.error("webhook_update_parked", place=part.place, reason=part.reason[:200])
                 _PARKED.inc()

@@ -9,6 +9,7 @@ from shared.events import (
     CancelMessage,
     ChargePredicted,
     Decision,
+    Endpoint,
     MessageReceived,
     ReceivedMessage,
     ReplyTo,
@@ -42,6 +43,8 @@ _META_CODES = {
     "opted_out": 131050,
     "number_not_registered": 133010,
     "account_restricted": 368,
+    "marketing_on_cloud_api_disabled": 131063,
+    "not_marketing": 134100,
 }
 """What Meta would have answered, for readers who know its codes (Meta, Cloud API, error codes)."""
 PRIORITY = {"authentication": 0, "service": 1, "utility": 2, "marketing": 3}
@@ -154,9 +157,10 @@ def command(
     decision: Decision,
     at_ms: int,
     valid_until_ms: int,
+    endpoint: Endpoint,
     attempt: int = 1,
 ) -> Outgoing:
-    """The order to send an allowed message, once."""
+    """The order to send an allowed message, or a read mark, once."""
     category = decision.category or "service"
     id_ = command_id(request.request_id, attempt)
     message = request.message
@@ -174,6 +178,8 @@ def command(
         priority=PRIORITY[category],
         valid_until_ms=valid_until_ms,
         message=message,
+        endpoint=endpoint,
+        marks=request.marks,
     )
     return Outgoing(SEND_COMMANDS, state.number, id_, "SendMessage", encode(value))
 
@@ -189,7 +195,7 @@ def valid_until(state: State, request: SendRequested, decision: Decision, at_ms:
     """Until when the decision holds: the window where only it allows or frees the message; the request's expiry; its category's patience."""
     until = at_ms + (PASSWORD_WAIT_MS if decision.category == "authentication" else LONGEST_WAIT_MS)
     free_by_window = decision.price is not None and decision.price.type == "free_customer_service"
-    if decision.category == "service" or free_by_window:
+    if (decision.category == "service" and request.marks is None) or free_by_window:
         until = min(until, state.window_ms)
     if request.expires_ms is not None:
         until = min(until, request.expires_ms)

@@ -2,11 +2,12 @@
 
 from services.router import announce
 from services.router.conversations import answers_click
+from services.router.endpoint import endpoint_of
 from services.router.quotas import budget_claims, free_claim, tier_claim
 from services.router.state import COMMANDED, Life, State
 from services.router.tariff import Tariff
 from shared.accounts import AccountFacts
-from shared.events import ConversationUse, Decision, SendRequested, encode
+from shared.events import ConversationUse, Decision, Endpoint, SendRequested, encode
 from shared.ids import command_id
 from shared.stream.fold import Claim
 from shared.uncertain import WAIT_MS
@@ -55,6 +56,40 @@ def life_of(
         request=encode(request),
         valid_ms=valid_ms,
     )
+
+
+def marking_of(state: State, request: SendRequested, decision: Decision, now_ms: int, seq: int) -> Life:
+    """The life of a read mark: until Meta's answer, and outside every conversation."""
+    return Life(
+        command=command_id(request.request_id, 1),
+        stage=COMMANDED,
+        seq=seq,
+        decided_ms=now_ms,
+        at_ms=now_ms,
+        until_ms=announce.valid_until(state, request, decision, now_ms) + WAIT_MS,
+        category="service",
+        conversation="",
+        regime="",
+        card="",
+        market="",
+        currency="",
+        in_window=False,
+        free_claim=False,
+        tier_claim=False,
+        answers_click=False,
+        audio=False,
+        correlation=request.correlation_id,
+        tags=request.tags,
+        mark=True,
+    )
+
+
+def endpoint_for(state: State, request: SendRequested, decision: Decision, facts: AccountFacts) -> Endpoint:
+    """Where an allowed message is posted, by the account facts as they are."""
+    account = facts.account(state.waba)
+    if account is None or decision.category is None:
+        return "messages"
+    return endpoint_of(decision.category, request, account)
 
 
 def _pending(use: ConversationUse, command: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from services.router.american import MARKETING_STOPPED_MS, is_american
 from services.router.conversations import Foreseen, answers_click, foresee, rules_of
+from services.router.endpoint import endpoint_refusal
 from services.router.following import fate_of
 from services.router.quotas import budget_claims, free_claim, tier_claim
 from services.router.state import MAX_DEFERRED, State
@@ -92,6 +93,10 @@ class _Sending(NamedTuple):
     category: Category
     template: Template | None
     used_fallback: bool
+
+
+_MARK = _Sending("service", None, False)
+"""A read mark: no message, so it needs no window, costs nothing and takes no place in any limit."""
 
 
 class _Sender(NamedTuple):
@@ -200,6 +205,8 @@ def decide(
             return Verdict(asked.answer("reject", "malformed"))
         at = rfc3339(request.not_before_ms or 0) if early else None
         return Verdict(asked.answer("defer", "ok", not_before_at=at))
+    if request.marks is not None:
+        return Verdict(asked.answer("allow", "ok", _MARK))
     sending = _what(asked, sender.waba)
     if isinstance(sending, Refusal):
         return Verdict(asked.refuse(sending))
@@ -247,7 +254,7 @@ def _sender(asked: _Question) -> _Sender | Refusal:
         if account.status != "active":
             return Refusal("account_restricted", None)
         restriction = _NO_ANSWERING if request.template is None and asked.in_window else _NO_INITIATING
-        if restriction in restrictions_in_force(account, asked.now_ms):
+        if request.marks is None and restriction in restrictions_in_force(account, asked.now_ms):
             return Refusal("account_restricted", account.restrictions[restriction])
     if waba is None or account is None or number is None or not number.registered:
         return Refusal("number_not_registered")
@@ -322,6 +329,9 @@ def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regim
         stopped = regime.name != GUIDE_REGIME and asked.now_ms >= MARKETING_STOPPED_MS
         if stopped and is_american(asked.request.user):
             return Refusal("marketing_not_allowed")
+    closed = endpoint_refusal(sending.category, asked.request, sender.account)
+    if closed is not None:
+        return Refusal(closed)
     if sending.category == "authentication" and is_bsuid(asked.request.user):
         return Refusal("recipient_invalid")  # Meta, error 131062: one-time passwords go to numbers only
     return None

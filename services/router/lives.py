@@ -67,12 +67,15 @@ class Lived(NamedTuple):
 
 
 def on_accepted(state: State, event: SendAccepted) -> Lived:
-    """Meta took the message; perhaps to hold it for a while."""
+    """Meta took the message, perhaps to hold it for a while; or the read mark, whose life ends with that."""
     life = by_command(state, event.command_id)
     if life is None:
         return Lived(state)
     if life.stage == COMMANDED or life.guessed:
-        state, life, out = accept(state, life, event.wamid, event.at_ms)
+        state, life, out = accept(state, life, event.wamid or None, event.at_ms)
+        if life.mark:  # its stone tells those that follow it that it has arrived
+            stone = Ended(b"", READ, event.at_ms, life.seq, life.request_id, life.correlation)
+            return Lived(replace(_without(state, life), ended=_capped(state.ended, stone)), tuple(out))
         reason = HELD.get(event.message_status or "")
         if reason is not None:
             life = replace(life, seq=life.seq + 1)
@@ -115,6 +118,18 @@ def on_failed(state: State, event: SendFailed, facts: AccountFacts, tariff: Tari
         )
         out = announce.step_of(state, life, "failed", f"{life.command}:failed", event.at_ms, error=error)
     return Lived(rest, (out, *told), back(state, life, facts, tariff))
+
+
+def unmarked(state: State, life: Life, at_ms: int) -> Lived:
+    """A read mark of unknown outcome is over: nobody was written to."""
+    error = SendError(
+        origin="transport",
+        reason="read_mark_unanswered",
+        message="no word from Meta whether the message is marked as read",
+    )
+    life = replace(life, seq=life.seq + 1)
+    out = announce.step_of(state, life, "failed", f"{life.command}:failed", at_ms, error=error)
+    return Lived(_without(state, life), (out,))
 
 
 def on_status(

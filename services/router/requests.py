@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from services.router import announce, answers
-from services.router.attempts import life_of, places_of
+from services.router.attempts import endpoint_for, life_of, marking_of, places_of
 from services.router.decide import LONGEST_WAIT_MS, decide, waits_until_ms
 from services.router.following import fate_of
 from services.router.quotas import claim_id, tier_scope
@@ -173,7 +173,8 @@ def settle(
     followed = _follow(state, request, decision, told, now_ms, tariff, seq)
     if decision.outcome == "allow" and not request.dry_run:
         until = announce.valid_until(state, request, decision, now_ms)
-        return Handled(followed, (told, announce.command(state, request, decision, now_ms, until)))
+        endpoint = endpoint_for(state, request, decision, facts)
+        return Handled(followed, (told, announce.command(state, request, decision, now_ms, until, endpoint)))
     return Handled(followed, (told,), verdict.releases)
 
 
@@ -257,7 +258,11 @@ def _follow(
             due_ms = min(request.expires_ms or FOREVER_MS, request.at_ms + LONGEST_WAIT_MS)
         waiting = Deferred(due_ms, encode(request), request.request_id, seq, after, decision.reason, until_ms)
         return replace(state, deferred=(*state.deferred, waiting))
-    life = life_of(state, request, decision, now_ms, tariff, seq)
+    life = (
+        life_of(state, request, decision, now_ms, tariff, seq)
+        if request.marks is None
+        else marking_of(state, request, decision, now_ms, seq)
+    )
     return replace(state, lives=(*state.lives, life)[-MAX_LIVES:])
 
 

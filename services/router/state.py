@@ -61,6 +61,7 @@ class Life(Part, frozen=True, array_like=True, gc=False):
 
     `at_ms` is the time of its last step; `conversation` is the pending one that its delivery opens if none is open then; `regime`, `card`, `market`, `currency` are the quote's. `until_ms`: without a
     word from Meta by then its outcome is unknown (0: no such deadline). `guessed`: it counts as failed only because nobody heard of it. `budget_micros` is what it holds in the account's budgets.
+    `mark`: it is a read mark, which has no price, no conversation and no life after Meta's answer.
     Until Meta has answered, `request` is the `SendRequested` as JSON, and `valid_ms` until when it may be sent. `cause`: why nobody knows whether it went out. `held_as`: the attempt under
     whose name it holds its places, where a request was sent twice. `taken_back`: the business wants it back, or another attempt went out after all: it is not sent again.
     """
@@ -96,6 +97,7 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     cause: str = ""
     held_as: str = ""
     taken_back: bool = False
+    mark: bool = False
 
     @property
     def request_id(self) -> str:
@@ -115,7 +117,7 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     @property
     def in_flight(self) -> bool:
         """Whether it may still be delivered."""
-        return self.stage < DELIVERED
+        return self.stage < DELIVERED and not self.mark
 
 
 class Ended(Part, frozen=True, array_like=True, gc=False):

@@ -1,4 +1,4 @@
-"""Messages of which nobody knows whether they went out: what a timer or an operator makes of them where no status does (decision 9). Pure.
+"""Messages of which nobody knows whether they went out: what a timer or an operator makes of them where no status does (decision 11). Pure.
 
 A message whose category allows it is sent once more, as a new attempt of its request, if statuses of later messages of its number have come and everything
 that may have changed still allows it. The new attempt takes over the places of the first; that one may still turn out to have gone out.
@@ -11,10 +11,10 @@ import msgspec
 from msgspec.structs import replace
 
 from services.router import announce
-from services.router.attempts import life_of, places_of
+from services.router.attempts import endpoint_for, life_of, places_of
 from services.router.decide import Weighed, decide
 from services.router.heard import Heard
-from services.router.lives import Lived, accept, another_went_out, back, by_command, kept
+from services.router.lives import Lived, accept, another_went_out, back, by_command, kept, unmarked
 from services.router.quotas import claim_id
 from services.router.requests import Handled
 from services.router.state import COMMANDED, FAILED, Life, State
@@ -57,10 +57,12 @@ class _Work(NamedTuple):
 
 
 def on_uncertain(state: State, event: SendUncertain) -> Lived:
-    """Nobody knows whether it went out: wait a while for a status that tells."""
+    """Nobody knows whether it went out: wait a while for a status that tells. None tells of a read mark."""
     life = by_command(state, event.command_id)
     if life is None or life.stage != COMMANDED or life.uncertain:
         return Lived(state)
+    if life.mark:
+        return unmarked(state, life, event.at_ms)
     life = replace(
         life,
         uncertain=True,
@@ -92,6 +94,10 @@ def overdue(
     chosen, later = None, []
     told = _recalled(grants)
     for life in [life for life in state.lives if 0 < life.until_ms <= now_ms]:
+        if life.mark:
+            over = unmarked(state, life, now_ms)
+            state, out = over.state, out + over.out
+            continue
         if another_went_out(state, life):
             releases += _places(state, life, facts, tariff)
             state = kept(state, _passed_over(life, life.seq))
@@ -246,7 +252,15 @@ def _again(
             announce.step_of(
                 rest, second, "resent", _resent_id(life), now_ms, decision=decision, error=error
             ),
-            announce.command(rest, request, decision, now_ms, second.valid_ms, second.attempt),
+            announce.command(
+                rest,
+                request,
+                decision,
+                now_ms,
+                second.valid_ms,
+                endpoint_for(rest, request, decision, facts),
+                second.attempt,
+            ),
         ),
         _stale(state, life, request, decision, now_ms, facts, tariff),
     )

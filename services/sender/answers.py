@@ -1,6 +1,6 @@
 """What a call to the Graph API can come to, and how an HTTP answer is read. Pure.
 
-Source: Meta, Cloud API, messages (response).
+Source: Meta, Cloud API, messages (response), mark messages as read.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from shared.graph_answers import Refused as Refused
-from shared.graph_answers import refused
+from shared.graph_answers import Usage, refused, usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,12 @@ class Accepted:
     wamid: str
     user: str | None
     message_status: str | None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """Meta took a read mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class NoAnswer:
     cause: str
 
 
-Answer = Accepted | Refused | NotSent | NoAnswer
+Answer = Accepted | Marked | Refused | NotSent | NoAnswer
 
 
 class _Contact(msgspec.Struct):
@@ -49,14 +55,15 @@ class _Message(msgspec.Struct):
 
 
 class _Taken(msgspec.Struct):
-    messages: list[_Message]
+    messages: list[_Message] = []
     contacts: list[_Contact] = []
+    success: bool = False
 
 
 _taken = msgspec.json.Decoder(_Taken).decode
 
 
-def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Refused:
+def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Marked | Refused:
     """Read an HTTP answer; a body that is not Meta's gives a `Refused` without a code."""
     if status == 200:
         try:
@@ -67,9 +74,12 @@ def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Ref
         ):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
             return Refused(status, None, None)
         if not taken.messages:
-            return Refused(status, None, None)
+            return Marked() if taken.success else Refused(status, None, None)
         contact = taken.contacts[0] if taken.contacts else _Contact()
         return Accepted(
-            taken.messages[0].id, contact.wa_id or contact.user_id, taken.messages[0].message_status
+            taken.messages[0].id,
+            contact.wa_id or contact.user_id,
+            taken.messages[0].message_status,
+            usage(headers),
         )
     return refused(status, body, headers)

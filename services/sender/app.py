@@ -1,24 +1,32 @@
 """Composition root of the sender: account facts, intake, journal, dispatch, Meta. No network until the parts start."""
 
+from functools import partial
+from typing import get_args
+
 import structlog
 
+from services.sender.breakers import BreakerScope
 from services.sender.desk import Desk
 from services.sender.dispatch import Dispatcher
 from services.sender.graph import Graph
 from services.sender.intake import Intake
 from services.sender.journal import Journal
 from services.sender.outcomes import Outcomes
+from services.sender.permits import Permits
 from services.sender.sending import CLAIM_FRESH_S
 from services.sender.settings import SenderSettings
+from services.sender.shares import Shares
+from services.sender.usage import UsageScope
 from shared import logs
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
+from shared.inbound import InboundRates
 from shared.lifecycle import Service
-from shared.metrics import SEND_ERRORS
+from shared.metrics import CIRCUIT_REASONS, GRAPH_USAGE, OPEN_CIRCUITS, SEND_ERRORS
 from shared.stream.processor import Processor
 from shared.stream.store import connect
-from shared.tokens import Tokens
+from shared.tokens import tokens_of
 from shared.topics import SEND_COMMANDS
 
 log = structlog.get_logger(__name__)
@@ -72,13 +80,17 @@ def build(service: Service, settings: SenderSettings) -> Desk:
             redis=redis,
             clock=clock,
             cache=0,
+            room=lambda partition: dispatcher.room(partition),
         )
+    )
+    inbound = service.add(
+        InboundRates(service, redis, settings.redis_namespace, clock, lambda: list(desk.gates))
     )
     desk = Desk(
         journal=journal,
         graph=graph,
         outcomes=outcomes,
-        tokens=Tokens(settings.access_token, settings.token_dir),
+        tokens=tokens_of(settings),
         ownership=processor,
         table=table,
         facts=lambda: reader.facts,
@@ -86,8 +98,18 @@ def build(service: Service, settings: SenderSettings) -> Desk:
         spawn=service.spawn,
         user_hash=logs.hasher(settings.log_key.get_secret_value()),
         claim_grace_ms=int((settings.call_timeout_s + CLAIM_FRESH_S) * 1000),
-        max_in_flight=settings.max_in_flight,
-        max_in_flight_per_number=settings.max_in_flight_per_number,
+        shares=Shares(settings.max_in_flight),
+        inbound=inbound.rate,
     )
-    service.add(Dispatcher(desk, settings.drain_s))
+    _show(desk.permits)
+    dispatcher = service.add(Dispatcher(desk, settings.drain_s, settings.max_waiting))
     return desk
+
+
+def _show(permits: Permits) -> None:
+    """Let the gauges of circuits and usage ask when they are read."""
+    for scope in get_args(BreakerScope):
+        for reason in CIRCUIT_REASONS:
+            OPEN_CIRCUITS.labels(scope, reason).set_function(partial(permits.open_circuits, scope, reason))
+    for scope in get_args(UsageScope):
+        GRAPH_USAGE.labels(scope).set_function(partial(permits.usage, scope))

@@ -1,19 +1,22 @@
 """What all lanes of one sender process share: the outside systems by role, the limits, and what is in flight."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from services.sender.answers import Answer
 from services.sender.entry import Stored
-from services.sender.journal import Claimed, Held, Place, Survey, Verdict
-from services.sender.pace import DEFAULT_THROUGHPUT, Pace
-from services.sender.parks import Parks, ParkScope
+from services.sender.gate import Gate
+from services.sender.journal import Claimed, Held, Place, Survey, Verdict, Waiting
+from services.sender.pace import DEFAULT_THROUGHPUT
+from services.sender.permits import Permits, TokensPort
+from services.sender.shares import Shares
 from shared.accounts import AccountFacts
 from shared.clock import Clock
-from shared.error_table import ErrorTable, Scope
-from shared.events import AccountChanged, SendMessage
-from shared.limiter import Limit
+from shared.error_table import ErrorTable
+from shared.events import AccountChanged, Endpoint
+from shared.tokens import Credentials
 
 REMEMBERED_CALLS = 100_000
 """Some minutes of a fast sender, far more than a Redis can lose."""
@@ -43,19 +46,27 @@ class JournalPort(Protocol):
         command_id: str,
         expected: bytes,
         new: bytes,
-        places: Iterable[Place] = (),
+        places: Sequence[Place] = (),
     ) -> Verdict: ...
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None: ...
-    async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[str], int]: ...
+    async def head(
+        self, partition: int, number: str, priority: int, most: int
+    ) -> tuple[list[Waiting], int]: ...
+    async def tail(self, partition: int, number: str, priority: int, most: int) -> list[Waiting]: ...
+    async def line_up(
+        self, partition: int, epoch: int, number: str, priority: int, waiting: Sequence[Waiting]
+    ) -> bool: ...
     async def fetch(self, partition: int, ids: Sequence[str]) -> list[Stored]: ...
-    async def first_in_line(self, partition: int, number: str, user: str) -> str | None: ...
+    async def first_in_lines(self, partition: int, number: str, users: Sequence[str]) -> list[str | None]: ...
     async def lines(self, partition: int) -> dict[tuple[str, str], int]: ...
 
 
 class GraphPort(Protocol):
     """The way to Meta."""
 
-    async def send(self, phone_number_id: str, token: str, body: bytes) -> Answer: ...
+    async def send(
+        self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
+    ) -> Answer: ...
 
 
 class OutcomesPort(Protocol):
@@ -63,12 +74,6 @@ class OutcomesPort(Protocol):
 
     async def report(self, conversation_key: str, event_id: str, event: bytes, type: str) -> None: ...
     async def report_account(self, event: AccountChanged) -> None: ...
-
-
-class TokensPort(Protocol):
-    """Where access tokens are found by reference."""
-
-    def get(self, reference: str) -> str | None: ...
 
 
 class Ownership(Protocol):
@@ -83,29 +88,13 @@ class Ownership(Protocol):
         """The input offset below which Kafka too knows that the partition's commands were taken in; 0 when not held."""
         ...
 
+    def continued(self, partition: int) -> bool:
+        """Whether nobody else has owned the partition since this process last did."""
+        ...
+
     async def doubt(self, partition: int, epoch: int) -> None:
         """Say that the journal no longer knows this epoch: find out who owns the partition, and start over from what is stored."""
         ...
-
-
-@dataclass(slots=True)
-class Gate:
-    """The limiter of one number; it outlives a change of lanes. Times are monotonic seconds."""
-
-    pace: Pace = field(default_factory=Pace)
-    due_s: float = 0.0
-
-    def enter(self, throughput: int, now_s: float) -> float:
-        """Take the next free moment, not before now, and return it."""
-        rate = self.pace.rate(throughput, now_s)
-        limit = Limit(1 / rate, max(1, int(rate * 0.01)))
-        at = limit.next_allowed(self.due_s, now_s)
-        self.due_s = limit.taken(self.due_s, at)
-        return at
-
-    def ahead(self, throughput: int, now_s: float) -> int:
-        """How many commands to claim before their moment: a tenth of a second's worth, which hides the journal's round trip."""
-        return max(1, int(self.pace.rate(throughput, now_s) / 10))
 
 
 async def _nothing(moment: Moment, command_id: str) -> None:
@@ -129,18 +118,24 @@ class Desk:
     user_hash: Callable[[str], str]
     claim_grace_ms: int = 18_000
     """How long another owner's claim may still lead to an outcome: its longest call and what precedes it."""
-    max_in_flight: int = 500
-    max_in_flight_per_number: int = 100
+    shares: Shares = field(default_factory=lambda: Shares(500))
+    inbound: Callable[[str], int] = lambda number: 0
+    """Messages that customers wrote to a number in a second, of late: Meta counts them too."""
     reached: Callable[[Moment, str], Awaitable[None]] = _nothing
     """Called at each moment of a send; tests end the process there."""
-    parks: Parks = field(default_factory=Parks)
+    permits: Permits = field(init=False)
+    """Whether a call may start, beyond the number's moment."""
     gates: dict[str, Gate] = field(default_factory=dict)
     in_flight: set[str] = field(default_factory=set)
     """Command ids that a task of this process works on."""
     called: dict[str, None] = field(default_factory=dict)
     """The latest command ids that were called and not refused, in order: should the journal forget them, we do not."""
-    calls: int = 0
+    wanting: dict[object, Callable[[], None]] = field(default_factory=dict)
+    """Numbers that may have something to send and wait for their turn, in order: how to let each of them."""
     stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self.permits = Permits(self.facts, self.tokens, self.now_ms)
 
     def now_ms(self) -> int:
         """The clock's time."""
@@ -154,61 +149,22 @@ class Desk:
 
     def gate(self, phone_number_id: str) -> Gate:
         """The number's limiter."""
-        return self.gates.setdefault(phone_number_id, Gate())
+        gate = self.gates.get(phone_number_id)
+        if gate is None:
+            gate = self.gates[phone_number_id] = Gate(
+                partial(self.throughput, phone_number_id), partial(self.inbound, phone_number_id)
+            )
+        return gate
+
+    def let(self, number: object, act: Callable[[], None]) -> None:
+        """A number's turn comes after those who wait already; everybody gets one while there is room."""
+        self.wanting.setdefault(number, act)
+        for _ in range(len(self.wanting)):
+            self.wanting.pop(next(iter(self.wanting)))()
+            if self.shares.full:
+                break
 
     def throughput(self, phone_number_id: str) -> int:
         """Messages per second that Meta allows the number."""
         number = self.facts().number(phone_number_id)
         return number.throughput if number is not None and number.throughput > 0 else DEFAULT_THROUGHPUT
-
-    def token_reference(self, phone_number_id: str) -> str:
-        """Which token the number sends with."""
-        number = self.facts().number(phone_number_id)
-        return number.token if number is not None else "default"
-
-    def parked(self, waba_id: str, phone_number_id: str) -> bool:
-        """Whether nothing may be sent from this number now."""
-        if not self.parks.any:
-            return False
-        now_ms, until = self.now_ms(), self.parks.until
-        reference, about = self.token_reference(phone_number_id), self.about(waba_id, phone_number_id)
-        scopes: tuple[tuple[ParkScope, str], ...] = (
-            ("platform", ""),
-            ("app", reference),
-            ("waba", f"{waba_id}/{reference}"),
-            ("phone_number", phone_number_id),
-        )
-        return any(until(scope, id, now_ms, about[scope]) is not None for scope, id in scopes)
-
-    def template_parked_until(self, template: str | None) -> int | None:
-        """When the template's park ends, in ms; None when it has none."""
-        if template is None or not self.parks.any:
-            return None
-        return self.parks.until("template", template, self.now_ms())
-
-    def park(self, scope: Scope, command: SendMessage, template: str | None, delay_ms: int | None) -> None:
-        """Stop what the scope names."""
-        number, waba = command.phone_number_id, command.waba_id
-        reference, about, now_ms = self.token_reference(number), self.about(waba, number), self.now_ms()
-        match scope:
-            case "waba":
-                self.parks.park("waba", f"{waba}/{reference}", now_ms, delay_ms, about["waba"])
-            case "app":
-                self.parks.park("app", reference, now_ms, delay_ms, about["app"])
-            case "platform":
-                self.parks.park("platform", "", now_ms, delay_ms)
-            case "template" if template is not None:
-                self.parks.park("template", template, now_ms, delay_ms)
-            case _:
-                self.parks.park("phone_number", number, now_ms, delay_ms, about["phone_number"])
-
-    def about(self, waba_id: str, phone_number_id: str) -> dict[str, Any]:
-        """What a park of each scope is about: when it changes, the park ends."""
-        facts = self.facts()
-        token = self.tokens.get(self.token_reference(phone_number_id))
-        return {
-            "platform": None,
-            "app": (token,),
-            "waba": (facts.account(waba_id), token),
-            "phone_number": (facts.number(phone_number_id), token),
-        }

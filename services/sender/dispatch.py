@@ -21,9 +21,10 @@ DRAIN_MARGIN_S = 1.0
 class Dispatcher:
     """A part: start it after the processor, so that it stops before."""
 
-    def __init__(self, desk: Desk, drain_s: float) -> None:
+    def __init__(self, desk: Desk, drain_s: float, max_waiting: int) -> None:
         self._desk = desk
         self._drain_s = drain_s
+        self._max_waiting = max_waiting
         self._lanes: dict[int, Lane] = {}
         self._seen: dict[int, int] = {}
         self._gauged_s = 0.0
@@ -41,6 +42,13 @@ class Dispatcher:
             await asyncio.sleep(0.01)
         if self._desk.in_flight:
             log.error("drain_cut_off", in_flight=len(self._desk.in_flight))
+
+    def room(self, partition: int) -> bool:
+        """Whether the partition may take in more commands; the rest waits in Kafka."""
+        lane = self._lanes.get(partition)
+        if lane is None or lane.survey is None:
+            return True
+        return sum(count for count, _ in lane.survey.unsent.values()) < self._max_waiting
 
     async def _watch(self) -> None:
         while not self._desk.stopping:

@@ -8,7 +8,7 @@ from typing import Final
 
 from services.sender.entry import Entry, decode_entry, encode_entry, maybe_sent, queued
 from shared.accounts import AccountFacts
-from shared.events import SendMessage, decode_command
+from shared.events import CancelMessage, SendCommand, decode_send_command
 from shared.stream.fold import Grants, Outgoing, Rank, Step
 
 QUEUES: Final = "queues"
@@ -17,11 +17,18 @@ EXPIRY: Final = "expiry"
 """Rank set: command ids by when they are looked at next: a waiting one to expire, a tombstone to be dropped."""
 UNREPORTED: Final = "unreported"
 """Rank set: command ids that are claimed, or whose outcome is not on Kafka yet."""
+CANCELLED: Final = "cancelled"
+"""Rank set: command ids that were taken back, by when; the dispatch ends those that have not gone out."""
 
 
 def queue(phone_number_id: str, priority: int) -> str:
-    """Name of the rank set of waiting commands, by the time they were decided."""
+    """Name of the rank set of waiting commands (`in_queue`), by the time they were decided."""
     return f"queue:{phone_number_id}:{priority}"
+
+
+def in_queue(user: str, command_id: str) -> str:
+    """A command in its queue: whom it is for can be seen without looking it up."""
+    return f"{user}|{command_id}"
 
 
 def unsent(category: str) -> str:
@@ -32,16 +39,20 @@ def unsent(category: str) -> str:
 class Intake:
     """The fold of `send.commands`; its state key is the command id."""
 
-    def decode(self, value: bytes) -> SendMessage:
-        return decode_command(value)
+    def decode(self, value: bytes) -> SendCommand:
+        event: SendCommand = decode_send_command(value)
+        return event
 
-    def key(self, record_key: str, event: SendMessage) -> str:
+    def key(self, record_key: str, event: SendCommand) -> str:
         return event.command_id
 
     def fold(
-        self, state: Entry | None, event: SendMessage, facts: AccountFacts, grants: Grants
+        self, state: Entry | None, event: SendCommand, facts: AccountFacts, grants: Grants
     ) -> Step[Entry]:
-        """Queue a new command; see a known one and do nothing."""
+        """Queue a new command, note what is taken back; see a known command and do nothing."""
+        if isinstance(event, CancelMessage):
+            over = state is None or state.finished
+            return Step(state, ranks=() if over else (Rank(CANCELLED, event.command_id, event.at_ms),))
         if state is not None:
             return Step(state)
         if grants.recalled is not None:
@@ -55,7 +66,11 @@ class Intake:
         return Step(
             queued(event),
             ranks=(
-                Rank(queue(event.phone_number_id, event.priority), event.command_id, event.at_ms),
+                Rank(
+                    queue(event.phone_number_id, event.priority),
+                    in_queue(event.user, event.command_id),
+                    event.at_ms,
+                ),
                 Rank(QUEUES, f"{event.phone_number_id}:{event.priority}", event.at_ms),
                 Rank(unsent(event.category), event.command_id, event.at_ms),
                 Rank(EXPIRY, event.command_id, event.valid_until_ms),

@@ -1,19 +1,22 @@
 """The journal in Redis: claims, transitions and reads of one partition's entries and queues, each one round trip.
 
-Everything lives under the stream processor's keys of the partition (one hash slot). Every write is one script that is refused unless this process
-still holds the partition's epoch and the entry still is what the caller saw, so that two owners never both claim. A repeated script answers as the first
-did, so the client may repeat it after a broken connection. Each answer comes after Redis has made it durable (`appendfsync always`).
+Everything lives under the stream processor's keys of the partition (one hash slot). A move is refused unless this process still holds the partition's
+epoch and the entry still is what the caller saw, so that two owners never both claim. Moves that are asked for while others are under way go together,
+in one script. A repeated script answers as the first did, so the client may repeat it after a broken connection. Each answer comes after Redis has made it
+durable (`appendfsync always`).
 """
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from itertools import chain
+from typing import Any, Literal, NamedTuple
 
 from redis.asyncio import Redis
 
 from services.sender.entry import Stored, decode_entry
-from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, queue, unsent
+from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, in_queue, queue, unsent
+from services.sender.together import Together
 from shared.limiter import Limit
 from shared.metrics import CATEGORIES
 from shared.stream.store import Keys
@@ -28,38 +31,69 @@ PAIRS = "pairs"
 PAIR_LIMIT = Limit(6000, 45)
 """In ms: one message in 6 s to one user, 45 in advance (Meta, Cloud API, pair rate limit)."""
 
-_CLAIM = """
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return {'lost', '0'} end
-local now = redis.call('HGET', KEYS[2], ARGV[2])
-if now == ARGV[4] then return {'claimed', redis.call('ZSCORE', KEYS[4], ARGV[6]) or '0'} end
-if now ~= ARGV[3] then return {'changed', '0'} end
-local due = tonumber(redis.call('ZSCORE', KEYS[4], ARGV[6]) or '0')
-local at = due - ARGV[8] * (ARGV[9] - 1)
-if at > tonumber(ARGV[7]) then return {'held', string.format('%.0f', at)} end
-due = math.max(due, tonumber(ARGV[7])) + ARGV[8]
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
-redis.call('ZREM', KEYS[3], ARGV[5])
-redis.call('ZADD', KEYS[4], due, ARGV[6])
-redis.call('ZADD', KEYS[5], ARGV[7], ARGV[2])
-return {'claimed', string.format('%.0f', due)}
-"""
-
-# ARGV: epoch, command id, entry expected, entry to write ('' deletes), then (index of key, member, score or '' to remove) each
-_WRITE = """
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 'lost' end
-local now = redis.call('HGET', KEYS[2], ARGV[2]) or ''
-if now ~= ARGV[3] and now ~= ARGV[4] then return 'changed' end
-if ARGV[4] == '' then redis.call('HDEL', KEYS[2], ARGV[2])
-elseif now ~= ARGV[4] then redis.call('HSET', KEYS[2], ARGV[2], ARGV[4]) end
-for i = 5, #ARGV, 3 do
-  local set = KEYS[tonumber(ARGV[i])]
-  if ARGV[i + 2] == '' then redis.call('ZREM', set, ARGV[i + 1])
-  else redis.call('ZADD', set, ARGV[i + 2], ARGV[i + 1]) end
+# KEYS: meta, state; ARGV: prefix of the sets, the pair limit's interval and burst, then the moves, each
+#   claim, epoch, command id, entry expected, entry to write, set to leave, member, pair, now
+#   write, epoch, command id, entry expected, entry to write ('' deletes), n, n x (set, member, score or '' to remove)
+# Answers two values for each move.
+_MOVE = """
+local prefix, interval, burst = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+local answers, i = {}, 4
+local function answer(verdict, number)
+  answers[#answers + 1] = verdict
+  answers[#answers + 1] = number
 end
-return 'ok'
+local function claim(id, expected, new, source, member, pair, now)
+  local known = redis.call('HGET', KEYS[2], id)
+  local pairs = prefix .. 'pairs'
+  if known == new then return answer('claimed', redis.call('ZSCORE', pairs, pair) or '0') end
+  if known ~= expected then return answer('changed', '0') end
+  local due = tonumber(redis.call('ZSCORE', pairs, pair) or '0')
+  local at = due - interval * (burst - 1)
+  if at > tonumber(now) then return answer('held', string.format('%.0f', at)) end
+  due = string.format('%.0f', math.max(due, tonumber(now)) + interval)
+  redis.call('HSET', KEYS[2], id, new)
+  redis.call('ZREM', prefix .. source, member)
+  redis.call('ZADD', pairs, due, pair)
+  redis.call('ZADD', prefix .. 'unreported', now, id)
+  return answer('claimed', due)
+end
+local function write(id, expected, new, first, last)
+  local known = redis.call('HGET', KEYS[2], id) or ''
+  if known ~= expected and known ~= new then return answer('changed', '0') end
+  if new == '' then redis.call('HDEL', KEYS[2], id)
+  elseif known ~= new then redis.call('HSET', KEYS[2], id, new) end
+  for j = first, last, 3 do
+    if ARGV[j + 2] == '' then redis.call('ZREM', prefix .. ARGV[j], ARGV[j + 1])
+    else redis.call('ZADD', prefix .. ARGV[j], ARGV[j + 2], ARGV[j + 1]) end
+  end
+  return answer('ok', '0')
+end
+while i <= #ARGV do
+  local ours = ARGV[i + 1] == epoch
+  if not ours then answer('lost', '0') end
+  if ARGV[i] == 'claim' then
+    if ours then claim(unpack(ARGV, i + 2, i + 8)) end
+    i = i + 9
+  else
+    local last = i + 5 + 3 * tonumber(ARGV[i + 5])
+    if ours then write(ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], i + 6, last) end
+    i = last + 1
+  end
+end
+return answers
 """
 
-# KEYS: meta, queues, delayed, expiry, unreported, pairs, then one set of unsent commands per category; ARGV: epoch, now, limit, prefix
+# KEYS: meta, queue, lined; ARGV: epoch, then (member of the queue, member of the line) each; what has left the queue meanwhile stays away
+_LINE_UP = """
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+for i = 2, #ARGV, 2 do
+  if redis.call('ZREM', KEYS[2], ARGV[i]) == 1 then redis.call('ZADD', KEYS[3], 0, ARGV[i + 1]) end
+end
+return 1
+"""
+
+# KEYS: meta, queues, delayed, expiry, unreported, pairs, cancelled, then one set of unsent commands per category; ARGV: epoch, now, limit, prefix
 _SURVEY = """
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
 if meta[1] ~= ARGV[1] then return false end
@@ -70,7 +104,7 @@ for _, name in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   else queues[#queues + 1] = name; queues[#queues + 1] = waiting end
 end
 local unsent = {}
-for i = 7, #KEYS do
+for i = 8, #KEYS do
   local first = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
   unsent[#unsent + 1] = redis.call('ZCARD', KEYS[i])
   unsent[#unsent + 1] = first[2] or '0'
@@ -79,11 +113,9 @@ redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', ARGV[2])
 return {queues, unsent,
   redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3]),
   redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3]),
-  redis.call('ZRANGE', KEYS[5], 0, ARGV[3] - 1)}
+  redis.call('ZRANGE', KEYS[5], 0, ARGV[3] - 1),
+  redis.call('ZRANGE', KEYS[7], 0, ARGV[3] - 1)}
 """
-
-AT_ONCE = 32
-"""Round trips under way at once; more would only open more connections, for Redis answers one after the other."""
 
 Verdict = Literal["ok", "changed", "lost"]
 """`changed`: the entry is not what the caller saw; `lost`: the partition is not ours any more, or Redis forgot us. Nothing was written."""
@@ -101,6 +133,14 @@ class Held:
     """Not claimed: the pair may not go before `until_ms`."""
 
     until_ms: int
+
+
+class Waiting(NamedTuple):
+    """A command in a queue, by the time it was decided."""
+
+    user: str
+    id: str
+    at_ms: int
 
 
 class Place:
@@ -121,6 +161,7 @@ class Survey:
     delayed: tuple[str, ...]
     expiring: tuple[str, ...]
     unreported: tuple[str, ...]
+    cancelled: tuple[str, ...]
 
 
 def line_member(number: str, user: str, priority: int, at_ms: int, command_id: str) -> str:
@@ -135,10 +176,10 @@ class Journal:
         self._redis = redis
         self._namespace = namespace
         self._group = group
-        self._claim = redis.register_script(_CLAIM)
-        self._write = redis.register_script(_WRITE)
+        self._move = redis.register_script(_MOVE)
+        self._line_up = redis.register_script(_LINE_UP)
         self._survey = redis.register_script(_SURVEY)
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._moves: dict[int, Together[list[str | bytes | int], tuple[str, int]]] = {}
 
     def _keys(self, partition: int) -> Keys:
         return Keys(self._namespace, self._group, partition)
@@ -155,18 +196,13 @@ class Journal:
         now_ms: int,
     ) -> Claimed | Held | Literal["changed", "lost"]:
         """Take a command for the call: its entry becomes `new`, it leaves `source`, its pair's limiter counts it."""
-        keys = self._keys(partition)
-        limit = [int(PAIR_LIMIT.interval), PAIR_LIMIT.burst]
-        async with self._turns:
-            verdict, number = await self._claim(
-                keys=[keys.meta, keys.state, keys.set(source), keys.set(PAIRS), keys.set(UNREPORTED)],
-                args=[epoch, found.id, found.value, new, member, pair, now_ms, *limit],
-            )
-        match verdict.decode():
+        move: list[str | bytes | int] = ["claim", epoch, found.id, found.value, new]
+        verdict, number = await self._ask(partition, [*move, source, member, pair, now_ms])
+        match verdict:
             case "claimed":
-                return Claimed(int(float(number)))
+                return Claimed(number)
             case "held":
-                return Held(int(float(number)))
+                return Held(number)
             case "lost":
                 return "lost"
             case _:
@@ -179,25 +215,33 @@ class Journal:
         command_id: str,
         expected: bytes,
         new: bytes,
-        places: Iterable[Place] = (),
+        places: Sequence[Place] = (),
     ) -> Verdict:
         """Replace an entry (empty `new`: forget it) and move it between sets, all or nothing."""
-        keys = self._keys(partition)
-        names = [keys.meta, keys.state]
-        arguments: list[str | bytes | int] = [epoch, command_id, expected, new]
+        move: list[str | bytes | int] = ["write", epoch, command_id, expected, new, len(places)]
         for place in places:
-            name = keys.set(place.set)
-            if name not in names:
-                names.append(name)
-            arguments += [names.index(name) + 1, place.member, "" if place.score is None else place.score]
-        async with self._turns:
-            verdict: bytes = await self._write(keys=names, args=arguments)
-        return verdict.decode()  # type: ignore[return-value]
+            move += (place.set, place.member, "" if place.score is None else place.score)
+        verdict, _ = await self._ask(partition, move)
+        return verdict  # type: ignore[return-value]
+
+    async def _ask(self, partition: int, move: list[str | bytes | int]) -> tuple[str, int]:
+        together = self._moves.get(partition)
+        if together is None:
+            together = self._moves[partition] = Together(partial(self._make, self._keys(partition)))
+        return await together.ask(move)
+
+    async def _make(self, keys: Keys, moves: Sequence[list[str | bytes | int]]) -> Sequence[tuple[str, int]]:
+        """Many moves with one script: one round trip, one write to disk."""
+        arguments = [keys.set(""), int(PAIR_LIMIT.interval), PAIR_LIMIT.burst, *chain.from_iterable(moves)]
+        found: list[bytes] = await self._move(keys=[keys.meta, keys.state], args=arguments)
+        return [
+            (verdict.decode(), int(number)) for verdict, number in zip(found[::2], found[1::2], strict=True)
+        ]
 
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None:
         """Look at everything that may need work now; None when the partition is lost."""
         keys = self._keys(partition)
-        sets = (QUEUES, DELAYED, EXPIRY, UNREPORTED, PAIRS, *(unsent(category) for category in CATEGORIES))
+        sets = (QUEUES, DELAYED, EXPIRY, UNREPORTED, PAIRS, CANCELLED, *map(unsent, CATEGORIES))
         found: list[list[Any]] | None = await self._survey(
             keys=[keys.meta, *(keys.set(name) for name in sets)], args=[epoch, now_ms, most, keys.set("")]
         )
@@ -215,17 +259,37 @@ class Journal:
                 strict=True,
             )
         )
-        delayed, expiring, unreported = (tuple(i.decode() for i in some) for some in ids)
-        return Survey(tuple(sorted(queues, key=lambda q: q[1])), oldest, delayed, expiring, unreported)
+        delayed, expiring, unreported, cancelled = (tuple(i.decode() for i in some) for some in ids)
+        queues.sort(key=lambda waiting: waiting[1])
+        return Survey(tuple(queues), oldest, delayed, expiring, unreported, cancelled)
 
-    async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[str], int]:
-        """The first command ids of a queue, and the input offset up to which the partition was folded at that moment."""
+    async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[Waiting], int]:
+        """The first commands of a queue, and the input offset up to which the partition was folded at that moment."""
         keys = self._keys(partition)
         async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zrange(keys.set(queue(number, priority)), 0, most - 1)
+            pipe.zrange(keys.set(queue(number, priority)), 0, most - 1, withscores=True)
             pipe.hget(keys.meta, "offset")
-            ids, offset = await pipe.execute()
-        return [i.decode() for i in ids], int(offset or 0)
+            rows, offset = await pipe.execute()
+        return _waiting(rows), int(offset or 0)
+
+    async def tail(self, partition: int, number: str, priority: int, most: int) -> list[Waiting]:
+        """The last commands of a queue."""
+        name = self._keys(partition).set(queue(number, priority))
+        rows: Any = await self._redis.zrange(name, -most, -1, withscores=True)
+        return _waiting(rows)
+
+    async def line_up(
+        self, partition: int, epoch: int, number: str, priority: int, waiting: Sequence[Waiting]
+    ) -> bool:
+        """Move commands from the queue into their users' lines; False when the partition is lost."""
+        keys = self._keys(partition)
+        arguments: list[str | int] = [epoch]
+        for user, id, at_ms in waiting:
+            arguments += (in_queue(user, id), line_member(number, user, priority, at_ms, id))
+        moved = await self._line_up(
+            keys=[keys.meta, keys.set(queue(number, priority)), keys.set(LINED)], args=arguments
+        )
+        return bool(moved)
 
     async def fetch(self, partition: int, ids: Sequence[str]) -> list[Stored]:
         """The entries of these commands; those without one are left out."""
@@ -234,13 +298,14 @@ class Journal:
         values: list[bytes | None] = await self._redis.hmget(self._keys(partition).state, list(ids))  # type: ignore[assignment]
         return [Stored(i, v, decode_entry(v)) for i, v in zip(ids, values, strict=True) if v is not None]
 
-    async def first_in_line(self, partition: int, number: str, user: str) -> str | None:
-        """The id of the command at the head of a user's line."""
-        start = f"[{number}:{user}|"
-        found: list[Any] = await self._redis.zrangebylex(
-            self._keys(partition).set(LINED), start, start + "\x7f", 0, 1
-        )
-        return found[0].decode().split("|", 3)[3] if found else None
+    async def first_in_lines(self, partition: int, number: str, users: Sequence[str]) -> list[str | None]:
+        """The ids of the commands at the heads of these users' lines, in one round trip."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for user in users:
+            start = f"[{number}:{user}|"
+            pipeline.zrangebylex(self._keys(partition).set(LINED), start, start + "\x7f", 0, 1)
+        found: list[list[bytes]] = await pipeline.execute()
+        return [rows[0].decode().split("|", 3)[3] if rows else None for rows in found]
 
     async def lines(self, partition: int) -> dict[tuple[str, str], int]:
         """Every user with a line, as (number, user) → commands in it; read a thousand at a time."""
@@ -263,3 +328,11 @@ class Journal:
         if config.get("appendonly") == "yes" and config.get("appendfsync") == "always":
             return None
         return f"appendonly {config.get('appendonly')}, appendfsync {config.get('appendfsync')}"
+
+
+def _waiting(rows: Iterable[tuple[bytes, float]]) -> list[Waiting]:
+    found = []
+    for member, at_ms in rows:
+        user, _, id = member.decode().partition("|")
+        found.append(Waiting(user, id, int(at_ms)))
+    return found

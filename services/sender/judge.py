@@ -1,20 +1,34 @@
 """What follows from a call: an answer and the error table in, an end to report or another try out. Pure."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
-from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
-from shared.error_table import ErrorTable, Scope, Verdict
+from services.sender.answers import Accepted, Answer, Marked, NoAnswer, NotSent, Refused
+from shared.error_table import ErrorTable, Label, Scope, Verdict
 from shared.events import SendAccepted, SendFailed, SendMessage, SendUncertain
+
+
+class Opens(NamedTuple):
+    """A circuit that a refusal opens: what it holds back, why, and for how long in ms (None: until something changes)."""
+
+    scope: Scope
+    reason: Label
+    wait_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The command is done with; `event` says how."""
+    """The command is done with; `event` says how. `opens`, `silent`: what it means for others, as in `Again`."""
 
     status: Literal["accepted", "failed", "uncertain"]
     event: SendAccepted | SendFailed | SendUncertain
-    label: str | None = None
+    label: Label | None = None
+    opens: Opens | None = None
+    silent: bool = False
+
+
+_ALLOWANCES: tuple[Label, ...] = ("rate_app", "rate_waba")
+"""Refusals of which Meta's usage header says for how long, better than the table knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,62 +40,71 @@ class Again:
         called: whether the try counts.
         throttled: the number is to slow down.
         pair: the delay holds for all messages to this user.
-        park: scope to stop, and for how long in ms (None: until something changes).
-        unreachable: nothing can be sent at all just now.
+        opens: a circuit that the refusal opens.
+        silent: Meta gave no answer that says anything, or said that it fails: a few of them in a row open a circuit.
     """
 
     delay_ms: int
     called: bool = True
     throttled: bool = False
     pair: bool = False
-    park: tuple[Scope, int | None] | None = None
-    unreachable: bool = False
-    label: str | None = None
+    opens: Opens | None = None
+    silent: bool = False
+    label: Label | Literal["transport"] | None = None
 
 
 def judge(answer: Answer, command: SendMessage, attempt: int, table: ErrorTable, now_ms: int) -> End | Again:
     """Say what becomes of a command whose try number `attempt` (from 1) came to `answer`."""
     match answer:
         case Accepted(wamid, user, message_status):
-            return End(
-                "accepted",
-                SendAccepted(
-                    event_id=f"{command.command_id}:accepted",
-                    at_ms=now_ms,
-                    command_id=command.command_id,
-                    wamid=wamid,
-                    user=user or command.user,
-                    message_status=message_status,
-                ),
-            )
+            return _accepted(command, wamid, user, message_status, now_ms)
+        case Marked() if command.marks is not None:
+            return _accepted(command, "", None, None, now_ms)
+        case Marked():  # an answer to a message that names none
+            return uncertain(command.command_id, "no_message_id", now_ms)
         case NotSent():
-            return Again(0, called=False, unreachable=True, label="transport")
+            return Again(0, called=False, label="transport")
         case NoAnswer(cause):
-            return uncertain(command.command_id, cause, now_ms)
+            return replace(uncertain(command.command_id, cause, now_ms), silent=True)
         case Refused():
             verdict = table.verdict(answer.code, answer.http_status, attempt)
             return _refused(answer, verdict, command.command_id, now_ms)
 
 
+def _accepted(
+    command: SendMessage, wamid: str, user: str | None, message_status: str | None, now_ms: int
+) -> End:
+    event = SendAccepted(
+        event_id=f"{command.command_id}:accepted",
+        at_ms=now_ms,
+        command_id=command.command_id,
+        wamid=wamid,
+        user=user or command.user,
+        message_status=message_status,
+    )
+    return End("accepted", event)
+
+
 def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) -> End | Again:
     wait_s = verdict.delay_s
-    if wait_s is not None and answer.regain_s is not None:
-        wait_s = max(wait_s, answer.regain_s)
+    if answer.regain_s is not None and verdict.label in _ALLOWANCES:
+        wait_s = answer.regain_s
+    opens = Opens(verdict.scope, verdict.label, None if wait_s is None else round(wait_s * 1000))
     match verdict.action:
         case "uncertain":
-            return uncertain(command_id, f"http_{answer.http_status}", now_ms, verdict.label)
+            unclear = uncertain(command_id, f"http_{answer.http_status}", now_ms, verdict.label)
+            return replace(unclear, silent=True)
         case "retry":
             return Again(
                 round((wait_s or 0) * 1000),
                 throttled=verdict.label == "rate_number",
                 pair=verdict.scope == "pair",
+                silent=verdict.label == "platform" and answer.http_status >= 500,
                 label=verdict.label,
             )
         case "park":
-            return Again(
-                0, park=(verdict.scope, None if wait_s is None else round(wait_s * 1000)), label=verdict.label
-            )
-        case "final" | "defer":
+            return Again(0, opens=opens, label=verdict.label)
+        case "final" | "defer" | "stop":
             return End(
                 "failed",
                 SendFailed(
@@ -96,10 +119,12 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
                     fix=verdict.hint,
                 ),
                 verdict.label,
+                opens=opens if verdict.action == "stop" else None,
+                silent=verdict.label == "platform" and answer.http_status >= 500,
             )
 
 
-def uncertain(command_id: str, cause: str, now_ms: int, label: str = "uncertain") -> End:
+def uncertain(command_id: str, cause: str, now_ms: int, label: Label = "uncertain") -> End:
     """The end of a command of which nobody knows whether it went out."""
     event = SendUncertain(
         event_id=f"{command_id}:uncertain", at_ms=now_ms, command_id=command_id, cause=cause
@@ -109,15 +134,36 @@ def uncertain(command_id: str, cause: str, now_ms: int, label: str = "uncertain"
 
 def expired(command_id: str, now_ms: int) -> End:
     """The end of a command whose time ran out before its call."""
+    return _unsent(command_id, now_ms, "expired", "not sent before its time ran out")
+
+
+def cancelled(command_id: str, now_ms: int) -> End:
+    """The end of a command that was taken back before its call."""
+    return _unsent(command_id, now_ms, "cancelled", "taken back before it was sent")
+
+
+def turned_away(command_id: str, now_ms: int) -> End:
+    """The end of a command that stands behind more than its number can send."""
+    return _unsent(
+        command_id,
+        now_ms,
+        "backlog",
+        "more waits already than the number can send in four hours",
+        "Send it later, in smaller portions, or from another number.",
+    )
+
+
+def _unsent(command_id: str, now_ms: int, reason: str, message: str, fix: str | None = None) -> End:
     return End(
         "failed",
         SendFailed(
-            event_id=f"{command_id}:expired",
+            event_id=f"{command_id}:{reason}",
             at_ms=now_ms,
             command_id=command_id,
             origin="policy",
-            reason="expired",
-            retryable=False,
-            message="not sent before its time ran out",
+            reason=reason,
+            retryable=fix is not None,
+            message=message,
+            fix=fix,
         ),
     )

@@ -5,38 +5,48 @@ Reading path: `run` (look, then send), `_look` (what is there), `pump` (who goes
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Any
 
 import structlog
 
-from services.sender import request, sending
+from services.sender import sending
 from services.sender.desk import Desk
 from services.sender.entry import ROUTER_DEADLINE_MS, Stored, command_of
-from services.sender.intake import EXPIRY, UNREPORTED, queue
-from services.sender.journal import Claimed, Held, Place, Survey
-from services.sender.judge import uncertain
+from services.sender.gate import Gate
+from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, in_queue, queue
+from services.sender.journal import Held, Place, Survey, Waiting
+from services.sender.judge import End, cancelled, turned_away, uncertain
 from services.sender.records import Records
 from services.sender.schedule import Candidate, Schedule
+from services.sender.sending import Ready
 
 log = structlog.get_logger(__name__)
 
 WINDOW = 256
 """Commands of one number and priority that are in memory at once."""
 LOW_WATER = WINDOW // 2
+AHEAD = 4 * WINDOW
+"""Commands of a queue looked at in one go, by name."""
+LINES_AT_ONCE = 20
+"""So often in one look: other numbers wait meanwhile."""
 AT_ONCE = 200
 """Commands handled per look in each of the smaller sets."""
 TICK_S = 0.25
 """How often a lane that nobody wakes looks."""
+MOST_AHEAD_S = 4 * 3600
+"""What a number can't send within so long, everything more urgent first, is turned away."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class NumberLane:
     """One number in this partition."""
 
     id: str
+    gate: Gate
     schedule: Schedule = field(default_factory=Schedule)
     claiming: int = 0
     """Commands between their claim and their call."""
@@ -58,29 +68,39 @@ class Lane:
         self._desk = desk
         self._journal = desk.journal
         self._records = Records(partition, epoch, desk, self._lost)
+        self._continued = desk.ownership.continued(partition)
         self._numbers: dict[str, NumberLane] = {}
+        self._since_s = monotonic()
 
     async def run(self) -> None:
         """Serve until the partition is lost or the process stops."""
-        for (number, user), count in (await self._journal.lines(self.partition)).items():
-            self._number(number).schedule.lines[user] = count
+        for (id, user), count in (await self._journal.lines(self.partition)).items():
+            self._number(id).schedule.lines[user] = count
         while self._serving():
             self.wake.clear()
             await self._look()
-            self.pump()
+            for number in list(self._numbers.values()):
+                self._desk.let(number, partial(self.pump, number))
             if self._serving():
                 await self._rest()
 
     def end(self) -> None:
         """Claim nothing more."""
         self._alive = False
+        for number in self._numbers.values():
+            number.gate.dismiss()
         self.wake.set()
 
     def _serving(self) -> bool:
         return self._alive and not self._desk.stopping
 
     def _number(self, id: str) -> NumberLane:
-        return self._numbers.setdefault(id, NumberLane(id))
+        number = self._numbers.get(id)
+        if number is None:
+            number = self._numbers[id] = NumberLane(id, self._desk.gate(id))
+            if not self._continued:
+                number.gate.taken_over(self._since_s)
+        return number
 
     async def _lost(self) -> None:
         if self._alive:
@@ -90,9 +110,7 @@ class Lane:
             self.over = True
 
     async def _rest(self) -> None:
-        dues = [
-            due for number in self._numbers.values() if (due := number.schedule.next_due_ms()) is not None
-        ]
+        dues = [due for one in self._numbers.values() if (due := one.schedule.next_due_ms()) is not None]
         rest_s = TICK_S if not dues else min(TICK_S, max(0.001, (min(dues) - self._desk.now_ms()) / 1000))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.wake.wait(), rest_s)
@@ -107,43 +125,68 @@ class Lane:
         self.survey = survey
         await self._take_up(survey.unreported)
         await self._expire(survey.expiring)
-        for found in await self._journal.fetch(self.partition, survey.delayed):
-            await self._records.wait_again(found)
+        await self._cancel(survey.cancelled)
+        waited = await self._journal.fetch(self.partition, survey.delayed)
+        await asyncio.gather(*(self._records.wait_again(found) for found in waited))
         for number in self._numbers.values():
             number.waiting.clear()
         for id, priority, waiting in survey.queues:
             self._number(id).waiting[priority] = waiting
             await self._load(self._number(id), priority, waiting)
+        for number in self._numbers.values():
+            await self._turn_away(number)
         for number in list(self._numbers.values()):
             await self._next_in_line(number)
             if number.schedule.idle and not number.waiting:
                 del self._numbers[number.id]
-        if survey.delayed or len(survey.expiring) == AT_ONCE:
+        if survey.delayed or AT_ONCE in (len(survey.expiring), len(survey.cancelled)):
             self.wake.set()
 
     async def _load(self, number: NumberLane, priority: int, waiting: int) -> None:
-        """Fill the window from the head of the number's queue."""
-        window = number.schedule.window(priority)
-        if len(window) >= LOW_WATER or waiting <= len(window):
-            return
-        ids, offset = await self._journal.head(self.partition, number.id, priority, len(window) + WINDOW)
-        full = len(ids) == len(window) + WINDOW
-        fresh = [id for id in ids if id not in window and id not in self._desk.in_flight]
-        if not fresh or not await self._settled(offset):
-            return
-        stored = {found.id: found for found in await self._journal.fetch(self.partition, fresh)}
-        for id in fresh:
-            found = stored.get(id)
-            if id in self._desk.in_flight:
+        """Fill the window from the head of the number's queue; whoever stands behind another of his user steps aside, looked at by name only."""
+        for _ in range(LINES_AT_ONCE):
+            window = number.schedule.window(priority)
+            if len(window) >= LOW_WATER or waiting <= len(window):
+                return
+            most = len(window) + AHEAD
+            heads, offset = await self._journal.head(self.partition, number.id, priority, most)
+            fresh = [one for one in heads if one.id not in window and one.id not in self._desk.in_flight]
+            if not fresh or not await self._settled(offset):
+                return
+            first: dict[str, Waiting] = {}
+            aside = []
+            for one in fresh:
+                if one.user in first or number.schedule.behind(one.user, (priority, one.at_ms, one.id)):
+                    aside.append(one)
+                elif len(first) < WINDOW:
+                    first[one.user] = one
+            if aside:
+                await self._line_up(number, priority, aside)
+            await self._offer(number, priority, list(first.values()))
+            if len(heads) < most:
+                return
+            waiting -= len(aside)
+        self.wake.set()
+
+    async def _offer(self, number: NumberLane, priority: int, waiting: Sequence[Waiting]) -> None:
+        stored = {
+            found.id: found
+            for found in await self._journal.fetch(self.partition, [one.id for one in waiting])
+        }
+        for one in waiting:
+            found = stored.get(one.id)
+            if one.id in self._desk.in_flight:
                 continue
             if found is None or not found.entry.unsent:
-                await self._records.put(id, found, Place(queue(number.id, priority), id, None))
+                place = Place(queue(number.id, priority), in_queue(one.user, one.id), None)
+                await self._records.put(one.id, found, place)
                 continue
-            aside = number.schedule.offer(Candidate(found, command_of(found.entry)))
-            if aside is not None:
-                await self._line_up(number, aside)
-        if full and len(number.schedule.window(priority)) < LOW_WATER:
-            self.wake.set()
+            back = number.schedule.offer(Candidate(found, command_of(found.entry)))
+            if back is not None:
+                command = back.command
+                await self._line_up(
+                    number, command.priority, [Waiting(command.user, command.command_id, command.at_ms)]
+                )
 
     async def _settled(self, offset: int) -> bool:
         """Wait until Kafka too knows of what was just read: a command that it would deliver once more must not be sent yet."""
@@ -153,21 +196,24 @@ class Lane:
             await asyncio.sleep(0.002)
         return False
 
-    async def _line_up(self, number: NumberLane, candidate: Candidate) -> None:
-        number.schedule.lined_up(candidate.user)
-        await self._records.line_up(candidate.found, candidate.command)
+    async def _line_up(self, number: NumberLane, priority: int, waiting: Sequence[Waiting]) -> None:
+        for one in waiting:
+            number.schedule.lined_up(one.user)
+        if not await self._journal.line_up(self.partition, self.epoch, number.id, priority, waiting):
+            await self._lost()
 
     async def _next_in_line(self, number: NumberLane) -> None:
-        for user in number.schedule.due(self._desk.now_ms())[:AT_ONCE]:
-            id = await self._journal.first_in_line(self.partition, number.id, user)
+        users = number.schedule.due(self._desk.now_ms())[:AT_ONCE]
+        if not users:
+            return
+        heads = await self._journal.first_in_lines(self.partition, number.id, users)
+        for user, id in zip(users, heads, strict=True):
             if id is None:
                 number.schedule.lines.pop(user, None)
-                continue
-            if id in self._desk.in_flight:
-                continue
-            found = await self._journal.fetch(self.partition, [id])
-            if found and found[0].entry.unsent:
-                number.schedule.offer_head(Candidate(found[0], command_of(found[0].entry)))
+        ids = [id for id in heads if id is not None and id not in self._desk.in_flight]
+        for found in await self._journal.fetch(self.partition, ids):
+            if found.entry.unsent and found.id not in self._desk.in_flight:
+                number.schedule.offer_head(Candidate(found, command_of(found.entry)))
 
     async def _expire(self, ids: tuple[str, ...]) -> None:
         """End commands whose time has run out, drop tombstones whose time has come."""
@@ -181,9 +227,7 @@ class Lane:
             elif found.entry.finished:
                 await self._records.forget(found)
             elif found.entry.unsent:
-                command = command_of(found.entry)
-                self._number(command.phone_number_id).schedule.withdraw(command.user, id)
-                self._work(id, self._records.end(found, sending.too_late(self._desk, found)))
+                self._end_unsent(found, sending.too_late(self._desk, found))
 
     async def _take_up(self, ids: tuple[str, ...]) -> None:
         """Report what an earlier owner, or a lost journal, left unreported."""
@@ -206,37 +250,67 @@ class Lane:
             else:
                 self._work(id, self._records.end(found, uncertain(id, "journal_lost", self._desk.now_ms())))
 
+    async def _cancel(self, ids: tuple[str, ...]) -> None:
+        """End commands that were taken back, unless they are on their way: then their outcome decides whether there is anything left to take back."""
+        stored = {found.id: found for found in await self._journal.fetch(self.partition, ids)}
+        for id in ids:
+            found = stored.get(id)
+            if id in self._desk.in_flight:
+                continue
+            if found is None or found.entry.outcome is not None or found.entry.finished:
+                await self._records.put(id, found, Place(CANCELLED, id, None))
+            elif found.entry.unsent:
+                self._end_unsent(found, cancelled(id, self._desk.now_ms()))
+
+    async def _turn_away(self, number: NumberLane) -> None:
+        """Give back what came last of more than the number can send in time: who asked learns it now rather than in hours."""
+        left = int(number.gate.limit * MOST_AHEAD_S)
+        for priority, waiting in sorted(number.waiting.items()):
+            excess, left = waiting - left, max(0, left - waiting)
+            if excess <= 0:
+                continue
+            last = await self._journal.tail(self.partition, number.id, priority, min(excess, AT_ONCE))
+            for found in await self._journal.fetch(self.partition, [one.id for one in last]):
+                if found.id not in self._desk.in_flight and found.entry.unsent:
+                    self._end_unsent(found, turned_away(found.id, self._desk.now_ms()))
+            if excess > AT_ONCE:
+                self.wake.set()
+
+    def _end_unsent(self, found: Stored, end: End) -> None:
+        command = command_of(found.entry)
+        self._number(command.phone_number_id).schedule.withdraw(command.user, found.id)
+        self._work(found.id, self._records.end(found, end))
+
     # --- sending
 
-    def pump(self) -> None:
-        """Start all commands that may go now."""
-        for number in self._numbers.values():
-            while self._may_start(number) and (candidate := number.schedule.best()) is not None:
-                command = candidate.command
-                if self._desk.parked(command.waba_id, number.id):
-                    break
+    def pump(self, number: NumberLane) -> None:
+        """Start all commands of a number that may go now."""
+        while self._serving() and number.claiming < number.gate.ahead:
+            candidate = number.schedule.best()
+            if candidate is None or not self._desk.permits.may_go(candidate.command):
+                break
+            command = candidate.command
+            until_ms = self._desk.permits.template_waits_until(command)
+            if until_ms is not None:
                 number.schedule.fly(candidate)
-                until_ms = self._desk.template_parked_until(request.template_of(command))
-                if until_ms is not None:
-                    self._work(candidate.found.id, self._postpone(number, candidate, until_ms))
-                    continue
-                number.claiming += 1
-                self._desk.calls += 1
-                self._work(candidate.found.id, self._send(number, candidate))
-            for priority, waiting in number.waiting.items():
-                if waiting > WINDOW and len(number.schedule.window(priority)) < LOW_WATER:
-                    number.waiting[priority] = 0  # asked for; the next look says what is left
-                    self.wake.set()
-
-    def _may_start(self, number: NumberLane) -> bool:
-        desk = self._desk
-        return (
-            self._serving()
+                self._work(candidate.found.id, self._postpone(number, candidate, until_ms))
+                continue
             # One call is always allowed: busy numbers must not starve a quiet one.
-            and (desk.calls < desk.max_in_flight or number.schedule.flying == 0)
-            and number.schedule.flying < desk.max_in_flight_per_number
-            and number.claiming < desk.gate(number.id).ahead(desk.throughput(number.id), monotonic())
-        )
+            if number.schedule.flying and not self._desk.shares.room(command.waba_id, command.priority):
+                self._desk.wanting.setdefault(number, partial(self.pump, number))
+                break
+            if number.claiming >= self._desk.permits.room(number.id):
+                if not number.schedule.flying:  # others' calls are in the way, and none of ours will end
+                    self._desk.wanting.setdefault(number, partial(self.pump, number))
+                break
+            number.schedule.fly(candidate)
+            number.claiming += 1
+            self._desk.shares.begin(command.waba_id)
+            self._work(candidate.found.id, self._send(number, candidate))
+        for priority, waiting in number.waiting.items():
+            if waiting > WINDOW and len(number.schedule.window(priority)) < LOW_WATER:
+                number.waiting[priority] = 0  # asked for; the next look says what is left
+                self.wake.set()
 
     def _work(self, id: str, work: Coroutine[Any, Any, None]) -> None:
         self._desk.in_flight.add(id)
@@ -253,28 +327,30 @@ class Lane:
         held_until_ms, recorded = None, None
         try:
             match prepared := await self._prepare(number, candidate):
-                case Claimed():
+                case Ready():
                     recorded = await sending.call(self._desk, self._records, candidate, prepared)
                 case Held(until_ms):
                     held_until_ms = until_ms
                     if not candidate.lined:
-                        await self._line_up(number, candidate)
+                        command = candidate.command
+                        waiting = Waiting(command.user, command.command_id, command.at_ms)
+                        await self._line_up(number, command.priority, [waiting])
                 case Stored():
                     recorded = prepared
         finally:
-            self._desk.calls -= 1
+            self._desk.shares.end(candidate.command.waba_id)
             self._land(number, candidate, held_until_ms)
         if recorded is not None:
             await self._records.report(recorded)
 
-    async def _prepare(self, number: NumberLane, candidate: Candidate) -> Claimed | Held | Stored | None:
+    async def _prepare(self, number: NumberLane, candidate: Candidate) -> Ready | Held | Stored | None:
         try:
             return await sending.prepare(self._desk, self._records, candidate, self._serving)
         finally:
             if candidate.lined and not candidate.found.entry.unsent:
                 number.schedule.left_line(candidate.user)
             number.claiming -= 1
-            self.pump()
+            self.pump(number)
 
     async def _postpone(self, number: NumberLane, candidate: Candidate, until_ms: int) -> None:
         try:
@@ -288,4 +364,4 @@ class Lane:
         number.schedule.land(candidate, held_until_ms)
         if candidate.user in number.schedule.lines:
             self.wake.set()
-        self.pump()
+        self._desk.let(number, partial(self.pump, number))

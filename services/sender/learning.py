@@ -1,12 +1,10 @@
-"""What the sender learns from an answer beyond the command itself: metrics, the number's pace, parks, facts of the account."""
+"""What the sender learns from an answer beyond the command itself: metrics, the number's pace, circuits, facts of the account."""
 
-from time import monotonic
 from typing import Any, Literal
 
 import structlog
 
-from services.sender import request
-from services.sender.answers import Accepted, Answer, NotSent, Refused
+from services.sender.answers import Accepted, Answer, Marked, Refused
 from services.sender.desk import Desk
 from services.sender.judge import Again, End
 from shared.accounts import Account
@@ -27,13 +25,13 @@ _FACTS: dict[str, tuple[Literal["account", "number"], dict[str, Any]]] = {
 
 
 def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessage) -> None:
-    """Count, log, slow down, park, tell."""
+    """Count, log, slow down, hold back, tell."""
     outcome = judgement.status if isinstance(judgement, End) else "retried"
     GRAPH_CALLS.labels(outcome).inc()
     if judgement.label is not None:
         SEND_ERRORS.labels(judgement.label).inc()
     log.info(
-        "sent" if isinstance(answer, Accepted) else "not_sent",
+        "sent" if isinstance(answer, Accepted | Marked) else "not_sent",
         outcome=outcome,
         command_id=command.command_id,
         phone_number_id=command.phone_number_id,
@@ -42,27 +40,13 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
         code=answer.code if isinstance(answer, Refused) else None,
         label=judgement.label,
     )
-    if isinstance(answer, (Accepted, Refused)):
-        desk.parks.reachable()
-    if isinstance(answer, NotSent):
-        desk.parks.unreachable(desk.now_ms())
-    if isinstance(judgement, Again):
-        _slow_down_or_park(desk, judgement, command)
+    desk.permits.heard(command, answer, judgement)
+    if isinstance(judgement, Again) and judgement.throttled:
+        desk.gate(command.phone_number_id).throttled()
     if isinstance(answer, Refused) and answer.code is not None:
         _tell_account(desk, answer.code, command)
     if isinstance(answer, Accepted) and command.category != "service":
         _tell_paid(desk, command)
-
-
-def _slow_down_or_park(desk: Desk, judgement: Again, command: SendMessage) -> None:
-    number = command.phone_number_id
-    if judgement.throttled:
-        gate = desk.gate(number)
-        gate.pace = gate.pace.throttled(desk.throughput(number), monotonic())
-    if judgement.park is not None:
-        scope, delay_ms = judgement.park
-        desk.park(scope, command, request.template_of(command), delay_ms)
-        log.warning("parked", scope=scope, phone_number_id=number, waba_id=command.waba_id, for_ms=delay_ms)
 
 
 def _tell_account(desk: Desk, code: int, command: SendMessage) -> None:

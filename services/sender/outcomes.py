@@ -1,14 +1,17 @@
 """Reports outcomes as conversation events, and what Meta said about an account as account events; returns when Kafka has them."""
 
+from collections.abc import Sequence
+
 import structlog
 import tenacity
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from services.sender.together import Together
 from shared import kafka
 from shared.events import AccountChanged, encode
 from shared.settings import ServiceSettings
-from shared.stream.publisher import partition_of
+from shared.stream.publisher import KafkaPublisher, Record, partition_of
 from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, Topic
 
 log = structlog.get_logger(__name__)
@@ -20,10 +23,13 @@ class Outcomes:
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
         self._producer: AIOKafkaProducer
+        self._publisher: KafkaPublisher
+        self._together = Together(self._publish)
 
     async def start(self) -> None:
         self._producer = kafka.producer(self._settings)
         await self._producer.start()
+        self._publisher = KafkaPublisher(self._producer, lambda name: self._settings.topic_prefix + name)
 
     async def stop(self) -> None:
         await self._producer.stop()
@@ -32,17 +38,17 @@ class Outcomes:
         """Append an outcome to its conversation; tries until Kafka takes it, or raises KafkaError after the watchdog's time."""
         key = conversation_key.encode()
         partition = partition_of(key, self._settings.partitions)
-        await self._publish(CONVERSATION_EVENTS, partition, key, event_id, type, event)
+        await self._together.ask(_record(CONVERSATION_EVENTS, partition, key, event_id, type, event))
 
     async def report_account(self, event: AccountChanged) -> None:
         """Append what a refusal says about an account; tries until Kafka takes it, or raises KafkaError after the watchdog's time."""
-        await self._publish(
-            ACCOUNT_EVENTS, 0, event.waba_id.encode(), event.event_id, "AccountChanged", encode(event)
+        await self._together.ask(
+            _record(
+                ACCOUNT_EVENTS, 0, event.waba_id.encode(), event.event_id, "AccountChanged", encode(event)
+            )
         )
 
-    async def _publish(
-        self, topic: Topic, partition: int, key: bytes, event_id: str, type: str, value: bytes
-    ) -> None:
+    async def _publish(self, records: Sequence[Record]) -> Sequence[None]:
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(KafkaError),
             wait=tenacity.wait_exponential_jitter(0.1, 5.0),
@@ -52,16 +58,16 @@ class Outcomes:
             before_sleep=lambda state: log.warning("outcome_not_reported_yet", tries=state.attempt_number),
         ):
             with attempt:
-                await self._producer.send_and_wait(
-                    kafka.name_of(topic, self._settings),
-                    value,
-                    key=key,
-                    partition=partition,
-                    headers=[
-                        ("ce_specversion", b"1.0"),
-                        ("ce_id", event_id.encode()),
-                        ("ce_type", type.encode()),
-                        ("ce_source", b"/sender"),
-                        ("content-type", b"application/json"),
-                    ],
-                )
+                await self._publisher.publish(records)
+        return [None] * len(records)
+
+
+def _record(topic: Topic, partition: int, key: bytes, event_id: str, type: str, value: bytes) -> Record:
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_type", type.encode()),
+        ("ce_source", b"/sender"),
+        ("content-type", b"application/json"),
+    ]
+    return Record(topic.name, partition, key, value, headers)

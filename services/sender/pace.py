@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 DEFAULT_THROUGHPUT = 80
 """Messages per second of a number nobody has told us about (Meta, Cloud API, throughput)."""
-SHARE = 0.9
-"""Share of the throughput that is used: the rest is for inbound messages, which count too, and for jitter on the way."""
 CUT = 0.5
 SLOWEST = 1.0
 """Messages per second below which no cut goes."""
@@ -24,7 +22,7 @@ class Pace:
 
     def rate(self, throughput: float, now_s: float) -> float:
         """Messages per second allowed now."""
-        full = max(SLOWEST, throughput * SHARE)
+        full = max(SLOWEST, throughput)
         if self.since_s is None:
             return full
         return min(full, self.base + full * (now_s - self.since_s) / RECOVERY_S)

@@ -7,7 +7,7 @@ import structlog
 from services.sender import entry as entries
 from services.sender.desk import Desk
 from services.sender.entry import TOMBSTONE_MS, Stored, command_of, encode_entry
-from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, queue, unsent
+from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, in_queue, queue, unsent
 from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, Held, Place, line_member
 from services.sender.judge import Again, End
 from shared.events import SendAccepted, SendMessage, encode
@@ -35,7 +35,7 @@ class Records:
         now_ms = self._desk.now_ms()
         new = entries.claimed(found.entry, self._epoch, now_ms)
         value = encode_entry(new)
-        source, member = (LINED, _in_line(command)) if lined else (_queue(command), found.id)
+        source, member = (LINED, _in_line(command)) if lined else (_queue(command), _in_queue(command))
         answer = await self._journal.claim(
             self._partition, self._epoch, found, value, source, member, _pair(command), now_ms
         )
@@ -65,12 +65,6 @@ class Records:
         places = [Place(EXPIRY, found.id, None), Place(UNREPORTED, found.id, None)]
         await self._journal.write(self._partition, self._epoch, found.id, found.value, b"", places)
 
-    async def line_up(self, found: Stored, command: SendMessage) -> None:
-        """Let a command step out of the queue, into its user's line."""
-        await self.put(
-            found.id, found, Place(_queue(command), found.id, None), Place(LINED, _in_line(command), 0)
-        )
-
     async def wait_again(self, found: Stored) -> None:
         """Put a command whose delay is over back into its queue."""
         places = [Place(DELAYED, found.id, None)]
@@ -80,7 +74,10 @@ class Records:
 
     async def postpone(self, found: Stored, command: SendMessage, until_ms: int) -> None:
         """Set an unclaimed command aside until then."""
-        queued, lined = Place(_queue(command), found.id, None), Place(LINED, _in_line(command), None)
+        queued, lined = (
+            Place(_queue(command), _in_queue(command), None),
+            Place(LINED, _in_line(command), None),
+        )
         await self.put(found.id, found, queued, lined, Place(DELAYED, found.id, until_ms))
 
     async def again(self, found: Stored, command: SendMessage, judgement: Again, claim: Claimed) -> None:
@@ -103,20 +100,24 @@ class Records:
         """Record an outcome and report it."""
         await self.report(await self.record(found, end))
 
-    async def record(self, found: Stored, end: End) -> Stored:
-        """Write the outcome into the journal, before anybody is told."""
+    async def record(self, found: Stored, end: End, claim: Claimed | None = None) -> Stored:
+        """Write the outcome into the journal, before anybody is told. With `claim`, the message was called, and may have arrived until now."""
         event = end.event
         wamid = event.wamid if isinstance(event, SendAccepted) else None
         new = entries.ended(found.entry, end.status, event.event_id, encode(event), wamid)
         value = encode_entry(new)
-        places = [
-            Place(UNREPORTED, found.id, self._desk.now_ms()),
-            Place(unsent(found.entry.category), found.id, None),
-        ]
-        if found.entry.command is not None:
+        places = [Place(unsent(found.entry.category), found.id, None)]
+        if found.entry.unsent:
             command = command_of(found.entry)
             lined = Place(LINED, _in_line(command), None)
-            places += [Place(_queue(command), found.id, None), Place(DELAYED, found.id, None), lined]
+            places += [
+                Place(_queue(command), _in_queue(command), None),
+                Place(DELAYED, found.id, None),
+                lined,
+            ]
+            places.append(Place(UNREPORTED, found.id, self._desk.now_ms()))
+        if claim is not None:
+            places += self._arrived(command_of(found.entry), claim)
         if end.status == "uncertain":
             UNCERTAIN_SENDS.inc()
         written = await self._journal.write(
@@ -128,6 +129,11 @@ class Records:
             log.warning("outcome_not_journalled", command_id=found.id, verdict=written)
         await self._desk.reached("recorded", found.id)
         return Stored(found.id, value, new)
+
+    def _arrived(self, command: SendMessage, claim: Claimed) -> list[Place]:
+        """The pair's limiter counts from the claim, Meta's from the arrival, which is no later than the answer: so then the next one is due that much later."""
+        latest_due_ms = self._desk.now_ms() + int(PAIR_LIMIT.interval)
+        return [Place(PAIRS, _pair(command), latest_due_ms)] if latest_due_ms > claim.pair_due_ms else []
 
     async def report(self, found: Stored) -> None:
         """Put a recorded outcome on Kafka, then leave only a tombstone."""
@@ -152,8 +158,14 @@ def _queue(command: SendMessage) -> str:
     return queue(command.phone_number_id, command.priority)
 
 
+def _in_queue(command: SendMessage) -> str:
+    return in_queue(command.user, command.command_id)
+
+
 def _pair(command: SendMessage) -> str:
-    return f"{command.phone_number_id}:{command.user}"
+    """Whose messages follow one another at a distance. A read mark is no message: it is a pair by itself, so it waits for none and holds up none."""
+    pair = f"{command.phone_number_id}:{command.user}"
+    return pair if command.marks is None else f"{pair}:{command.command_id}"
 
 
 def _in_line(command: SendMessage) -> str:
@@ -165,6 +177,6 @@ def _in_line(command: SendMessage) -> str:
 def _waiting(command: SendMessage) -> list[Place]:
     """Where a waiting command stands: its queue, and the list of queues."""
     return [
-        Place(_queue(command), command.command_id, command.at_ms),
+        Place(_queue(command), _in_queue(command), command.at_ms),
         Place(QUEUES, f"{command.phone_number_id}:{command.priority}", command.at_ms),
     ]

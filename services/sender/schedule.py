@@ -41,6 +41,13 @@ class Schedule:
     _held: dict[str, int] = field(default_factory=dict)
     _queued: dict[int, set[str]] = field(default_factory=dict)
 
+    def behind(self, user: str, rank: tuple[int, int, str]) -> bool:
+        """Whether a command of the queue has to step into its user's line: `offer` would say the same of it."""
+        ready = self._ready.get(user)
+        if ready is not None:
+            return ready.rank < rank
+        return user in self._flying or user in self._held or bool(self.lines.get(user))
+
     def offer(self, candidate: Candidate) -> Candidate | None:
         """Take in a command from the queue; return the one that must step into its user's line instead, if any does."""
         user = candidate.user
@@ -49,7 +56,7 @@ class Schedule:
             self._forget(ready)
             self._add(candidate)
             return None if ready.lined else ready
-        if ready is not None or user in self._flying or user in self._held or self.lines.get(user):
+        if self.behind(user, candidate.rank):
             return candidate
         self._add(candidate)
         return None

@@ -1,7 +1,7 @@
 """One command on its way: claim, wait for the number's moment, the last checks, the call, the record."""
 
-import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 
 import msgspec
@@ -34,13 +34,21 @@ def too_late(desk: Desk, found: Stored) -> End:
     return expired(found.id, now_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A command that is to be called now. `entered_s`: when it passed its number's gate, in monotonic seconds."""
+
+    claim: Claimed
+    entered_s: float
+
+
 async def prepare(
     desk: Desk, records: Records, candidate: Candidate, serving: Callable[[], bool]
-) -> Claimed | Held | Stored | None:
+) -> Ready | Held | Stored | None:
     """Everything before the call.
 
     Returns:
-        `Claimed`: call now. `Held`: the pair must wait; nothing was claimed. `Stored`: the command ended here, to be reported. None: back to
+        `Ready`: call now. `Held`: the pair must wait; nothing was claimed. `Stored`: the command ended here, to be reported. None: back to
         waiting, or no longer ours.
     """
     if desk.now_ms() > candidate.found.entry.valid_until_ms:
@@ -55,53 +63,51 @@ async def prepare(
         return claim
     found, command = candidate.found, candidate.command
     await desk.reached("claimed", found.id)
-    fresh = await _moment(desk, command, serving) and (
-        monotonic() - asked_s < CLAIM_FRESH_S or await records.still_claimed(found)
-    )
-    if not fresh:
-        await records.again(found, command, Again(0, called=False), claim)
-        return None
-    if desk.now_ms() > found.entry.valid_until_ms:
-        return await records.record(found, too_late(desk, found))
-    return claim
+    gate = desk.gate(command.phone_number_id)
+    entered_s = await gate.enter()
+    late = desk.now_ms() > found.entry.valid_until_ms
+    if entered_s is not None:
+        may_go = (
+            serving()
+            and desk.permits.may_go(command)
+            and (entered_s - asked_s < CLAIM_FRESH_S or await records.still_claimed(found))
+        )
+        if may_go and not late and desk.permits.admit(command):
+            return Ready(claim, entered_s)
+        gate.unused()
+        if may_go and late:
+            return await records.record(found, too_late(desk, found))
+    await records.again(found, command, Again(0, called=False), claim)
+    return None
 
 
-async def call(desk: Desk, records: Records, candidate: Candidate, claim: Claimed) -> Stored | None:
+async def call(desk: Desk, records: Records, candidate: Candidate, ready: Ready) -> Stored | None:
     """The call and what follows from it; the recorded outcome, None when it is to be tried again."""
     command, found = candidate.command, candidate.found
     SEND_WAIT_SECONDS.labels(command.category).observe(max(0.0, (desk.now_ms() - command.at_ms) / 1000))
     desk.remember_call(found.id)
     await desk.reached("calling", found.id)
-    answer = await _answer(desk, command)
+    try:
+        answer = await _answer(desk, command)
+    finally:
+        desk.gate(command.phone_number_id).leave(ready.entered_s)
     await desk.reached("answered", found.id)
     judgement = judge(answer, command, found.entry.attempts, desk.table, desk.now_ms())
     learn(desk, answer, judgement, command)
     if isinstance(judgement, Again):
         desk.called.pop(found.id, None)
-        await records.again(found, command, judgement, claim)
+        await records.again(found, command, judgement, ready.claim)
         return None
-    return await records.record(found, judgement)
-
-
-async def _moment(desk: Desk, command: SendMessage, serving: Callable[[], bool]) -> bool:
-    """Wait for the number's next moment; False when nothing may be sent by then."""
-    number = command.phone_number_id
-    if not serving() or desk.parked(command.waba_id, number):
-        return False
-    now_s = monotonic()
-    at_s = desk.gate(number).enter(desk.throughput(number), now_s)
-    if at_s > now_s:
-        await asyncio.sleep(at_s - now_s)
-    return serving() and not desk.parked(command.waba_id, number)
+    return await records.record(found, judgement, ready.claim)
 
 
 async def _answer(desk: Desk, command: SendMessage) -> Answer:
-    token = desk.tokens.get(desk.token_reference(command.phone_number_id))
-    if token is None:
+    credentials = desk.tokens.get(desk.permits.reference(command.phone_number_id))
+    if credentials is None:
         log.error("no_access_token", phone_number_id=command.phone_number_id)
         return Refused(401, 0, "no access token is configured for this number")
     try:
         body = request.body(command)
     except msgspec.MsgspecError as error:
         return Refused(400, 100, f"the message is no JSON object: {error}")
-    return await desk.graph.send(command.phone_number_id, token, body)
+    return await desk.graph.send(command.phone_number_id, credentials, body, command.endpoint)

@@ -12,4 +12,8 @@ class SenderSettings(GraphSettings):
         15.0, gt=0, description="Longest a call may take; then its outcome is uncertain."
     )
     max_in_flight: int = Field(500, ge=1, description="Most calls at once, over all numbers.")
-    max_in_flight_per_number: int = Field(100, ge=1, description="Most calls at once of one number.")
+    max_waiting: int = Field(
+        1_000_000,
+        ge=1,
+        description="Commands of one partition that wait in Redis, of some 1.2 KB each; beyond, that partition's commands wait in Kafka.",
+    )

@@ -37,7 +37,7 @@ class Number(Strict):
     """Whether a one-time code has proved whose the number is; it can't be registered before."""
     messaging_limit: str = "TIER_1K"
     max_mps: float | None = Field(None, gt=0)
-    """Messages per second above which a call is answered with 130429; None checks nothing."""
+    """Messages in any second, users' own included, above which a call is answered with 130429; None checks nothing."""
     free_used: int = Field(0, ge=0)
     """Free service messages used in the month of the set-up, in a regime that counts them per number."""
 
@@ -116,6 +116,8 @@ class Waba(Strict):
     business_verification: str = "verified"
     primary_business_location: str | None = None
     """Country of the business, two letters; None is not verified."""
+    disable_marketing_messages_on_cloud_api: bool = False
+    """Whether marketing templates go out by `/marketing_messages` only (else 131063)."""
     subscribed: bool = True
     numbers: list[Number] = []
     templates: list[Template] = []

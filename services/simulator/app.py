@@ -39,9 +39,17 @@ class Simulator:
             self.metrics,
         )
         self.scheduler = Scheduler(self.meta, self.outbox, clock)
-        graph = GraphRoutes(self.meta, self.scheduler, settings.access_token.get_secret_value(), self.metrics)
+        graph = GraphRoutes(
+            self.meta,
+            self.scheduler,
+            settings.access_token.get_secret_value(),
+            settings.app_secret.get_secret_value(),
+            self.metrics,
+        )
         mover: MovableClock | None = clock if isinstance(clock, MovableClock) else None
-        control = ControlRoutes(self.meta, self.scheduler, self.outbox, clock, mover, graph)
+        control = ControlRoutes(
+            self.meta, self.scheduler, self.outbox, clock, mover, graph, self.refuse_connections
+        )
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.add_routes([*graph.table(), *control.table()])
         self._http = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
@@ -55,6 +63,7 @@ class Simulator:
         )
         self._operations = web.AppRunner(operations, access_log=None, shutdown_timeout=STOP_S)
         self.running: asyncio.Task[None] | None = None
+        self._away: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Apply the accounts file, then listen."""
@@ -74,12 +83,29 @@ class Simulator:
 
     async def stop(self) -> None:
         """Stop in reverse."""
+        if self._away is not None:
+            self._away.cancel()
+            await asyncio.gather(self._away, return_exceptions=True)
         await self._operations.cleanup()
         await self._http.cleanup()
         if self.running is not None:
             self.running.cancel()
             await asyncio.gather(self.running, return_exceptions=True)
         await self.outbox.stop()
+
+    def refuse_connections(self, for_s: float) -> None:
+        """Let nobody connect for so many seconds by the wall clock, from now on; connections without a call on them are closed."""
+        if self._away is None or self._away.done():
+            self._away = asyncio.create_task(self._stay_away(for_s), name="away")
+
+    async def _stay_away(self, for_s: float) -> None:
+        port = self.port
+        for site in list(self._http.sites):
+            await site.stop()
+        if self._http.server is not None:
+            self._http.server.pre_shutdown()
+        await asyncio.sleep(for_s)
+        await web.TCPSite(self._http, self._settings.http_host, port, backlog=1024).start()
 
     @property
     def port(self) -> int:

@@ -6,6 +6,7 @@
     PATCH  /sim/accounts/W1           {"payment_method": "missing", "verified_receivers": ["4915112345678"]}
     POST   /sim/options               {"batch": 1000, "duplicate": 0.1, "shuffle": true, "seed": 7, "pricing": "guide"}
     POST   /sim/script                {"match": {"command_id": "r1#1"}, "then": {"error": 130429, "times": 2}}
+    POST   /sim/troubles              {"kind": "hang", "for_s": 30}
     POST   /sim/users/4915/messages   {"to": "1", "text": "hello", "sent_at": "2026-12-01T09:00:00Z", "referral": "ad"}
     POST   /sim/users/4915/calls      {"to": "1"}
     POST   /sim/users/4915/preferences {"to": "1", "marketing": "stop"}
@@ -20,6 +21,7 @@ What is misspelt is answered with 422 and the place of the fault.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from aiohttp import web
@@ -36,6 +38,7 @@ from services.simulator.outbox import Outbox
 from services.simulator.routes import GraphRoutes
 from services.simulator.scheduler import Scheduler
 from services.simulator.scripts import Rule
+from services.simulator.troubles import Trouble
 from shared.clock import Clock, MovableClock
 
 M = TypeVar("M", bound=BaseModel)
@@ -112,6 +115,7 @@ class ControlRoutes:
         clock: Clock,
         mover: MovableClock | None,
         graph: GraphRoutes,
+        refuse_connections: Callable[[float], None],
     ) -> None:
         self._meta = meta
         self._scheduler = scheduler
@@ -119,6 +123,7 @@ class ControlRoutes:
         self._clock = clock
         self._mover = mover
         self._graph = graph
+        self._refuse_connections = refuse_connections
 
     def table(self) -> list[web.RouteDef]:
         """All routes."""
@@ -132,6 +137,9 @@ class ControlRoutes:
             web.get("/sim/script", self._rules),
             web.post("/sim/script", self._add_rule),
             web.delete("/sim/script", self._clear_rules),
+            web.get("/sim/troubles", self._troubles),
+            web.post("/sim/troubles", self._begin_trouble),
+            web.delete("/sim/troubles", self._end_troubles),
             web.post("/sim/users/{wa_id}/messages", self._user_writes),
             web.post("/sim/users/{wa_id}/calls", self._user_calls),
             web.post("/sim/users/{wa_id}/preferences", self._user_prefers),
@@ -198,6 +206,20 @@ class ControlRoutes:
 
     async def _clear_rules(self, _: web.Request) -> web.Response:
         self._meta.script.clear()
+        return web.json_response({"success": True})
+
+    async def _troubles(self, _: web.Request) -> web.Response:
+        return web.json_response({"troubles": self._meta.troubles.listing(self._clock.time())})
+
+    async def _begin_trouble(self, request: web.Request) -> web.Response:
+        trouble = await _body(request, Trouble)
+        until = self._meta.troubles.add(trouble, self._clock.time())
+        if trouble.kind == "refusing":
+            self._refuse_connections(trouble.for_s)
+        return web.json_response({"until": until})
+
+    async def _end_troubles(self, _: web.Request) -> web.Response:
+        self._meta.troubles.clear()
         return web.json_response({"success": True})
 
     # --- users and accounts act
@@ -314,6 +336,7 @@ class ControlRoutes:
             if not since.isdigit():
                 raise _fault(422, "since must be a number of calls")
             answer["calls"] = [call.as_json() for call in ledger.calls[int(since) :]]
+            answer["marks"] = [mark.as_json() for mark in ledger.marks]
         return web.json_response(answer)
 
     async def _clear_ledger(self, _: web.Request) -> web.Response:

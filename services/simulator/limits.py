@@ -3,6 +3,7 @@
 Source: Meta, Cloud API, throughput (of a number) and pair rate (1 message in 6 s, 45 in advance); Meta, Graph API, rate limits.
 """
 
+import json
 from collections import deque
 from dataclasses import dataclass, field
 from math import ceil
@@ -31,9 +32,53 @@ class RateLimits:
         self._due.clear()
 
 
+@dataclass(slots=True)
+class Throughput:
+    """What passes each number in a moving second, messages in and out together; what is refused does not count."""
+
+    _passed: dict[str, deque[float]] = field(default_factory=dict)
+
+    def count(self, number_id: str, now: float) -> None:
+        """A message passes whatever the limit says: users are not held back."""
+        self._passed.setdefault(number_id, deque()).append(now)
+
+    def allow(self, number_id: str, now: float, most: float) -> bool:
+        """Let a message pass unless `most` have in the second that ends now."""
+        passed = self._passed.setdefault(number_id, deque())
+        while passed and passed[0] <= now - 1.0:
+            passed.popleft()
+        if len(passed) >= most:
+            return False
+        passed.append(now)
+        return True
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self._passed.clear()
+
+
 MANAGEMENT_CALLS = 200
 """Management calls per app and account in an hour."""
 _HOUR_S = 3600.0
+
+
+def sending_headers(
+    app_percent: float | None, account_percent: float | None, regain_minutes: int, waba_id: str
+) -> dict[str, str]:
+    """The usage headers of an answer to a send (Meta, Graph API, rate limits); what is None is not told."""
+    headers = {}
+    if app_percent is not None:
+        headers["X-App-Usage"] = json.dumps({"call_count": app_percent, "total_time": 0, "total_cputime": 0})
+    if account_percent is not None:
+        use = {
+            "type": "messages",
+            "call_count": account_percent,
+            "total_cputime": 0,
+            "total_time": 0,
+            "estimated_time_to_regain_access": regain_minutes,
+        }
+        headers["X-Business-Use-Case-Usage"] = json.dumps({waba_id: [use]})
+    return headers
 
 
 class Use(NamedTuple):

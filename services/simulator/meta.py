@@ -23,13 +23,14 @@ from services.simulator.conversations import (
 from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
-from services.simulator.ledger import Call, Ledger
-from services.simulator.limits import PAIR_BURST, PAIR_INTERVAL_S, ManagementCalls, RateLimits
-from services.simulator.messages import Send
-from services.simulator.objections import account_fault, template_fault, unknown_object
+from services.simulator.ledger import Call, Ledger, Mark
+from services.simulator.limits import PAIR_BURST, PAIR_INTERVAL_S, ManagementCalls, RateLimits, Throughput
+from services.simulator.messages import ReadMark, Send
+from services.simulator.objections import account_fault, endpoint_fault, template_fault, unknown_object
 from services.simulator.options import Options
 from services.simulator.pricing import ENTRY_POINT, Charge, PricingModel, charge, local_day, model_for
 from services.simulator.scripts import Behaviour, Script, plan
+from services.simulator.troubles import Troubles
 
 
 @dataclass(slots=True)
@@ -83,6 +84,7 @@ class Meta:
     accounts: Accounts = field(default_factory=Accounts)
     options: Options = field(default_factory=Options)
     script: Script = field(default_factory=Script)
+    troubles: Troubles = field(default_factory=Troubles)
     ledger: Ledger = field(default_factory=Ledger)
     agenda: Agenda[_Step | _Review] = field(default_factory=Agenda)
     management: ManagementCalls = field(default_factory=ManagementCalls)
@@ -95,6 +97,7 @@ class Meta:
     _held: list[tuple[Template, Message, list[tuple[float, str, int]]]] = field(default_factory=list)
     """Messages of templates that are held, with the statuses they will have."""
     _limits: RateLimits = field(default_factory=RateLimits)
+    _throughput: Throughput = field(default_factory=Throughput)
     _ids: int = 0
 
     # --- set-up
@@ -116,10 +119,12 @@ class Meta:
     def reset(self, now: float) -> None:
         """Forget users, conversations, messages on their way, rules and counts; accounts stay as set up."""
         self.script.clear()
+        self.troubles.clear()
         self.ledger.clear()
         self.agenda.clear()
         self._held.clear()
         self._limits.clear()
+        self._throughput.clear()
         self.management.clear()
         self._threads.clear()
         self._users.clear()
@@ -143,8 +148,11 @@ class Meta:
         if found is None:
             return unknown_object(phone_number_id)
         waba, number = found
-        if number.max_mps is not None and not self._limits.allow(
-            (number.id,), now, 1 / number.max_mps, max(1.0, number.max_mps)
+        if number.max_mps is not None and not self._throughput.allow(number.id, now, number.max_mps):
+            return GraphError(130429, "Cloud API message throughput has been reached.")
+        throttle = self.troubles.throttle(number.id, now)
+        if throttle is not None and not self._limits.allow(
+            ("throttled", throttle.number or ""), now, 1 / throttle.mps, max(1.0, throttle.mps)
         ):
             return GraphError(130429, "Cloud API message throughput has been reached.")
         if not number.registered:
@@ -154,7 +162,7 @@ class Meta:
             return GraphError(131021, "Recipient cannot be the sender.")
         if send.template is not None:
             template = self.accounts.template(waba.id, send.template, send.language or "")
-            fault = template_fault(send, template, now)
+            fault = template_fault(send, template, now) or endpoint_fault(waba, send, template, now)
             if fault is not None:
                 return fault
         refusal = account_fault(
@@ -235,6 +243,15 @@ class Meta:
         failing = Behaviour(delivery="failed", code=error.code, delivered_after_s=0)
         return self.accept(phone_number_id, send, failing, call, now)
 
+    def mark_read(self, phone_number_id: str, mark: ReadMark, now: float) -> GraphError | None:
+        """Take in that a number has read a message; what Meta objects to, if anything."""
+        if self.accounts.number(phone_number_id) is None:
+            return unknown_object(phone_number_id)
+        if mark.message_id not in self._received:
+            return GraphError(100, f"Message with ID '{mark.message_id}' does not exist.")
+        self.ledger.marks.append(Mark(now, phone_number_id, mark.message_id, mark.typing))
+        return None
+
     def receive(
         self, phone_number_id: str, wa_id: str, message: UserMessage, now: float
     ) -> tuple[str, Update] | GraphError:
@@ -250,6 +267,8 @@ class Meta:
         if wamid not in self._received:
             self._received.add(wamid)
             self.ledger.received += 1
+            if number.max_mps is not None:
+                self._throughput.count(number.id, now)
             if message.type != "system":
                 receive(self._thread(number.id, wa_id), sent_at, by_ad=message.referral is not None)
         update = Update(

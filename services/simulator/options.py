@@ -28,6 +28,17 @@ class Options(BaseModel):
     rewrites: dict[str, str] = {}
     """Digits as called → the wa_id Meta makes of them (Brazil, Mexico)."""
 
+    access_token: str | None = None
+    """The token that is accepted instead of the setting's, which has thereby expired."""
+    require_appsecret_proof: bool = False
+    """Whether calls without `appsecret_proof` are refused; a wrong one always is."""
+    app_usage_percent: float | None = Field(None, ge=0)
+    """Told in `X-App-Usage` with every answer to a send; None tells nothing."""
+    account_usage_percent: float | None = Field(None, ge=0)
+    """Told in `X-Business-Use-Case-Usage` likewise."""
+    regain_minutes: int = Field(0, ge=0)
+    """Told beside it: minutes until access is regained."""
+
     review_after_s: float | None = Field(None, ge=0)
     """Seconds from a template's submission to its approval; None leaves it to `/sim/templates/{name}/review`."""
     management_calls: int | None = Field(None, ge=1)

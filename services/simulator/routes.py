@@ -14,7 +14,8 @@ from services.simulator import registration
 from services.simulator.accounts import Template, Waba
 from services.simulator.errors import GraphError
 from services.simulator.ledger import Call
-from services.simulator.messages import ReadMark, Send, parse
+from services.simulator.limits import sending_headers
+from services.simulator.messages import Endpoint, ReadMark, Send, parse
 from services.simulator.meta import Meta
 from services.simulator.metrics import SimulatorMetrics
 from services.simulator.nodes import number_node, template_node, waba_node
@@ -30,11 +31,17 @@ class GraphRoutes:
     """Handlers of `/{version}/…`."""
 
     def __init__(
-        self, meta: Meta, scheduler: Scheduler, access_token: str, metrics: SimulatorMetrics
+        self,
+        meta: Meta,
+        scheduler: Scheduler,
+        access_token: str,
+        app_secret: str,
+        metrics: SimulatorMetrics,
     ) -> None:
         self._meta = meta
         self._scheduler = scheduler
-        self._bearer = f"Bearer {access_token}".encode()
+        self._access_token = access_token
+        self._app_secret = app_secret.encode()
         self._metrics = metrics
         self._traces = 0
         self.calls_in_progress = 0
@@ -42,7 +49,7 @@ class GraphRoutes:
     def table(self) -> list[web.RouteDef]:
         """All routes, the busiest first: aiohttp tries them in order."""
         return [
-            web.post(_VERSION + "/{id}/messages", self._send),
+            web.post(_VERSION + "/{id}/{endpoint:messages|marketing_messages}", self._send),
             *(
                 web.route(method, _VERSION + path, self._counted(handler))
                 for method, path, handler in (
@@ -79,33 +86,41 @@ class GraphRoutes:
     async def _send(self, request: web.Request) -> web.Response:
         self.calls_in_progress += 1
         try:
-            return await self._handle_send(request)
+            answer = await self._handle_send(request)
+            answer.headers.update(self._usage(request.match_info["id"]))
+            return answer
         finally:
             self.calls_in_progress -= 1
 
     async def _handle_send(self, request: web.Request) -> web.Response:
         raw = await request.read()
         now = self._scheduler.release()
-        call = Call(now, request.match_info["id"])
-        self._meta.ledger.calls.append(call)
+        endpoint: Endpoint = (
+            "messages" if request.match_info["endpoint"] == "messages" else "marketing_messages"
+        )
+        call = Call(now, request.match_info["id"], endpoint)
         error = self._unauthorised(request)
-        if error is not None:
-            return self._refused(call, error)
-        parsed = parse(_json(raw))
+        parsed = error or parse(_json(raw), endpoint)
+        if isinstance(parsed, ReadMark):
+            return self._marked_read(call.phone_number_id, parsed, now)
+        self._meta.ledger.calls.append(call)
         if isinstance(parsed, GraphError):
             return self._refused(call, parsed)
-        if isinstance(parsed, ReadMark):
-            return self._marked_read(call)
         call.to, call.type, call.template, call.opaque = (
             parsed.user,
             parsed.type,
             parsed.template,
             parsed.opaque,
         )
-        behaviour = self._meta.script.take(call.phone_number_id, parsed)
+        behaviour = self._meta.troubles.behaviour(call.phone_number_id, now) or self._meta.script.take(
+            call.phone_number_id, parsed
+        )
         if behaviour is not None and behaviour.reset:
+            await asyncio.sleep(behaviour.hang_s or 0)
             return self._cut(request, call)
         if behaviour is not None and (behaviour.error is not None or behaviour.http_status is not None):
+            if behaviour.processed:
+                self._processed(call, parsed, behaviour, now)
             answer = self._scripted_refusal(call, behaviour)
         else:
             answer = self._processed(call, parsed, behaviour, now)
@@ -147,11 +162,11 @@ class GraphRoutes:
         self._metrics.calls["refused"].inc()
         return self._error(error, headers)
 
-    def _marked_read(self, call: Call) -> web.Response:
-        call.type, call.http_status = "read_mark", 200
-        if self._meta.accounts.number(call.phone_number_id) is None:
-            return self._refused(call, unknown_object(call.phone_number_id))
+    def _marked_read(self, phone_number_id: str, mark: ReadMark, now: float) -> web.Response:
+        error = self._meta.mark_read(phone_number_id, mark, now)
         self._metrics.calls["read_mark"].inc()
+        if error is not None:
+            return self._error(error)
         return web.json_response({"success": True})
 
     def _cut(self, request: web.Request, call: Call) -> web.Response:
@@ -260,9 +275,27 @@ class GraphRoutes:
         given = request.headers.get("Authorization")
         if given is None:
             return GraphError(200, "Provide valid app ID")
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._bearer):
+        token = self._meta.options.access_token or self._access_token
+        if not _same(given, f"Bearer {token}"):
             return GraphError(190, "")
+        proof = request.query.get("appsecret_proof")
+        if proof is None:
+            missing = self._meta.options.require_appsecret_proof
+            return (
+                GraphError(100, "API calls from the server require an appsecret_proof") if missing else None
+            )
+        if not _same(proof, hmac.digest(self._app_secret, token.encode(), "sha256").hex()):
+            return GraphError(100, "Invalid appsecret_proof provided in the API argument")
         return None
+
+    def _usage(self, phone_number_id: str) -> dict[str, str]:
+        options, found = self._meta.options, self._meta.accounts.number(phone_number_id)
+        return sending_headers(
+            options.app_usage_percent,
+            options.account_usage_percent,
+            options.regain_minutes,
+            phone_number_id if found is None else found[0].id,
+        )
 
     def _error(self, error: GraphError, headers: dict[str, str] | None = None) -> web.Response:
         self._traces += 1
@@ -305,6 +338,10 @@ class GraphRoutes:
             if start + len(page) < len(nodes):
                 body["paging"]["next"] = str(request.url.update_query(after=after))
         return web.json_response(body)
+
+
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
 
 
 def _json(raw: bytes) -> object:

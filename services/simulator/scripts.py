@@ -45,17 +45,19 @@ class Behaviour(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     error: int | None = None
-    """Refuse with this Graph error code; nothing is processed."""
+    """Refuse with this Graph error code."""
     details: str | None = None
     http_status: int | None = Field(None, ge=400, le=599)
     """Status of the refusal; without `error` the body is not the Graph API's."""
+    processed: bool = False
+    """Whether the message goes out though it is refused."""
     headers: dict[str, str] = {}
     hang_s: float | None = Field(None, ge=0, le=600)
-    """Answer only after so many seconds by the wall clock; the call is processed before."""
+    """Answer only after so many seconds by the wall clock; the call is processed before, unless it is reset."""
     drop_answer_after_processing: bool = False
     """Accept and process, then cut the connection instead of answering."""
     reset: bool = False
-    """Cut the connection without processing."""
+    """Cut the connection without processing, after `hang_s` if that is given."""
     message_status: str | None = None
     """For templates, instead of `accepted`."""
     delivery: Literal["delivered", "failed", "none"] | None = None

@@ -144,6 +144,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         memory: the topic on which the fold's decisions can be found again; None when the fold decides nothing that could come out differently.
         facts: the facts as of now, read once per batch.
         cache: states kept decoded per partition; 0 when others change the states too.
+        room: whether a partition may take in more; while it may not, its records wait in Kafka and the other partitions go on.
         store, publisher: for tests that stop a worker at a certain step; the real ones otherwise.
     """
 
@@ -160,11 +161,15 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         redis: Redis,
         clock: Clock,
         cache: int = 50_000,
+        room: Callable[[int], bool] = lambda partition: True,
         store: Store | None = None,
         publisher: Callable[[Publisher], Publisher] = lambda publisher: publisher,
     ) -> None:
         self.group = group
         self.owned: dict[int, int] = {}
+        self._epochs: dict[int, int] = {}
+        """Partition → the latest epoch we held it with."""
+        self._continued: set[int] = set()
         self._service = service
         self._settings = settings
         self._fold = fold
@@ -173,6 +178,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._facts = facts
         self._clock = clock
         self._cache = cache
+        self._room = room
         self._store = store or Store(redis)
         self._claims = Claims(redis, settings.redis_namespace)
         self._wrap = publisher
@@ -270,6 +276,11 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._consumer.seek(tp, start)
         self._parts[tp] = owned
         self.owned[tp.partition] = taken.epoch
+        if self._epochs.get(tp.partition) == taken.before:
+            self._continued.add(tp.partition)
+        else:
+            self._continued.discard(tp.partition)
+        self._epochs[tp.partition] = taken.epoch
         metrics.STREAM_TAKEOVERS.labels(self.group).inc()
         log.info(
             "partition_taken",
@@ -290,6 +301,10 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         """The offset below which Kafka too knows that the partition's records are done; 0 when it is not held."""
         held = [owned for tp, owned in self._parts.items() if tp.partition == partition]
         return held[0].published if held else 0
+
+    def continued(self, partition: int) -> bool:
+        """Whether nobody else has owned the partition between our last two times."""
+        return partition in self._continued
 
     async def doubt(self, partition: int, epoch: int) -> None:
         """Another user of the partition's state found this epoch gone from the store: find out who owns it, and start over."""
@@ -319,6 +334,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             if self._failure is not None:
                 raise self._failure
             before = dict(self._parts)
+            self._hold_back()
             try:
                 rebuilding = [owned.tp for owned in self._parts.values() if owned.silent]
                 polled = await self._consumer.getmany(*rebuilding, timeout_ms=100, max_records=MAX_POLL)
@@ -342,6 +358,20 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                 await asyncio.sleep(REBUILD_POLL_S)
             self._m_batch.observe(monotonic() - started)
             self._lag()
+
+    def _hold_back(self) -> None:
+        """Fetch nothing of partitions that have no room; go on with those that have some again."""
+        paused = self._consumer.paused()
+        for tp in self._parts:
+            if self._room(tp.partition) == (tp not in paused):
+                continue
+            if tp in paused:
+                self._consumer.resume(tp)
+            else:
+                self._consumer.pause(tp)
+            log.warning(
+                "partition_held_back", group=self.group, partition=tp.partition, held=tp not in paused
+            )
 
     async def _handle(
         self, polled: Mapping[TopicPartition, Sequence[Any]], before: Mapping[TopicPartition, _Owned[S]]
@@ -588,13 +618,15 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         metrics.STREAM_TIMERS.labels(self.group).inc(len(rows))
 
     def _lag(self) -> int:
-        """Records that wait in the partitions held, as far as the consumer has heard."""
-        waiting = 0
+        """Records that wait in the partitions held and could be taken in, as far as the consumer has heard; the metric counts all."""
+        waiting = held_back = 0
         for tp, owned in self._parts.items():
             end = max(self._consumer.highwater(tp) or 0, self._ends.get(tp, 0), owned.published)
             waiting += max(0, end - owned.position)
+            if not self._room(tp.partition):
+                held_back += max(0, end - owned.position)
         self._m_lag.set(waiting)
-        return waiting
+        return waiting - held_back
 
     async def _watch(self) -> None:
         asked = 0.0

@@ -21,9 +21,10 @@ from shared.stream.folding import TIMERS, Changes
 _TAKE = """
 local now = redis.call('TIME')
 local epoch = now[1] * 1000 + math.floor(now[2] / 1000)
-epoch = string.format('%.0f', math.max(epoch, (redis.call('HGET', KEYS[1], 'epoch') or 0) + 1))
+local before = redis.call('HGET', KEYS[1], 'epoch') or 0
+epoch = string.format('%.0f', math.max(epoch, before + 1))
 redis.call('HSET', KEYS[1], 'epoch', epoch)
-return {epoch, redis.call('HGET', KEYS[1], 'offset'), redis.call('HGET', KEYS[1], 'outbox')}
+return {epoch, redis.call('HGET', KEYS[1], 'offset'), redis.call('HGET', KEYS[1], 'outbox'), before}
 """
 
 # ARGV: epoch, offset it started from ('' for none), new offset, outbox, prefix of sets,
@@ -141,11 +142,12 @@ class Keys:
 
 @dataclass(slots=True)
 class Taken:
-    """What taking a partition over found: the new epoch, the next offset to fold (None: no state at all), the last outbox."""
+    """What taking a partition over found: the new epoch, the next offset to fold (None: no state at all), the last outbox, the epoch before (0: none)."""
 
     epoch: int
     offset: int | None
     outbox: bytes
+    before: int
 
 
 class Held(NamedTuple):
@@ -168,8 +170,8 @@ class Store:
 
     async def take(self, keys: Keys) -> Taken:
         """Become the partition's owner: every earlier owner's commits are refused from now on."""
-        epoch, offset, outbox = await self._take(keys=[keys.meta])
-        return Taken(int(epoch), None if offset is None else int(offset), outbox or b"")
+        epoch, offset, outbox, before = await self._take(keys=[keys.meta])
+        return Taken(int(epoch), None if offset is None else int(offset), outbox or b"", int(before))
 
     async def load(self, keys: Keys, names: Sequence[str]) -> list[bytes | None]:
         """The encoded states of these keys, None where there is none."""

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.stack import LocalStack
-from tests.bench import decisions, ingress, router
+from tests.bench import decisions, ingress, limits, recovery, router, sender, waits
 
 REPORT = Path("reports/bench.json")
 
@@ -53,7 +53,9 @@ class Result:
         }
 
 
-async def main(rounds: int, only: str | None, *, pin: bool, million: bool) -> list[Result]:
+async def main(
+    rounds: int, only: str | None, *, pin: bool, million: bool, troubles: str | None
+) -> list[Result]:
     """Measure on one local stack."""
     console = Console()
     cpus = sorted(os.sched_getaffinity(0))
@@ -66,6 +68,10 @@ async def main(rounds: int, only: str | None, *, pin: bool, million: bool) -> li
         for name, times, unit, goal, cost, measure in (
             ("router", rounds, "events/s", 0.4, False, router.measure),
             ("ingress", rounds, "requests/s", 0.4, False, ingress.measure),
+            ("sender", rounds, "messages/s", 0.6, False, sender.measure),
+            ("waits", 1, "ms or MB", 1.2, True, waits.measure),
+            ("limits", 1, "messages/s", 0.95, False, limits.measure),
+            ("recovery", 1, "", 1.0, True, partial(recovery.measure, names=troubles)),
             (
                 "decisions",
                 1,
@@ -110,14 +116,18 @@ def report(results: list[Result], rounds: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", help="router, ingress or decisions")
+    parser.add_argument("--only", help="router, ingress, sender, waits, limits, recovery or decisions")
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="do not give the measured process a core"
     )
     parser.add_argument("--million", action="store_true", help="decisions among a million conversations too")
+    parser.add_argument(
+        "--troubles", help="of recovery: parts of the names of those to measure, comma-separated"
+    )
     chosen = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # new topics look for their leaders a moment
-    report(
-        asyncio.run(main(chosen.rounds, chosen.only, pin=chosen.pin, million=chosen.million)), chosen.rounds
+    measured = main(
+        chosen.rounds, chosen.only, pin=chosen.pin, million=chosen.million, troubles=chosen.troubles
     )
+    report(asyncio.run(measured), chosen.rounds)
     sys.exit(0)

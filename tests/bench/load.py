@@ -15,6 +15,7 @@ from shared.events import (
     MessageReceived,
     MetaPricing,
     SendAccepted,
+    SendMessage,
     SendRequested,
     StatusReceived,
     TemplateRef,
@@ -25,7 +26,9 @@ WABA = "102290129340398"
 EVENTS_PER_CONVERSATION = 16
 
 
-def accounts(numbers: int, at_ms: int, *, regime: str = "guide", limit: int = -1) -> list[AccountChanged]:
+def accounts(
+    numbers: int, at_ms: int, *, regime: str = "guide", limit: int = -1, throughput: int = 1000
+) -> list[AccountChanged]:
     """One account with so many numbers and three approved templates; the first number is the default one."""
     account = {
         "name": "Bench",
@@ -37,7 +40,11 @@ def accounts(numbers: int, at_ms: int, *, regime: str = "guide", limit: int = -1
     }
     made = [_fact("account", WABA, account, at_ms)]
     for index in range(numbers):
-        number = {"display_phone_number": f"+1 555 {index:07}", "default": index == 0, "throughput": 1000}
+        number = {
+            "display_phone_number": f"+1 555 {index:07}",
+            "default": index == 0,
+            "throughput": throughput,
+        }
         made.append(_fact("number", number_id(index), number, at_ms))
     for name, category in (
         ("promo", "marketing"),
@@ -130,6 +137,38 @@ def request(name: str, number: str, user: str, at: int, template: str | None) ->
         template=TemplateRef(template, "en") if template else None,
         correlation_id=name,
         tags={"cost_center": "logistics"},
+    )
+
+
+def command(
+    name: str,
+    number: str,
+    user: str,
+    at_ms: int,
+    valid_until_ms: int,
+    category: events.Category = "utility",
+    priority: int = 2,
+) -> SendMessage:
+    """The first attempt of a request, as a template of its category."""
+    template = {"utility": "order_update", "marketing": "promo", "authentication": "login_code"}[category]
+    body = {
+        "messaging_product": "whatsapp",
+        "to": f"+{user}",
+        "type": "template",
+        "template": {"name": template, "language": {"code": "en"}},
+    }
+    return SendMessage(
+        event_id=command_id(name, 1),
+        at_ms=at_ms,
+        command_id=command_id(name, 1),
+        conversation_key=conversation_key(number, user),
+        waba_id=WABA,
+        phone_number_id=number,
+        user=user,
+        category=category,
+        priority=priority,
+        valid_until_ms=valid_until_ms,
+        message=Raw(events.encode(body)),
     )
 
 

@@ -99,7 +99,7 @@ async def _rate(settings: ServiceSettings, process: OwnedProcess, group: str) ->
     try:
         while time.monotonic() < deadline:
             done = await committed(settings, group)
-            now, cpu = time.monotonic(), _cpu_s(process.pid)
+            now, cpu = time.monotonic(), cpu_s(process.pid)
             if began is None and done >= RECORDS // 10:
                 began = (now, cpu, done)
             if done >= RECORDS and began is not None:
@@ -113,7 +113,7 @@ async def _rate(settings: ServiceSettings, process: OwnedProcess, group: str) ->
         await process.stop(grace_s=10)
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """User and system time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

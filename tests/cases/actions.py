@@ -246,7 +246,7 @@ class Status(Strict):
 class Send(Action):
     """The business asks to send. The last seven say how the message fares at Meta: by itself it is delivered one second after its send.
 
-    `parameters` are texts of the body, `components` the template's as Meta takes them; likewise for the fallback. `refused` is the error code of
+    One of `text`, `template`, `message` (the Cloud API's own object, without the recipient), `marks` (the id of a received message, to mark it as read). `parameters` are texts of the body, `components` the template's as Meta takes them; likewise for the fallback. `refused` is the error code of
     every call, `code` that of `delivery: failed`. `lost` is what the first call's network loses: Meta's answer, or the call itself.
     """
 
@@ -254,6 +254,9 @@ class Send(Action):
     number: Number | None = Field(None, alias="from")
     text: str | None = None
     template: str | None = None
+    message: dict[str, Any] | None = None
+    marks: str | None = None
+    typing: bool = False
     parameters: list[str] | None = None
     components: list[dict[str, Any]] | None = None
     fallback_template: str | None = None
@@ -276,14 +279,19 @@ class Send(Action):
 
     @model_validator(mode="after")
     def _one_content(self) -> "Send":
-        if (self.text is None) == (self.template is None):
-            raise ValueError("either text or template")
+        if sum(given is not None for given in (self.text, self.template, self.message, self.marks)) != 1:
+            raise ValueError("either text or template or message or marks")
+        if self.typing and self.marks is None:
+            raise ValueError("typing goes with marks")
         if self.code is not None and self.delivery != "failed":
             raise ValueError("code goes with delivery: failed")
         return self
 
     def __str__(self) -> str:
-        what = f"template {self.template}" if self.template else "free-form"
+        if self.marks is not None:
+            return f"{self.number or 'the business'} marks {self.marks} of {self.to} as read"
+        kind = "free-form" if self.message is None else str(self.message.get("type", "text"))
+        what = f"template {self.template}" if self.template else kind
         asked = "asks about" if self.dry_run else "sends"
         return f"{self.number or 'the business'} {asked} {what} to {self.to}"
 

@@ -106,6 +106,8 @@ class AccountSpec(Strict):
     marketing_reserve_percent: int = Field(0, ge=0, le=100)
     stop_words: dict[str, Literal["stop", "start", "ignore"]] = Field(default_factory=dict)
     paused_categories: list[CategoryName] = Field(default_factory=list)
+    marketing_messages_api: bool = False
+    marketing_on_cloud_api_disabled: bool = False
     free_used: int = 0
     free_used_by_number: dict[str, int] = Field(default_factory=dict)
     limit_used_by_others: int = 0
@@ -128,6 +130,7 @@ class _CaseBody(Strict):
     steps: list[dict[str, Any]] = Field(min_length=1)
     tally: Tally | None = None
     calls: int | None = None
+    marks: int | None = None
     received: int | None = None
     preferences: dict[str, list[dict[str, Any]]] | None = None
     told: dict[str, list[str]] | None = None
@@ -270,7 +273,9 @@ def _case(defaults: dict[str, Any], written: object, place: int) -> Case:
             raise FormError(f"{where}, step {nth}: at {after.at} is before the step above")
     if steps[0].at_ms < start_ms:
         raise FormError(f"{where}, step 1: at {steps[0].at} is before the start")
-    ends = Ends(body.tally, body.calls, body.received, _preferences(body, where, context), body.told)
+    ends = Ends(
+        body.tally, body.calls, body.received, _preferences(body, where, context), body.marks, body.told
+    )
     return Case(body.name, body.guide, body.regime, start_ms, accounts, numbers, body.users, steps, ends)
 
 

@@ -21,7 +21,10 @@ from services.ingress.webhooks import updates
 from services.sender.answers import Refused
 from services.sender.judge import End, expired, judge, uncertain
 from services.sender.learning import PAYMENT_BELIEVED_FAILING_MS
+from services.sender.request import body
 from services.simulator.envelope import Update, encode, envelope
+from services.simulator.errors import GraphError
+from services.simulator.messages import parse
 from shared.error_table import ErrorTable
 from shared.events import (
     AccountChanged,
@@ -224,8 +227,11 @@ class _Run:
             self._fare(command, send, at_ms)
 
     def _accept(self, command: SendMessage, send: Send, at_ms: int) -> None:
-        """Let Meta take the message; its statuses come later."""
-        wamid = f"wamid.{command.command_id}"
+        """Let Meta take the message; its statuses come later, and none of a read mark."""
+        taken = parse(msgspec.json.decode(body(command)), command.endpoint)
+        if isinstance(taken, GraphError):
+            raise TypeError(f"Meta does not take {command.command_id}: {taken.details}")
+        wamid = "" if command.marks is not None else f"wamid.{command.command_id}"
         accepted = SendAccepted(
             event_id=f"{command.command_id}:accepted",
             at_ms=at_ms,
@@ -241,7 +247,7 @@ class _Run:
             self._learn(command, {"payment_method": "valid", "payment_failing_until_ms": None}, at_ms)
         if send.template in self._holds:
             self._held.setdefault(send.template or "", []).append((command, send))
-        else:
+        elif command.marks is None:
             self._fare(command, send, at_ms)
 
     def _fare(self, command: SendMessage, send: Send, at_ms: int) -> None:
@@ -301,13 +307,13 @@ class _Run:
         expect, names = step.expect or Expect(), self._names
         request_id = told.request_id_of(action, place)
         if isinstance(action, Cancel):
-            body = told.cancellation(names, action)
+            asked = told.cancellation(names, action)
         else:
             action = told.from_default(self._case, action, asks_default=expect.from_ is not None)
-            body = told.request(names, action, request_id)
+            asked = told.request(names, action, request_id)
             self._sends.setdefault(names.request(request_id), action)
         first = answer_to(self._told(request_id if expect.same_as is None else expect.same_as))
-        event = take(json.dumps(body).encode(), step.at_ms, self._world.facts.default_number())
+        event = take(json.dumps(asked).encode(), step.at_ms, self._world.facts.default_number())
         out = self._world.play(key_of(event), event, step.at_ms)
         value = next(o.value for o in out if o.topic is SEND_EVENTS)
         told_event = decode_send_event(value)
@@ -333,11 +339,14 @@ class _Run:
         out = self._world.out
         received = sum(o.topic is MESSAGES_RECEIVED for o in out)
         words = [decode_user_preference(o.value) for o in out if o.topic is PREFERENCES]
+        commands = _commands(out)
+        marks = sum(command.marks is not None for command in commands)
         return Totals(
             {"tally": tally},
-            len(_commands(out)),
+            len(commands) - marks,
             received,
             told.by_user(self._names, words),
+            marks,
             told.steps_of(self._names, self._world.send_events()),
         )
 

@@ -28,7 +28,12 @@ def request(names: Names, send: Send, request_id: str) -> dict[str, Any]:
         "messaging_product": "whatsapp",
         "recipient" if is_bsuid(user) else "to": user,
     }
-    if send.template is not None:
+    if send.marks is not None:
+        message |= {"status": "read", "message_id": names.wamid(send.marks)}
+        message |= {"typing_indicator": {"type": "text"}} if send.typing else {}
+    elif send.message is not None:
+        message |= send.message
+    elif send.template is not None:
         template = _template(send.template, send.parameters, send.components)
         message |= {"type": "template", "template": template}
     else:

@@ -58,6 +58,11 @@ def test_every_alert_says_how_urgent_it_is_what_it_means_and_what_to_do() -> Non
         assert set(rule["annotations"]) == {"summary", "action"}, rule["alert"]
 
 
+def test_the_runbook_has_a_section_for_each_alert_and_for_no_other() -> None:
+    text = (PROMETHEUS.parents[1] / "docs" / "runbook.md").read_text("utf-8")
+    assert re.findall(r"^### (\w+)$", text, re.MULTILINE) == [r["alert"] for r in rules() if "alert" in r]
+
+
 @pytest.mark.parametrize(
     ("expression", "reason"),
     [

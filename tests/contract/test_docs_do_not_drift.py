@@ -46,6 +46,8 @@ GUIDE_PRECEDENCE = [
     "recipient_not_verified",
     "opted_out",
     "marketing_not_allowed",
+    "not_marketing",
+    "marketing_on_cloud_api_disabled",
     "free_tier_exhausted",
     "tier_limit_reached",
     "rate_unknown",

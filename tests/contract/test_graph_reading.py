@@ -1,6 +1,8 @@
 """The console's adapter to the Graph API: one suite on answers as Meta documents them and on the simulator's."""
 
+import asyncio
 import json
+import traceback
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -20,10 +22,12 @@ from services.simulator.settings import SimulatorSettings
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.events import AccountChanged, decode_account_event, encode
+from shared.tokens import Credentials
 
 FIXTURES = REPOSITORY / "tests" / "fixtures" / "graph"
 W, N = "102290129340398", "106540352242922"
 TOKEN = "t0ken"
+CREDENTIALS = Credentials(SecretStr(TOKEN), SecretStr("simulator-secret"))
 NOW_MS = 1_764_000_000_000
 ACCOUNTS = {
     "id": W,
@@ -133,9 +137,9 @@ async def control(http: aiohttp.ClientSession, method: str, path: str, body: obj
 
 
 async def test_account_numbers_and_templates_are_read_over_all_pages(meta: Meta) -> None:
-    account = await meta.graph.account(W, ACCOUNT_FIELDS, TOKEN)
-    numbers = await meta.graph.numbers(W, NUMBER_FIELDS, TOKEN)
-    templates = await meta.graph.templates(W, TEMPLATE_FIELDS, TOKEN)
+    account = await meta.graph.account(W, ACCOUNT_FIELDS, CREDENTIALS)
+    numbers = await meta.graph.numbers(W, NUMBER_FIELDS, CREDENTIALS)
+    templates = await meta.graph.templates(W, TEMPLATE_FIELDS, CREDENTIALS)
     facts = AccountFacts()
     owner = AccountChanged(event_id="e", at_ms=0, waba_id=W, subject="account", id=W, fields={})
     facts.apply(owner, 1)
@@ -157,13 +161,13 @@ async def test_account_numbers_and_templates_are_read_over_all_pages(meta: Meta)
 
 async def test_a_field_this_version_does_not_know_is_left_out_and_the_rest_comes(meta: Meta) -> None:
     for _ in range(2):
-        reply = await meta.graph.account(W, ("currency", "of_a_later_version"), TOKEN)
+        reply = await meta.graph.account(W, ("currency", "of_a_later_version"), CREDENTIALS)
         assert reply.nodes[0]["currency"] == "EUR"
 
 
 async def test_a_wrong_token_is_told_with_metas_code(meta: Meta) -> None:
     with pytest.raises(GraphRefused) as raised:
-        await meta.graph.numbers(W, NUMBER_FIELDS, "expired")
+        await meta.graph.numbers(W, NUMBER_FIELDS, Credentials(SecretStr("expired"), CREDENTIALS.app_secret))
     assert (raised.value.answer.http_status, raised.value.answer.code) == (401, 190)
     assert "expired" not in str(raised.value)
 
@@ -191,15 +195,35 @@ async def test_a_list_that_does_not_end_as_it_should_gives_nothing(answer: Any) 
     await graph.start()
     try:
         with pytest.raises(GraphUnavailable):
-            await graph.templates("W1", TEMPLATE_FIELDS, TOKEN)
+            await graph.templates("W1", TEMPLATE_FIELDS, CREDENTIALS)
     finally:
         await graph.stop()
         await runner.cleanup()
+
+
+async def test_a_failure_shows_neither_token_nor_proof() -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 nonsense\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    graph = Graph(f"http://127.0.0.1:{port}", "v23.0", timeout_s=5, connect_timeout_s=5)
+    await graph.start()
+    with pytest.raises(GraphUnavailable) as raised:
+        await graph.account("W1", ACCOUNT_FIELDS, CREDENTIALS)
+    await graph.stop()
+    server.close()
+    printed = "".join(traceback.format_exception(raised.value)) + repr(raised.value.__cause__)
+    assert "ClientResponseError" in printed
+    assert TOKEN not in printed
+    assert CREDENTIALS.query["appsecret_proof"] not in printed
 
 
 async def test_nobody_at_home_is_told_as_unavailable() -> None:
     graph = Graph("http://127.0.0.1:9", "v23.0", timeout_s=5, connect_timeout_s=5)
     await graph.start()
     with pytest.raises(GraphUnavailable):
-        await graph.account("W1", ACCOUNT_FIELDS, TOKEN)
+        await graph.account("W1", ACCOUNT_FIELDS, CREDENTIALS)
     await graph.stop()

@@ -1,5 +1,6 @@
 """The sender's journal: the one in memory, which unit tests use, and the one in Redis answer alike."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -10,8 +11,8 @@ from redis.asyncio import Redis
 from deploy.local.stack import LocalStack
 from services.sender.desk import JournalPort
 from services.sender.entry import claimed, encode_entry, unclaimed
-from services.sender.intake import EXPIRY, UNREPORTED, Intake, queue
-from services.sender.journal import DELAYED, LINED, PAIRS, Claimed, Held, Journal, Place, line_member
+from services.sender.intake import EXPIRY, UNREPORTED, Intake, in_queue, queue
+from services.sender.journal import DELAYED, LINED, PAIRS, Claimed, Held, Journal, Place, Waiting, line_member
 from shared.accounts import AccountFacts
 from shared.events import SendMessage
 from shared.stream.fold import Grants
@@ -89,7 +90,8 @@ async def claim(kit: Kit, one: SendMessage, *, epoch: int | None = None, now_ms:
     source = queue(one.phone_number_id, one.priority)
     pair = f"{one.phone_number_id}:{one.user}"
     held = kit.epoch if epoch is None else epoch
-    return await kit.journal.claim(0, held, found, new, source, one.command_id, pair, now_ms)
+    member = in_queue(one.user, one.command_id)
+    return await kit.journal.claim(0, held, found, new, source, member, pair, now_ms)
 
 
 async def test_a_claim_moves_the_command_and_counts_for_its_pair(kit: Kit) -> None:
@@ -122,7 +124,7 @@ async def test_the_forty_sixth_message_to_a_user_is_held_until_its_time(kit: Kit
     for one in commands[:45]:
         assert isinstance(await claim(kit, one), Claimed)
     assert await claim(kit, commands[45]) == Held(NOW_MS + 6000)
-    assert list(await kit.members(queue("1001", 2))) == ["r45#1"]
+    assert list(await kit.members(queue("1001", 2))) == ["491511|r45#1"]
     assert await claim(kit, commands[45], now_ms=NOW_MS + 6000) == Claimed(NOW_MS + 46 * 6000)
 
 
@@ -159,8 +161,32 @@ async def test_a_survey_tells_queues_ages_and_what_is_due(kit: Kit) -> None:
 
 async def test_the_head_of_a_queue_comes_with_the_offset_it_was_read_at(kit: Kit) -> None:
     await kit.take_in(command("b", at_ms=NOW_MS + 1), command("a", at_ms=NOW_MS))
-    assert await kit.journal.head(0, "1001", 2, 5) == (["a#1", "b#1"], 2)
-    assert await kit.journal.head(0, "1001", 2, 1) == (["a#1"], 2)
+    first, last = Waiting(command("a").user, "a#1", NOW_MS), Waiting(command("b").user, "b#1", NOW_MS + 1)
+    assert await kit.journal.head(0, "1001", 2, 5) == ([first, last], 2)
+    assert await kit.journal.head(0, "1001", 2, 1) == ([first], 2)
+    assert await kit.journal.tail(0, "1001", 2, 1) == [last]
+
+
+async def test_commands_step_from_their_queue_into_lines_unless_they_have_left_it(kit: Kit) -> None:
+    await kit.take_in(command("a", user="491511"), command("b", user="491511", at_ms=NOW_MS + 1))
+    waiting, _ = await kit.journal.head(0, "1001", 2, 5)
+    gone = Waiting("491511", "gone#1", NOW_MS)
+    assert not await kit.journal.line_up(0, kit.epoch + 1, "1001", 2, waiting)
+    assert await kit.journal.line_up(0, kit.epoch, "1001", 2, [*waiting[1:], gone])
+    assert await kit.members(queue("1001", 2)) == {"491511|a#1": NOW_MS}
+    assert await kit.members(LINED) == {line_member("1001", "491511", 2, NOW_MS + 1, "b#1"): 0}
+
+
+async def test_moves_asked_for_together_are_answered_each_on_its_own(kit: Kit) -> None:
+    commands = [command(f"r{i:03}") for i in range(600)]
+    await kit.take_in(*commands)
+    found = await kit.journal.fetch(0, [one.command_id for one in commands])
+    moves = [
+        kit.journal.write(0, kit.epoch, one.id, b"else" if nth == 1 else one.value, b"new")
+        for nth, one in enumerate(found)
+    ]
+    answers = await asyncio.gather(kit.journal.write(0, kit.epoch + 1, "r000#1", b"", b""), *moves)
+    assert answers == ["lost", "ok", "changed", *["ok"] * 598]
 
 
 async def test_a_line_is_in_order_of_urgency_then_age(kit: Kit) -> None:
@@ -169,6 +195,5 @@ async def test_a_line_is_in_order_of_urgency_then_age(kit: Kit) -> None:
         await kit.journal.write(0, kit.epoch, f"{name}#1", b"", b"", [Place(LINED, member, 0)])
     other = line_member("1001", "4915110", 0, NOW_MS, "other#1")
     await kit.journal.write(0, kit.epoch, "other#1", b"", b"", [Place(LINED, other, 0)])
-    assert await kit.journal.first_in_line(0, "1001", "491511") == "otp#1"
-    assert await kit.journal.first_in_line(0, "1001", "none") is None
+    assert await kit.journal.first_in_lines(0, "1001", ["491511", "none"]) == ["otp#1", None]
     assert await kit.journal.lines(0) == {("1001", "491511"): 3, ("1001", "4915110"): 1}

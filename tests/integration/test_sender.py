@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 import pytest
 import pytest_asyncio
@@ -12,10 +12,13 @@ from aiohttp import web
 
 from deploy.local.process import OwnedProcess
 from deploy.local.stack import LocalStack
-from shared.events import SendAccepted, SendFailed, SendUncertain
+from shared.events import CancelMessage, SendAccepted, SendFailed, SendUncertain, encode
+from shared.stream.publisher import partition_of
+from shared.stream.store import Keys
+from shared.topics import SEND_COMMANDS
 from tests.conftest import Prefix
 from tests.integration.sender_bench import TOKEN, Call, SenderBench, accept, forever, refuse
-from tests.integration.stream.harness import until
+from tests.integration.stream.harness import PARTITIONS, until
 
 
 @pytest_asyncio.fixture
@@ -24,6 +27,10 @@ async def bench(stack: LocalStack, prefix: Prefix, tmp_path: Path) -> AsyncItera
     await bench.start()
     yield bench
     await bench.stop()
+
+
+def _partition(number: str) -> int:
+    return partition_of(number.encode(), PARTITIONS)
 
 
 async def ended(process: OwnedProcess) -> int | None:
@@ -162,6 +169,64 @@ async def test_a_number_never_exceeds_its_throughput_in_any_second(bench: Sender
     await bench.until_called(300)
     assert 15 <= bench.graph.busiest_second("1001") <= 20
     assert 60 <= bench.graph.busiest_second("1002") <= 80
+
+
+async def test_what_customers_write_counts_towards_a_number_s_throughput(bench: SenderBench) -> None:
+    inbound = 60
+
+    async def written() -> None:
+        while True:
+            for second in (int(time()), int(time()) + 1):
+                key = f"{{{bench.settings.redis_namespace}:inbound}}:1001:{second}"
+                await bench.redis.set(key, inbound, ex=10)
+            await asyncio.sleep(0.1)
+
+    writing = asyncio.create_task(written())
+    try:
+        bench.sender()
+        await bench.order(*(bench.command(f"r{i}") for i in range(100)))
+        await bench.until_called(100)
+    finally:
+        writing.cancel()
+    times = sorted(call.at_s for call in bench.graph.calls)
+    settled = [at for at in times if at > times[0] + 1]
+    assert 10 <= max(sum(start <= at < start + 1 for at in settled) for start in settled) <= 80 - inbound
+
+
+async def test_a_partition_that_is_full_waits_in_kafka_and_the_others_go_on(bench: SenderBench) -> None:
+    await bench.set_number("1001", throughput=1)
+    full, other = "1001", next(n for n in map(str, range(1002, 1100)) if _partition(n) != _partition("1001"))
+    bench.sender(WA_MAX_WAITING="50")
+    await bench.order(*(bench.command(f"full{i}", number=full) for i in range(3000)))
+    await bench.until_called(1)
+    await bench.order(*(bench.command(f"other{i}", number=other) for i in range(100)))
+    await bench.until_called(100)
+    state = Keys(bench.settings.redis_namespace, "sender", _partition(full)).state
+    assert 50 <= await bench.redis.hlen(state) < 2900
+    await bench.set_number("1001", throughput=1000)
+    assert len(await bench.until_told(3100, 90)) == 3100
+
+
+async def test_a_command_taken_back_fails_as_cancelled(bench: SenderBench) -> None:
+    await bench.set_number("1001", throughput=1)
+    bench.sender()
+    commands = [bench.command(f"r{i}") for i in range(10)]
+    await bench.order(*commands)
+    await bench.until_called(1)
+    take_back = [
+        CancelMessage(
+            event_id=f"{one.command_id}:cancel",
+            at_ms=one.at_ms,
+            command_id=one.command_id,
+            phone_number_id="1001",
+        )
+        for one in commands
+    ]
+    await bench.feed([("1001", encode(one)) for one in take_back], SEND_COMMANDS)
+    told = await bench.until_told(10)
+    cancelled = {id for id, kinds in told.items() if kinds == {"SendFailed"}}
+    assert cancelled
+    assert cancelled.isdisjoint(call.command_id for call in bench.graph.calls)
 
 
 async def test_one_time_passwords_overtake_a_campaign(bench: SenderBench) -> None:

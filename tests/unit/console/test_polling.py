@@ -15,10 +15,10 @@ from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.error_table import ErrorTable
 from shared.events import AccountChanged
-from shared.graph_answers import Refused
+from shared.graph_answers import Refused, Usage
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
-from shared.tokens import Tokens
+from shared.tokens import Credentials, Tokens
 
 PERIOD_S = 900.0
 LONGEST_S = PERIOD_S * (1 + JITTER)
@@ -31,21 +31,21 @@ class FakeMeta:
         self.asked: list[tuple[str, str, str]] = []
         self.answer: Callable[[str, str], Reply | GraphFailure] = lambda _, waba: Reply(())
 
-    def _said(self, what: str, waba_id: str, token: str) -> Reply:
-        self.asked.append((what, waba_id, token))
+    def _said(self, what: str, waba_id: str, credentials: Credentials) -> Reply:
+        self.asked.append((what, waba_id, credentials.token.get_secret_value()))
         answer = self.answer(what, waba_id)
         if isinstance(answer, GraphFailure):
             raise answer
         return answer
 
-    async def account(self, waba_id: str, fields: Iterable[str], token: str) -> Reply:
-        return self._said("account", waba_id, token)
+    async def account(self, waba_id: str, fields: Iterable[str], credentials: Credentials) -> Reply:
+        return self._said("account", waba_id, credentials)
 
-    async def numbers(self, waba_id: str, fields: Iterable[str], token: str) -> Reply:
-        return self._said("numbers", waba_id, token)
+    async def numbers(self, waba_id: str, fields: Iterable[str], credentials: Credentials) -> Reply:
+        return self._said("numbers", waba_id, credentials)
 
-    async def templates(self, waba_id: str, fields: Iterable[str], token: str) -> Reply:
-        return self._said("templates", waba_id, token)
+    async def templates(self, waba_id: str, fields: Iterable[str], credentials: Credentials) -> Reply:
+        return self._said("templates", waba_id, credentials)
 
 
 class Topic:
@@ -99,7 +99,7 @@ class World:
 
 
 def refused(code: int, regain_s: float | None = None) -> GraphRefused:
-    return GraphRefused(Refused(400, code, "no", regain_s))
+    return GraphRefused(Refused(400, code, "no", Usage(None, 100, regain_s)))
 
 
 async def test_every_account_is_asked_about_once_in_a_period() -> None:

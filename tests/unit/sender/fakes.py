@@ -2,25 +2,47 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from pydantic import SecretStr
 
-from services.sender.answers import Accepted, Answer
+from services.sender.answers import Accepted, Answer, Marked
 from services.sender.desk import Desk
 from services.sender.entry import Stored, decode_entry, encode_entry
-from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, Intake, queue, unsent
-from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, Held, Place, Survey, Verdict
+from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, Intake, in_queue, queue, unsent
+from services.sender.journal import (
+    DELAYED,
+    LINED,
+    PAIR_LIMIT,
+    PAIRS,
+    Claimed,
+    Held,
+    Place,
+    Survey,
+    Verdict,
+    Waiting,
+    line_member,
+)
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.error_table import ErrorTable
-from shared.events import AccountChanged, Category, ConversationEvent, SendMessage, decode_conversation_event
+from shared.events import (
+    AccountChanged,
+    Category,
+    ConversationEvent,
+    Endpoint,
+    SendCommand,
+    SendMessage,
+    decode_conversation_event,
+)
 from shared.ids import conversation_key, from_opaque
 from shared.metrics import CATEGORIES
 from shared.stream.fold import Grants, Recalled
+from shared.tokens import Credentials
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 NOW_MS = int(START.timestamp() * 1000)
@@ -32,6 +54,7 @@ def command(
     request: str,
     *,
     number: str = "1001",
+    waba: str = "10",
     user: str | None = None,
     category: Category = "utility",
     at_ms: int = NOW_MS,
@@ -45,7 +68,7 @@ def command(
         at_ms=at_ms,
         command_id=f"{request}#1",
         conversation_key=conversation_key(number, user),
-        waba_id="10",
+        waba_id=waba,
         phone_number_id=number,
         user=user,
         category=category,
@@ -64,7 +87,7 @@ class JournalInMemory:
         self.state: dict[str, bytes] = {}
         self.sets: defaultdict[str, dict[str, int]] = defaultdict(dict)
 
-    def take_in(self, *commands: SendMessage, recalled: bool = False) -> None:
+    def take_in(self, *commands: SendCommand, recalled: bool = False) -> None:
         """Do what the stream processor does with intake's steps."""
         intake, grants = Intake(), Grants({}, Recalled(()) if recalled else None)
         for one in commands:
@@ -119,7 +142,7 @@ class JournalInMemory:
         command_id: str,
         expected: bytes,
         new: bytes,
-        places: Iterable[Place] = (),
+        places: Sequence[Place] = (),
     ) -> Verdict:
         await asyncio.sleep(0)
         if epoch != self.epoch:
@@ -156,17 +179,36 @@ class JournalInMemory:
             due(DELAYED),
             due(EXPIRY),
             tuple(self.ranked(UNREPORTED)[:most]),
+            tuple(self.ranked(CANCELLED)[:most]),
         )
 
-    async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[str], int]:
-        return self.ranked(queue(number, priority))[:most], self.offset
+    async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[Waiting], int]:
+        return self._waiting(number, priority)[:most], self.offset
+
+    async def tail(self, partition: int, number: str, priority: int, most: int) -> list[Waiting]:
+        return self._waiting(number, priority)[-most:]
+
+    def _waiting(self, number: str, priority: int) -> list[Waiting]:
+        name = queue(number, priority)
+        rows = [(*member.partition("|")[::2], self.sets[name][member]) for member in self.ranked(name)]
+        return [Waiting(user, id, at_ms) for user, id, at_ms in rows]
+
+    async def line_up(
+        self, partition: int, epoch: int, number: str, priority: int, waiting: Sequence[Waiting]
+    ) -> bool:
+        if epoch != self.epoch:
+            return False
+        for user, id, at_ms in waiting:
+            if self.sets[queue(number, priority)].pop(in_queue(user, id), None) is not None:
+                self.sets[LINED][line_member(number, user, priority, at_ms, id)] = 0
+        return True
 
     async def fetch(self, partition: int, ids: Sequence[str]) -> list[Stored]:
         return [Stored(i, self.state[i], decode_entry(self.state[i])) for i in ids if i in self.state]
 
-    async def first_in_line(self, partition: int, number: str, user: str) -> str | None:
-        line = sorted(m for m in self.sets[LINED] if m.startswith(f"{number}:{user}|"))
-        return line[0].split("|", 3)[3] if line else None
+    async def first_in_lines(self, partition: int, number: str, users: Sequence[str]) -> list[str | None]:
+        lines = [sorted(m for m in self.sets[LINED] if m.startswith(f"{number}:{user}|")) for user in users]
+        return [line[0].split("|", 3)[3] if line else None for line in lines]
 
     async def lines(self, partition: int) -> dict[tuple[str, str], int]:
         counts: dict[tuple[str, str], int] = {}
@@ -175,11 +217,12 @@ class JournalInMemory:
             counts[number, user] = counts.get((number, user), 0) + 1
         return counts
 
-    def rewind(self, command_id: str, to: bytes, name: str, score: int) -> None:
-        """Lose what happened to a command since `to`, as a Redis does that loses its last second."""
-        self.state[command_id] = to
-        self.sets[name][command_id] = score
-        self.sets[UNREPORTED].pop(command_id, None)
+    def rewind(self, one: SendMessage, to: bytes) -> None:
+        """Lose what happened to a command since `to`, when it was waiting, as a Redis does that loses its last second."""
+        self.state[one.command_id] = to
+        name = queue(one.phone_number_id, one.priority)
+        self.sets[name][in_queue(one.user, one.command_id)] = one.at_ms
+        self.sets[UNREPORTED].pop(one.command_id, None)
 
 
 async def _accept(command_id: str, body: dict[str, Any]) -> Answer:
@@ -191,14 +234,22 @@ class ScriptedGraph:
 
     def __init__(self, answer: Callable[[str, dict[str, Any]], Awaitable[Answer]] = _accept) -> None:
         self.calls: list[str] = []
+        self.endpoints: list[Endpoint] = []
+        self.marks: list[str] = []
         self.at_once = 0
         self.flying: set[str] = set()
         self.doubled: list[str] = []
         """Users who were written to while another message to them was in flight."""
         self._answer = answer
 
-    async def send(self, phone_number_id: str, token: str, body: bytes) -> Answer:
+    async def send(
+        self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
+    ) -> Answer:
         message = msgspec.json.decode(body)
+        self.endpoints.append(endpoint)
+        if "status" in message:
+            self.marks.append(message["message_id"])
+            return Marked()
         packed = from_opaque(message["biz_opaque_callback_data"])
         assert packed is not None
         self.calls.append(packed[1])
@@ -243,17 +294,21 @@ class Owner:
         self.owned: dict[int, int] = {0: 1}
         self.doubts: list[int] = []
         self.known_to_kafka = 1_000_000
+        self.alone = True
 
     def published(self, partition: int) -> int:
         return self.known_to_kafka
+
+    def continued(self, partition: int) -> bool:
+        return self.alone
 
     async def doubt(self, partition: int, epoch: int) -> None:
         self.doubts.append(epoch)
 
 
 class OneToken:
-    def get(self, reference: str) -> str | None:
-        return "a-token" if reference == "default" else None
+    def get(self, reference: str) -> Credentials | None:
+        return Credentials(SecretStr("a-token")) if reference == "default" else None
 
 
 class Office:
@@ -287,8 +342,8 @@ class Office:
         return task
 
     async def until(self, condition: Callable[[], bool], what: str = "condition") -> None:
-        """Wait for a condition, at most five seconds; a failed task fails the test."""
-        async with asyncio.timeout(5):
+        """Wait for a condition, at most twenty seconds; a failed task fails the test."""
+        async with asyncio.timeout(20):
             while not condition():
                 for task in self.tasks:
                     if task.done() and not task.cancelled():
@@ -298,6 +353,7 @@ class Office:
     async def close(self) -> None:
         """End every task; one that failed fails the test."""
         self.desk.stopping = True
+        await asyncio.sleep(0)  # a coroutine that never began would complain
         for task in self.tasks:
             task.cancel()
         ended = await asyncio.gather(*self.tasks, return_exceptions=True)

@@ -23,7 +23,7 @@ def test_a_new_command_is_journalled_and_takes_its_places() -> None:
     step = Intake().fold(None, one, FACTS, Grants())
     assert step.state == queued(one)
     assert set(step.ranks) == {
-        Rank("queue:1001:0", "r1#1", NOW_MS),
+        Rank("queue:1001:0", f"{one.user}|r1#1", NOW_MS),
         Rank("queues", "1001:0", NOW_MS),
         Rank("unsent:authentication", "r1#1", NOW_MS),
         Rank("expiry", "r1#1", one.valid_until_ms),

@@ -3,16 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from time import monotonic
 from typing import Any
 
+import msgspec
 import pytest_asyncio
 
 from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
+from services.sender.breakers import Part
 from services.sender.entry import claimed, decode_entry, encode_entry
-from services.sender.intake import EXPIRY, UNREPORTED, queue
+from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, queue
 from services.sender.journal import DELAYED, LINED, PAIRS
 from services.sender.lane import Lane
-from shared.events import AccountChanged, SendFailed, SendUncertain
+from services.sender.shares import Shares
+from shared.events import AccountChanged, CancelMessage, SendFailed, SendUncertain
 from shared.times import HOUR_MS
 from tests.unit.sender.fakes import NOW_MS, Office, ScriptedGraph, command
 
@@ -48,6 +52,29 @@ async def test_a_command_is_called_once_reported_and_leaves_a_tombstone(office: 
     assert office.heard.keys == [one.conversation_key]
     assert not office.journal.sets[UNREPORTED]
     assert office.journal.sets[EXPIRY]["r1#1"] == one.valid_until_ms + 3_600_000
+
+
+async def test_a_command_is_posted_to_its_endpoint(office: Office) -> None:
+    one = msgspec.structs.replace(command("r1", category="marketing"), endpoint="marketing_messages")
+    office.journal.take_in(one)
+    serve(office)
+    await office.until(lambda: decode_entry(office.journal.state["r1#1"]).finished)
+    assert office.graph.endpoints == ["marketing_messages"]
+
+
+async def test_a_read_mark_is_reported_once_taken_and_holds_up_no_message(office: Office) -> None:
+    body = {"to": "+4915112345678", "status": "read", "message_id": "wamid.in"}
+    marks = [
+        msgspec.structs.replace(
+            command(f"m{n}", user="4915112345678", category="service", message=body), marks="wamid.in"
+        )
+        for n in range(46)
+    ]
+    office.journal.take_in(*marks, command("r1", user="4915112345678"))
+    serve(office)
+    await office.until(lambda: "r1#1" in office.graph.calls)
+    assert len(office.graph.marks) == 46
+    assert office.heard.kinds()["m0#1"] == ["SendAccepted"]
 
 
 async def test_a_tombstone_is_dropped_when_its_time_has_come(office: Office) -> None:
@@ -247,7 +274,7 @@ async def test_a_journal_that_forgot_a_call_does_not_repeat_it(office: Office) -
     before = office.journal.state["r1#1"]
     lane = serve(office)
     await office.until(lambda: decode_entry(office.journal.state["r1#1"]).finished)
-    office.journal.rewind("r1#1", before, queue("1001", 2), NOW_MS)
+    office.journal.rewind(command("r1"), before)
     lane.wake.set()
     await office.until(lambda: len(office.heard.events) == 2)
     assert office.graph.calls == ["r1#1"]
@@ -290,7 +317,7 @@ async def test_a_paused_template_waits_and_other_templates_go(office: Office) ->
 
 
 async def test_a_hundred_thousand_waiting_commands_cost_a_window_of_memory(office: Office) -> None:
-    _set(office, "number", "1001", throughput=1)
+    _set(office, "number", "1001", throughput=2)
     office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(20_000)))
     lane = serve(office)
     await office.until(lambda: lane.survey is not None and len(office.graph.calls) >= 1)
@@ -298,23 +325,158 @@ async def test_a_hundred_thousand_waiting_commands_cost_a_window_of_memory(offic
     assert len(schedule.window(2)) <= 256
 
 
-async def test_calls_in_flight_never_exceed_the_number_s_share(office: Office) -> None:
+async def test_calls_without_an_answer_hold_up_their_number_and_no_other(office: Office) -> None:
+    never = asyncio.Event()
+
+    async def answer(command_id: str, body: dict[str, Any]) -> Answer:
+        if len(office.graph.calls) > 6:
+            await never.wait()
+        return Accepted(f"wamid.{command_id}", None, None)
+
+    _set(office, "number", "1001", throughput=3)
+    office.graph = office.desk.graph = ScriptedGraph(answer)
+    office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(20)))
+    serve(office)
+    await office.until(lambda: len(office.graph.flying) == 3)
+    office.journal.take_in(command("elsewhere", number="1002"))
+    await office.until(lambda: "elsewhere#1" in office.graph.calls)
+    assert sum(decode_entry(v).status == "claimed" for v in office.journal.state.values()) == 4
+
+
+async def test_a_number_begins_with_one_call(office: Office) -> None:
     never = asyncio.Event()
 
     async def hang(command_id: str, body: dict[str, Any]) -> Answer:
         await never.wait()
-        return NoAnswer("hang")
+        return Accepted(f"wamid.{command_id}", None, None)
 
     _set(office, "number", "1001", throughput=1000)
     office.graph = office.desk.graph = ScriptedGraph(hang)
-    office.desk.max_in_flight_per_number = 5
     office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(20)))
     office.journal.take_in(command("elsewhere", number="1002"))
     serve(office)
-    await office.until(lambda: len(office.graph.calls) == 6)
+    await office.until(lambda: len(office.graph.calls) == 2)
     assert "elsewhere#1" in office.graph.calls
+    assert sum(decode_entry(v).status == "claimed" for v in office.journal.state.values()) == 2
     never.set()
     await office.until(lambda: len(office.heard.events) == 21)
+    assert len(office.graph.calls) == 21
+
+
+async def test_a_command_taken_back_before_its_call_fails_as_cancelled(office: Office) -> None:
+    _hold(office, "1001", 5000)
+    office.journal.take_in(command("r1"), command("r2"), _take_back("r1"))
+    lane = serve(office)
+    await office.until(lambda: len(office.heard.events) == 1)
+    (event,) = office.heard.events
+    assert isinstance(event, SendFailed)
+    assert (event.command_id, event.reason, event.retryable) == ("r1#1", "cancelled", False)
+    office.clock.advance(6)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 2)
+    assert office.graph.calls == ["r2#1"]
+
+
+async def test_a_command_taken_back_after_its_call_keeps_its_outcome(office: Office) -> None:
+    answer = asyncio.Event()
+
+    async def slow(command_id: str, body: dict[str, Any]) -> Answer:
+        await answer.wait()
+        return Accepted("wamid.1", None, None)
+
+    office.graph = office.desk.graph = ScriptedGraph(slow)
+    office.journal.take_in(command("r1"))
+    lane = serve(office)
+    await office.until(lambda: office.graph.calls == ["r1#1"])
+    office.journal.take_in(_take_back("r1"), _take_back("never-came"))
+    lane.wake.set()
+    await office.until(lambda: bool(lane.survey and lane.survey.cancelled))
+    answer.set()
+    await office.until(lambda: not office.journal.sets[CANCELLED])
+    assert office.heard.kinds() == {"r1#1": ["SendAccepted"]}
+
+
+async def test_a_command_taken_back_while_it_waits_for_another_try_ends(office: Office) -> None:
+    answers(office, r1=Refused(500, 131000, "something"))
+    office.journal.take_in(command("r1"))
+    lane = serve(office)
+    await office.until(lambda: _waits_again(office, 1))
+    office.journal.take_in(_take_back("r1"))
+    lane.wake.set()
+    await office.until(lambda: office.heard.kinds() == {"r1#1": ["SendFailed"]})
+    assert not office.journal.sets[DELAYED]
+
+
+async def test_what_a_number_cannot_send_in_four_hours_is_turned_away_least_urgent_first(
+    office: Office,
+) -> None:
+    _set(office, "number", "1001", throughput=1)
+    _hold(office, "1001", 3_600_000)
+    office.journal.take_in(
+        *(command(f"m{i}", user=f"49151{i:08}", category="marketing") for i in range(14_399)),
+        *(command(f"u{i}", user=f"49152{i:08}") for i in range(3)),
+    )
+    lane = serve(office)
+    await office.until(lambda: len(office.heard.events) == 2)
+    assert {e.command_id for e in office.heard.events} == {"m14397#1", "m14398#1"}  # type: ignore[union-attr]
+    assert {e.reason for e in office.heard.events if isinstance(e, SendFailed)} == {"backlog"}
+    lane.wake.set()
+    await office.until(lambda: lane.survey is not None and lane.survey.unsent["marketing"][0] == 14_397)
+    assert len(office.heard.events) == 2
+
+
+async def test_a_number_that_was_another_process_s_waits_for_its_last_second_to_be_over(
+    office: Office,
+) -> None:
+    office.owner.alone = False
+    office.journal.take_in(command("r1"))
+    began = monotonic()
+    serve(office)
+    await office.until(lambda: bool(office.graph.calls))
+    assert monotonic() - began >= 1.0
+
+
+async def test_accounts_come_to_equal_shares_of_a_busy_process(office: Office) -> None:
+    answered = asyncio.Semaphore(0)
+
+    async def slow(command_id: str, body: dict[str, Any]) -> Answer:
+        await answered.acquire()
+        return Accepted(f"wamid.{command_id}", None, None)
+
+    def in_flight(account: str) -> int:
+        return sum(user.startswith(f"100{account}") for user in office.graph.flying)
+
+    office.graph = office.desk.graph = ScriptedGraph(slow)
+    office.desk.shares = Shares(40)
+    for number, waba in (("1001", "10"), ("1002", "20")):
+        _set(office, "number", number, waba, throughput=1000)
+        office.desk.permits._congestion._window(number).size = 1000
+    office.desk.permits._congestion._all.size = 1000
+    office.journal.take_in(*(command(f"a{i:03}", user=f"49151{i:08}") for i in range(100)))
+    lane = serve(office)
+    await office.until(lambda: in_flight("1") == 36)  # the rest is kept for what can't wait
+    office.journal.take_in(
+        *(command(f"b{i:03}", number="1002", waba="20", user=f"49152{i:08}") for i in range(100)),
+        command("otp", number="1002", waba="20", category="authentication"),
+    )
+    lane.wake.set()
+    await office.until(lambda: "otp#1" in office.graph.calls)
+    for _ in range(60):
+        done = len(office.heard.events)
+        answered.release()
+        await office.until(lambda done=done: len(office.heard.events) == done + 1)  # type: ignore[misc]
+    await office.until(lambda: len(office.graph.flying) == 36)
+    assert abs(in_flight("1") - in_flight("2")) <= 4
+
+
+def _hold(office: Office, number: str, for_ms: int) -> None:
+    office.desk.permits._breakers.open(Part("phone_number", number), "number", NOW_MS, for_ms)
+
+
+def _take_back(request: str) -> CancelMessage:
+    return CancelMessage(
+        event_id=f"{request}:cancel", at_ms=NOW_MS, command_id=f"{request}#1", phone_number_id="1001"
+    )
 
 
 def _waits_again(office: Office, tries: int) -> bool:

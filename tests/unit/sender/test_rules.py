@@ -1,4 +1,4 @@
-"""The sender's pure rules: pace, parks, judgements, answers, the request's body."""
+"""The sender's pure rules: pace, judgements, answers, the request's body."""
 
 import msgspec
 import pytest
@@ -6,25 +6,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.sender import request
-from services.sender.answers import Accepted, NoAnswer, NotSent, Refused, read
+from services.sender.answers import Accepted, Answer, Marked, NoAnswer, NotSent, Refused, read
 from services.sender.judge import Again, End, expired, judge
-from services.sender.pace import RECOVERY_S, SHARE, Pace
-from services.sender.parks import PROBE_MS, Parks
+from services.sender.pace import RECOVERY_S, Pace
 from shared.events import SendAccepted, SendFailed, SendUncertain
+from shared.graph_answers import Usage
 from tests.unit.sender.fakes import NOW_MS, TABLE, command
 
 # --- pace
 
 
-def test_a_number_starts_at_its_share_of_the_throughput() -> None:
-    assert Pace().rate(80, 5) == 80 * SHARE
+def test_a_number_starts_at_its_throughput() -> None:
+    assert Pace().rate(80, 5) == 80
 
 
 def test_a_throttle_halves_the_rate_at_once_and_it_recovers_by_itself() -> None:
     cut = Pace().throttled(80, 100)
-    assert cut.rate(80, 100) == 36
-    assert cut.rate(80, 100 + RECOVERY_S / 4) == 54
-    assert cut.rate(80, 100 + RECOVERY_S) == 72
+    assert cut.rate(80, 100) == 40
+    assert cut.rate(80, 100 + RECOVERY_S / 4) == 60
+    assert cut.rate(80, 100 + RECOVERY_S) == 80
 
 
 def test_refusals_of_calls_that_flew_together_are_one_signal() -> None:
@@ -40,40 +40,6 @@ def test_no_series_of_throttles_stops_a_number_or_speeds_it_up(gaps: list[float]
         now += gap
         pace = pace.throttled(throughput, now)
         assert 1 <= pace.rate(throughput, now) <= max(1, throughput)
-
-
-# --- parks
-
-
-def test_a_park_with_an_end_ends_then_whatever_changes() -> None:
-    parks = Parks()
-    parks.park("phone_number", "1", 0, 1000, "old")
-    assert parks.until("phone_number", "1", 999, "new") == 1000
-    assert parks.until("phone_number", "1", 1000, "old") is None
-
-
-def test_a_park_without_an_end_ends_when_what_it_is_about_changes_or_for_a_probe() -> None:
-    parks = Parks()
-    parks.park("waba", "10", 0, None, "old")
-    assert parks.until("waba", "10", 10, "old") == PROBE_MS
-    assert parks.until("waba", "10", 10, "new") is None
-    parks.park("waba", "10", 0, None, "old")
-    assert parks.until("waba", "10", PROBE_MS, "old") is None
-
-
-def test_an_outage_waits_longer_each_time_and_an_answer_forgets_it() -> None:
-    parks = Parks()
-    waits, now = [], 0
-    for _ in range(8):
-        parks.unreachable(now)
-        until = parks.until("platform", "", now)
-        assert until is not None
-        waits.append(until - now)
-        now = until
-    assert waits == [500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]
-    parks.reachable()
-    parks.unreachable(now)
-    assert parks.until("platform", "", now) == now + 500
 
 
 # --- answers
@@ -95,13 +61,40 @@ def test_a_body_that_is_not_meta_s_has_no_code(status: int, body: bytes) -> None
     assert read(status, body, {}) == Refused(status, None, None)
 
 
-def test_the_usage_header_says_when_access_is_regained() -> None:
-    header = '{"10":[{"type":"messages","call_count":100,"estimated_time_to_regain_access":7}]}'
-    answer = read(400, b'{"error":{"code":80007}}', {"X-Business-Use-Case-Usage": header})
-    assert answer == Refused(400, 80007, None, 420)
-    again = judge(answer, command("r1"), 1, TABLE, NOW_MS)
+USED_UP = '{"10":[{"type":"messages","call_count":100,"estimated_time_to_regain_access":7}]}'
+
+
+def test_the_usage_headers_say_how_much_is_used_and_when_access_is_regained() -> None:
+    headers = {
+        "X-Business-Use-Case-Usage": USED_UP,
+        "X-App-Usage": '{"call_count":28,"total_time":25,"total_cputime":31}',
+    }
+    answer = read(400, b'{"error":{"code":80007}}', headers)
+    assert answer == Refused(400, 80007, None, Usage(31, 100, 420))
+    taken = read(200, b'{"messages":[{"id":"wamid.1"}]}', headers)
+    assert taken == Accepted("wamid.1", None, None, Usage(31, 100, 420))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"10":{}}', '{"10":[{"call_count":"many"}]}', "\udcff"])
+def test_a_usage_header_that_makes_no_sense_says_nothing(text: str) -> None:
+    headers = {"X-Business-Use-Case-Usage": text, "X-App-Usage": "none"}
+    assert read(400, b'{"error":{"code":4}}', headers) == Refused(400, 4, None, None)
+
+
+@pytest.mark.parametrize("code", [4, 80007, 80008])
+def test_what_meta_says_of_the_wait_wins_over_the_table(code: int) -> None:
+    for regain_s, expected_ms in ((60, 60_000), (7200, 7_200_000), (None, 300_000)):
+        refusal = Refused(400, code, None, Usage(None, 100, regain_s))
+        again = judge(refusal, command("r1"), 1, TABLE, NOW_MS)
+        assert isinstance(again, Again)
+        scope, reason = ("app", "rate_app") if code == 4 else ("waba", "rate_waba")
+        assert again.opens == (scope, reason, expected_ms)
+
+
+def test_the_wait_for_an_allowance_is_not_one_for_a_throughput() -> None:
+    again = judge(Refused(400, 130429, None, Usage(None, 100, 420)), command("r1"), 1, TABLE, NOW_MS)
     assert isinstance(again, Again)
-    assert again.park == ("waba", 420_000)
+    assert again.delay_ms == 1000
 
 
 # --- judgements
@@ -136,7 +129,7 @@ def test_an_end_is_certain_only_when_meta_surely_refused(answer: NoAnswer | Refu
 
 def test_no_connection_is_tried_again_and_counts_for_nothing() -> None:
     again = judge(NotSent("ClientConnectorError"), command("r1"), 1, TABLE, NOW_MS)
-    assert again == Again(0, called=False, unreachable=True, label="transport")
+    assert again == Again(0, called=False, label="transport")
 
 
 def test_a_throttled_number_slows_down_and_a_throttled_pair_waits() -> None:
@@ -144,6 +137,54 @@ def test_a_throttled_number_slows_down_and_a_throttled_pair_waits() -> None:
     assert number == Again(1000, throttled=True, label="rate_number")
     pair = judge(Refused(400, 131056, None), command("r1"), 2, TABLE, NOW_MS)
     assert pair == Again(16_000, pair=True, label="rate_pair")
+
+
+@pytest.mark.parametrize(
+    ("code", "scope", "wait_ms"),
+    [
+        (131048, "phone_number", 14_400_000),
+        (368, "waba", None),
+        (131031, "waba", None),
+        (131064, "waba", 86_400_000),
+    ],
+)
+def test_policy_and_spam_fail_the_message_and_hold_the_others_back(
+    code: int, scope: str, wait_ms: int | None
+) -> None:
+    for attempt in (1, 9):
+        end = judge(Refused(400, code, None), command("r1"), attempt, TABLE, NOW_MS)
+        assert isinstance(end, End)
+        assert end.opens is not None
+        assert (end.status, end.opens.scope, end.opens.wait_ms) == ("failed", scope, wait_ms)
+
+
+@pytest.mark.parametrize(
+    ("answer", "silent"),
+    [
+        (NoAnswer("TimeoutError"), True),
+        (Refused(502, None, None), True),
+        (Refused(500, 1, None), True),
+        (Refused(500, 131000, None), True),
+        (Refused(503, 2, None), True),
+        (Refused(400, 1, None), False),
+        (Refused(400, 135000, None), False),
+        (Refused(500, 131045, None), False),
+        (Refused(400, 131026, None), False),
+        (NotSent("ClientConnectorError"), False),
+        (Accepted("wamid.1", None, None), False),
+    ],
+)
+def test_only_no_answer_and_a_failing_meta_count_as_silence(answer: Answer, silent: bool) -> None:
+    for attempt in (1, 20):
+        assert judge(answer, command("r1"), attempt, TABLE, NOW_MS).silent is silent
+
+
+@pytest.mark.parametrize("code", [1, 135000])
+@pytest.mark.parametrize("status", [200, 302, 408, 500, 503])
+def test_an_ambiguous_code_that_was_not_surely_a_refusal_is_uncertain(code: int, status: int) -> None:
+    end = judge(Refused(status, code, None), command("r1"), 1, TABLE, NOW_MS)
+    assert isinstance(end, End)
+    assert end.status == "uncertain"
 
 
 def test_what_the_table_defers_fails_as_worth_another_decision() -> None:
@@ -160,7 +201,7 @@ def test_every_refusal_has_a_judgement(code: int, status: int, attempt: int) -> 
     judgement = judge(Refused(status, code, None), command("r1"), attempt, TABLE, NOW_MS)
     assert isinstance(judgement, (Again, End))
     if isinstance(judgement, Again):
-        assert judgement.delay_ms > 0 or judgement.park is not None
+        assert judgement.delay_ms > 0 or judgement.opens is not None
 
 
 def test_an_expiry_is_final() -> None:
@@ -202,3 +243,36 @@ def test_the_template_is_found_by_account_name_and_language() -> None:
     message = {"type": "template", "template": {"name": "shipped", "language": {"code": "de"}}}
     assert request.template_of(command("r1", message=message)) == "10/shipped/de"
     assert request.template_of(command("r1")) is None
+
+
+# --- read marks
+
+
+MARK = msgspec.structs.replace(
+    command("m1", message={"to": "+4915112345678", "status": "read", "message_id": "wamid.in"}),
+    marks="wamid.in",
+)
+
+
+def test_the_body_of_a_read_mark_names_nobody_and_no_command() -> None:
+    assert msgspec.json.decode(request.body(MARK)) == {
+        "messaging_product": "whatsapp",
+        "status": "read",
+        "message_id": "wamid.in",
+    }
+
+
+def test_success_is_the_acceptance_of_a_read_mark_and_no_answer_to_a_message() -> None:
+    answer = read(200, b'{"success": true}', {})
+    assert answer == Marked()
+    end = judge(answer, MARK, 1, TABLE, NOW_MS)
+    assert isinstance(end, End)
+    assert isinstance(end.event, SendAccepted)
+    assert (end.event.event_id, end.event.wamid) == ("m1#1:accepted", "")
+    message = judge(answer, command("r1"), 1, TABLE, NOW_MS)
+    assert isinstance(message, End)
+    assert message.status == "uncertain"
+
+
+def test_no_success_is_no_answer_of_metas() -> None:
+    assert read(200, b'{"success": false}', {}) == Refused(200, None, None)

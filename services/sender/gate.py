@@ -1,0 +1,100 @@
+"""The gate of one number: commands pass it in the order they came, as fast as Meta allows and no faster."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+from services.sender.pace import Pace
+from services.sender.window import SECOND_S, Window
+
+CAUTIOUS_S = 1800.0
+"""So long after the start, or after Meta refused a call as too fast, caution has gone."""
+
+
+class Gate:
+    """What one process knows of a number's calls; it outlives a change of lanes. Times are monotonic seconds.
+
+    Args:
+        allowed: messages per second that Meta allows the number, as of now.
+        others: how many of them the customers' own messages take.
+    """
+
+    def __init__(self, allowed: Callable[[], int], others: Callable[[], int]) -> None:
+        self._allowed = allowed
+        self._others = others
+        self._pace = Pace()
+        self._window = Window()
+        self._cautious_from_s = monotonic()
+        self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def limit(self) -> int:
+        """Calls in a second, as of now."""
+        return max(1, int(self._pace.rate(self._allowed(), monotonic())) - self._others())
+
+    @property
+    def ahead(self) -> int:
+        """How many commands to claim before their moment: a tenth of a second's worth, which hides the journal's round trip. None while only answers make room."""
+        limit = self.limit
+        return max(1, limit // 10) if self._window.next_s(limit, monotonic()) is not None else 0
+
+    async def enter(self) -> float | None:
+        """Wait for a place and take it; when that was, None if there is none to be had any more."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._admit()
+        try:
+            admitted = await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.result():
+                self.unused()
+            raise
+        return monotonic() if admitted else None
+
+    def dismiss(self) -> None:
+        """Nobody who waits gets a place."""
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(False)
+
+    def leave(self, entered_s: float) -> None:
+        """The call is over, however it ended."""
+        now_s = monotonic()
+        caution = max(0.0, 1 - (now_s - self._cautious_from_s) / CAUTIOUS_S)
+        self._window.answered(entered_s, now_s, caution)
+        self._admit()
+
+    def unused(self) -> None:
+        """Give a place back without a call."""
+        self._window.unused()
+        self._admit()
+
+    def throttled(self) -> None:
+        """Meta said that the number is too fast."""
+        self._cautious_from_s = monotonic()
+        self._pace = self._pace.throttled(self._allowed(), self._cautious_from_s)
+
+    def taken_over(self, at_s: float) -> None:
+        """The number was another process's until then: a second later, what that one sent counts no more."""
+        self._window.shut(at_s + SECOND_S)
+
+    def _admit(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now_s, limit = monotonic(), self.limit
+        while self._waiting:
+            if self._waiting[0].done():
+                self._waiting.popleft()
+                continue
+            at_s = self._window.next_s(limit, now_s)
+            if at_s is None:
+                return  # the next answer admits
+            if at_s > now_s:
+                self._timer = asyncio.get_running_loop().call_later(at_s - now_s, self._admit)
+                return
+            self._window.take(limit, now_s)
+            self._waiting.popleft().set_result(True)

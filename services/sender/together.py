@@ -1,0 +1,48 @@
+"""Group commit: what is asked while a round trip is under way goes into the next one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+MOST = 256
+"""Questions in one round trip: so many are answered within some milliseconds."""
+
+
+class Together(Generic[Q, A]):
+    """Questions in, answers out, one round trip at a time and in the order asked.
+
+    `ask` gives the answers to several questions, one for each, in order; what it raises, each of its askers is raised.
+    """
+
+    def __init__(self, ask: Callable[[Sequence[Q]], Awaitable[Sequence[A]]]) -> None:
+        self._ask = ask
+        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._asking: asyncio.Task[None] | None = None
+
+    async def ask(self, question: Q) -> A:
+        """The answer to one question."""
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, future))
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_all())
+        return await future
+
+    async def _ask_all(self) -> None:
+        while self._waiting:
+            now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            try:
+                answers = await self._ask([question for question, _ in now])
+            except BaseException as failure:
+                for _, future in now:
+                    if not future.done():
+                        future.set_exception(failure)
+                if not isinstance(failure, Exception):
+                    raise
+                continue
+            for (_, future), answer in zip(now, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+        self._asking = None

@@ -1,0 +1,131 @@
+"""The places of a moving second, against a Meta that counts what arrives, whenever it arrives."""
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+
+import pytest
+
+from services.sender.window import OF_LATE_S, SECOND_S, Window
+
+Trip = Callable[[random.Random], tuple[float, float]]
+"""Seconds to Meta, and back."""
+
+
+def play(limit: int, trip: Trip, seconds: float, caution: float = 1.0, seed: int = 1) -> list[float]:
+    """Arrival times at Meta of a sender that always has something to send."""
+    rng = random.Random(seed)
+    window, now, arrivals = Window(), 100.0, []
+    answers: list[tuple[float, float]] = []
+    end = now + seconds
+    while now < end:
+        while answers and answers[0][0] <= now:
+            at, sent = heapq.heappop(answers)
+            window.answered(sent, at, caution)
+        at_s = window.next_s(limit, now)
+        if at_s is not None and at_s <= now:
+            window.take(limit, now)
+            there, back = trip(rng)
+            arrivals.append(now + there)
+            heapq.heappush(answers, (now + there + back, now))
+            continue
+        events = [at for at in (at_s, answers[0][0] if answers else None) if at is not None]
+        now = min(events)
+    return sorted(arrivals)
+
+
+def busiest(arrivals: list[float]) -> int:
+    """Most arrivals within any second, its end excluded."""
+    most, last = 0, deque[float]()
+    for at in arrivals:
+        last.append(at)
+        while last[0] <= at - SECOND_S:
+            last.popleft()
+        most = max(most, len(last))
+    return most
+
+
+def quick(rng: random.Random) -> tuple[float, float]:
+    return rng.uniform(0.001, 0.004), rng.uniform(0.001, 0.004)
+
+
+def far(rng: random.Random) -> tuple[float, float]:
+    return 0.08 + rng.expovariate(200), 0.06 + rng.expovariate(200)
+
+
+def stalling(rng: random.Random) -> tuple[float, float]:
+    return (rng.uniform(0.3, 2.0) if rng.random() < 0.01 else rng.uniform(0.01, 0.05)), 0.005
+
+
+@pytest.mark.parametrize("limit", [1, 2, 20, 80, 1000])
+@pytest.mark.parametrize("trip", [quick, far, stalling])
+def test_meta_never_counts_more_than_the_limit_in_any_second(limit: int, trip: Trip) -> None:
+    assert busiest(play(limit, trip, 12)) <= limit
+
+
+@pytest.mark.parametrize("limit", [20, 80, 1000])
+def test_the_limit_is_used_to_the_full(limit: int) -> None:
+    arrivals = play(limit, quick, 30)
+    assert len(arrivals) >= 0.98 * 30 * limit
+
+
+def test_a_long_way_costs_only_what_its_length_varies() -> None:
+    assert len(play(80, far, 60)) >= 0.95 * 60 * 80
+
+
+def working(rng: random.Random) -> tuple[float, float]:
+    """Meta takes its time, after it has counted."""
+    return 0.05 + rng.uniform(0, 0.005), 0.1 + rng.expovariate(5)
+
+
+def test_what_meta_takes_for_its_own_work_costs_nothing_once_caution_has_gone() -> None:
+    assert len(play(80, working, 60)) < 0.9 * 60 * 80
+    arrivals = play(80, working, 60, caution=0.0)
+    assert len(arrivals) >= 0.97 * 60 * 80
+    assert busiest(arrivals) <= 80
+
+
+def test_calls_keep_an_even_pace() -> None:
+    arrivals = play(1000, lambda _: (0.002, 0.002), 3)
+    assert max(sum(start <= at < start + 0.1 for at in arrivals) for start in arrivals[::10]) <= 160
+
+
+def test_while_all_places_are_flying_only_an_answer_makes_room() -> None:
+    window = Window()
+    for _ in range(2):
+        window.take(2, 10.0)
+    assert window.next_s(2, 10.0) is None
+    window.answered(10.0, 10.5)
+    assert window.next_s(2, 10.5) == pytest.approx(11.5)
+
+
+def test_a_place_not_used_is_free_at_once() -> None:
+    window = Window()
+    window.take(1, 10.0)
+    window.unused()
+    assert window.next_s(1, 12.0) == 12.0
+
+
+def test_a_shut_window_opens_at_its_time() -> None:
+    window = Window()
+    window.shut(11.0)
+    assert window.next_s(80, 10.0) == 11.0
+    window.shut(5.0)
+    assert window.next_s(80, 10.0) == 11.0
+
+
+def test_a_lower_limit_waits_for_as_many_places_as_are_too_many() -> None:
+    window = Window()
+    for nth in range(4):
+        window.take(4, 10 + nth / 10)
+        window.answered(10 + nth / 10, 10 + nth / 10)
+    assert window.next_s(2, 10.5) == pytest.approx(11.2)
+
+
+def test_a_shortest_trip_is_forgotten_when_it_is_not_of_late() -> None:
+    window = Window()
+    for at_s, trip_s in ((0.0, 0.01), (OF_LATE_S, 0.2), (2 * OF_LATE_S, 0.2)):
+        window.take(80, at_s)
+        window.answered(at_s, at_s + trip_s)
+    assert min(window._shortest_s) == pytest.approx(0.2)
