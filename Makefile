@@ -11,7 +11,7 @@ COMPILE = .local/uv/bin/uv pip compile -q --universal --python-version 3.11 --ge
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static up down status cases histories chaos bench images k8s-check dashboards-check \
+.PHONY: help demo test check static up down status cases histories chaos crashes bench images k8s-check dashboards-check \
 	format lock docs install clean
 
 help: ## Lists the commands
@@ -50,6 +50,9 @@ histories: $(STAMP) ## Plays N=10000 generated histories through the router and 
 
 chaos: $(STAMP) ## Injects seeded faults (SEED=, MINUTES=); leaves reports/chaos.json
 	$(RUN) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+crashes: $(STAMP) ## Kills senders N=500 times at every step of a send (SEED=); leaves reports/crashes.json
+	@$(RUN) -m tests.chaos.sends $(if $(N),--crashes $(N)) $(if $(SEED),--seed $(SEED))
 
 bench: $(STAMP) ## Measures against ceilings of the same run (ARGS=--help); leaves reports/bench.json
 	$(RUN) -m tests.bench $(ARGS)

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from docs.messages import message_schema, messages_page
 from services.ingress.requests import CancelRequest, SendRequest
 from shared.events import AccountChange, LedgerEntry, ReceivedMessage, SendEvent, UserPreference
 from shared.reasons import FAILURES, REASONS
@@ -111,10 +112,20 @@ PUBLIC = (
 
 def documents() -> dict[str, str]:
     """All generated files: path below docs/ → content, ending in a newline."""
-    files = {"settings.md": settings_page(), "reasons.md": reasons_page(), "asyncapi.yaml": asyncapi()}
+    files = {
+        "settings.md": settings_page(),
+        "reasons.md": reasons_page(),
+        "messages.md": messages_page(),
+        "asyncapi.yaml": asyncapi(),
+        "schemas/message-content.json": _json({"$schema": DIALECT, **message_schema()}),
+    }
     for public in PUBLIC:
-        files[f"schemas/{public.schema}"] = json.dumps(schema_of(public), indent=2, ensure_ascii=False) + "\n"
+        files[f"schemas/{public.schema}"] = _json(schema_of(public))
     return files
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def write(folder: Path) -> None:
@@ -245,7 +256,7 @@ def reasons_page() -> str:
                     ],
                 ),
                 "## Of failures",
-                "`error.reason` of `failed` and `uncertain` events, and what holds a message back. First our own:",
+                "`error.reason` of `failed`, `cancelled`, `uncertain` and `held` events, and a remark on some `accepted` and `resent` ones. First our own:",
                 _table(
                     ("reason", "meaning", "what the business can do"),
                     [(f"`{name}`", reason.meaning, reason.fix) for name, reason in FAILURES.items()],

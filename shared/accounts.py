@@ -59,6 +59,10 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Categories of which an operator holds back every message of the account."""
     pause_reason: str | None = None
     """Why the operator paused last; gone when nothing of the subject is paused any more."""
+    marketing_messages_api: bool = False
+    """Whether its marketing goes out by the Marketing Messages API; else by `/messages`, but for messages that name a `product_policy`."""
+    marketing_on_cloud_api_disabled: bool = False
+    """Meta refuses its marketing on `/messages` (`disable_marketing_messages_on_cloud_api` of the account; Meta, error 131063)."""
     stop_words: dict[str, Literal["stop", "start", "ignore"]] = {}
     """The account's own words for opting out and coming back, beside config/stop_words.yaml; `ignore` switches one of those off."""
     review: str | None = None

@@ -19,6 +19,8 @@ else:
     )
 
 Category = Literal["marketing", "utility", "authentication", "service"]
+Endpoint = Literal["messages", "marketing_messages"]
+"""Where a message is posted (Meta, Cloud API, messages; Meta, Marketing Messages API)."""
 Status = Literal["sent", "delivered", "read", "played", "failed"]
 PreferenceSource = Literal["meta", "error_131050", "stop_word", "import", "operator"]
 """How we know what a user prefers: Meta's user_preferences, Meta's refusal of a message, the user's own word, a list, an operator."""
@@ -142,7 +144,13 @@ class SendRequested(Internal, frozen=True, kw_only=True, tag="SendRequested"):
     max_price_currency: str | None = None
     dry_run: bool = False
     after_request_id: str | None = None
-    """Decide this one only once that request is final."""
+    """Decide this one only once that one is delivered."""
+    after_failed: Literal["refuse", "send"] = "refuse"
+    """What becomes of this one if that one never arrives."""
+    marks: str | None = None
+    """The wamid that it marks as read; it is no message then."""
+    product_policy: str | None = None
+    """What the message says of the Marketing Messages API; naming it asks for that endpoint."""
 
 
 class RequestMalformed(Internal, frozen=True, kw_only=True, tag="RequestMalformed"):
@@ -173,6 +181,7 @@ class SendAccepted(Internal, frozen=True, kw_only=True, tag="SendAccepted"):
     at_ms: int
     command_id: str
     wamid: str
+    """Empty for a read mark: nothing else comes of it."""
     user: str
     """`contacts[].wa_id`: may differ from what was sent to (BR, MX)."""
     message_status: str | None = None
@@ -199,6 +208,19 @@ class SendUncertain(Internal, frozen=True, kw_only=True, tag="SendUncertain"):
     at_ms: int
     command_id: str
     cause: str
+
+
+class UncertainSettled(Internal, frozen=True, kw_only=True, tag="UncertainSettled"):
+    """An operator says what became of a message of which nobody knows, or has it sent again; `by` who, `note` how they know."""
+
+    event_id: str
+    at_ms: int
+    phone_number_id: str
+    user: str
+    command_id: str
+    verdict: Literal["sent", "not_sent", "resend"]
+    by: str
+    note: str | None = None
 
 
 class TimerFired(Internal, frozen=True, kw_only=True, tag="TimerFired"):
@@ -249,6 +271,7 @@ ConversationEvent = (
     | SendAccepted
     | SendFailed
     | SendUncertain
+    | UncertainSettled
     | ReceiverVerified
     | PreferenceChanged
     | TimerFired
@@ -271,6 +294,9 @@ class SendMessage(Internal, frozen=True, kw_only=True, tag="SendMessage"):
     priority: int
     valid_until_ms: int
     message: Raw
+    endpoint: Endpoint = "messages"
+    marks: str | None = None
+    """The wamid that it marks as read; it is no message then, and Meta answers without an id."""
 
 
 class CancelMessage(Internal, frozen=True, kw_only=True, tag="CancelMessage"):
@@ -430,6 +456,7 @@ class SendEvent(Struct, frozen=True, kw_only=True):
         "failed",
         "priced",
         "uncertain",
+        "resent",
         "cancelled",
     ]
     seq: int

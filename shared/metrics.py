@@ -111,8 +111,24 @@ DECISIONS = _counter("wa_decisions", "Final decisions.", reason=tuple(REASONS))
 DECISION_SECONDS = _histogram("wa_decision_seconds", "From the intake of a request to its decision.", _FAST)
 RECEIVED = _counter("wa_messages_received", "Customers' messages, once each.")
 STATUS_STEPS = _counter(
-    "wa_message_steps", "Steps in message lives.", step=(*STATUSES, "accepted", "uncertain")
+    "wa_message_steps",
+    "Steps in message lives.",
+    step=(*STATUSES, "accepted", "held", "uncertain", "resent", "cancelled"),
 )
+UNCERTAIN_OPEN = _gauge(
+    "wa_uncertain_open",
+    "Messages of which nobody knows whether they went out, of this process's partitions.",
+    category=CATEGORIES,
+)
+OLDEST_UNCERTAIN_SECONDS = _gauge(
+    "wa_oldest_uncertain_seconds", "For how long the oldest of them has been open.", category=CATEGORIES
+)
+UNCERTAIN_RESOLVED = _counter(
+    "wa_uncertain_resolved",
+    "Open messages resolved: by a status, by the sender's late word, sent once more, given up, or told by an operator.",
+    how=("status", "sender", "resent", "given_up", "operator"),
+)
+DUPLICATES = _counter("wa_duplicate_messages", "Requests sent twice of which both messages went out.")
 ACCOUNT_REVISION = _gauge("wa_account_facts_revision", "Account events known to this process.")
 
 # --- sender

@@ -57,6 +57,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             "The recipient is neither a phone number that its country's plan knows nor an id of a user.",
             "Correct `to`: international form with the country code.",
         ),
+        "predecessor_failed": Reason(
+            "The request it was to follow (`after_request_id`) was refused, cancelled, failed, or is not known for this receiver.",
+            "Send it anew without `after_request_id`, or with `after_failed: send` where it is to go out in any case.",
+        ),
         "window_closed": Reason(
             "The customer's last message to this number is 24 hours old or older, and the message is free-form.",
             "Send an approved template, or name a `fallback_template` in the request.",
@@ -105,6 +109,14 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             "Meta delivers no marketing templates to numbers with the dialling code +1 of the United States.",
             "Send a utility template where the content is one, or use another channel.",
         ),
+        "not_marketing": Reason(
+            "The message names a `product_policy`, so it is for the Marketing Messages API, and its template is not marketing.",
+            "Leave `product_policy` out, or use a template that Meta holds for marketing.",
+        ),
+        "marketing_on_cloud_api_disabled": Reason(
+            "The account sends marketing by the Marketing Messages API only.",
+            "Set `marketing_messages_api: true` in the accounts file and run `wam apply`, or name a `product_policy` in the message.",
+        ),
         "free_tier_exhausted": Reason(
             "The month's free service conversations are used up and the account has no valid payment method.",
             "Add a payment method, or wait for the next month in the account's time zone.",
@@ -143,11 +155,43 @@ FAILURES: Mapping[str, Reason] = MappingProxyType(
         ),
         "outcome_unknown": Reason(
             "Meta gave no answer from which it follows whether the message went out (event `uncertain`).",
-            "Wait: a status of Meta or a timer decides.",
+            "Nothing to do: a status of Meta decides, or else at `retry_at` it is sent once more or given up. Do not send it again yourself.",
         ),
         "uncertain_unresolved": Reason(
-            "Meta never said whether the message went out. It is not sent again by itself.",
+            "Meta never said whether the message went out. It is not sent (again) by itself: it is a one-time password, was sent twice already, or its time is over.",
             "Check with the customer before sending it again: it may have arrived.",
+        ),
+        "read_mark_unanswered": Reason(
+            "Meta gave no answer to a read mark; the message may be marked or not.",
+            "Nothing to do: the mark of a later message holds for the earlier ones too.",
+        ),
+        "uncertain_webhooks_missing": Reason(
+            "Nobody knows whether the message went out, and until its time was over no statuses of later messages of the number came: Meta's webhooks or their way to us failed.",
+            "Mend the webhooks: statuses that come late still count. Check with the customer before sending it again.",
+        ),
+        "uncertain_not_allowed": Reason(
+            "Nobody knows whether the message went out, and when it was to be sent once more it might not go out any more; `message` says why.",
+            "Check with the customer before sending it again: it may have arrived.",
+        ),
+        "settled_by_operator": Reason(
+            "An operator settled what became of the message, or had it sent again; `message` says who.",
+            "Nothing to do.",
+        ),
+        "duplicate": Reason(
+            "The request was sent twice, because nobody knew whether the first message had gone out, and both have gone out (in event `accepted`). Meta charges both.",
+            "Nothing to do; expect that the customer has it twice.",
+        ),
+        "cancel_too_late": Reason(
+            "The message was to be taken back, but had gone out (in event `accepted`).",
+            "Nothing to do; it can't be taken back any more.",
+        ),
+        "held_for_quality_assessment": Reason(
+            "Meta holds the template's messages until it has seen how customers take the first ones (event `held`).",
+            "Wait: Meta sends it, or tells that it failed, within days.",
+        ),
+        "held_paused": Reason(
+            "Meta holds the message because its template is paused (event `held`).",
+            "Wait, or use another template: Meta sends it, or tells that it failed.",
         ),
     }
 )

@@ -6,6 +6,9 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.events import Category
+from shared.uncertain import RESENT
+
 
 class ServiceSettings(BaseSettings):
     """What every service needs: where Kafka and Redis are, who it is, where its metrics are read."""
@@ -35,7 +38,7 @@ class ServiceSettings(BaseSettings):
         "0", description="Name of this replica, stable over restarts: static group membership."
     )
     session_timeout_s: float = Field(
-        15.0, gt=0, description="Kafka drops a consumer that was silent for so long."
+        10.0, gt=0, description="Kafka drops a consumer that was silent for so long."
     )
     metrics_host: str = Field("127.0.0.1", description="Address that /metrics, /live and /ready listen on.")
     metrics_port: int = Field(9100, ge=0, le=65535, description="Port of /metrics, /live and /ready.")
@@ -51,6 +54,10 @@ class ServiceSettings(BaseSettings):
     )
     config_dir: Path = Field(
         Path("config"), description="Folder of regimes, rate cards, market map and error table."
+    )
+    resent_categories: tuple[Category, ...] = Field(
+        RESENT,
+        description="Categories whose messages are sent once more when nobody knows whether they went out (as JSON).",
     )
     drain_s: float = Field(20.0, gt=0, description="Longest time a stop waits for work in flight.")
     watchdog_s: float = Field(

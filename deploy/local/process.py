@@ -85,7 +85,7 @@ class OwnedProcess:
                 env=self._env,
                 cwd=self._cwd,
                 process_group=0,
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with(os.getpid()),
             )
         _alive.add(self)
 
@@ -160,8 +160,8 @@ async def until_ready(
         await asyncio.sleep(_POLL_S)
 
 
-def _die_with(parent_pid: int) -> Callable[[], None]:
-    """Gives what the child runs between fork and exec: only calls that are safe there."""
+def die_with(parent_pid: int) -> Callable[[], None]:
+    """Gives what a child runs after the fork so that it never outlives its parent: only calls that are safe before an exec."""
 
     def prepare() -> None:
         if _LIBC is None:

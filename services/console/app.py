@@ -5,16 +5,20 @@ from aiohttp import web
 from services.console.access import Tokens
 from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
+from services.console.conversation_events import publish
 from services.console.graph import Graph
 from services.console.polling import Poller
 from services.console.routes import Console
 from services.console.settings import ConsoleSettings
+from services.console.settling import OpenMessages, RedisIndex
 from services.console.tallies import HttpTallies
+from shared import logs
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
 from shared.lifecycle import Service
 from shared.pricing import PriceBook
+from shared.stream.store import connect
 from shared.tokens import tokens_of
 
 
@@ -50,6 +54,13 @@ def build(service: Service, settings: ConsoleSettings) -> None:
     console = Console(
         reader=reader,
         applier=Applier(events, clock),
+        messages=OpenMessages(
+            RedisIndex(connect(settings), settings.redis_namespace, settings.partitions).read,
+            lambda words: publish(settings, words),
+            logs.hasher(settings.log_key.get_secret_value()),
+            settings.resent_categories,
+            clock,
+        ),
         tallies=HttpTallies(settings.tallies_url),
         tokens=Tokens(settings.admin_token, settings.admin_tokens_file),
         is_regime=book.regimes.is_pin,

@@ -16,7 +16,17 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from services.console import cli_meta, cli_numbers, cli_preferences, sending, steps, tables, topics, view
+from services.console import (
+    cli_meta,
+    cli_numbers,
+    cli_preferences,
+    cli_uncertain,
+    sending,
+    steps,
+    tables,
+    topics,
+    view,
+)
 from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
 from services.console.conversation_events import publish
@@ -66,6 +76,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(receivers_app, name="receivers")
 app.add_typer(cli_preferences.app, name="preferences")
+app.add_typer(cli_uncertain.app, name="uncertain")
 app.add_typer(cli_meta.templates_app, name="templates")
 app.add_typer(cli_numbers.app, name="numbers")
 
@@ -249,7 +260,7 @@ def cancel(
     timeout: Annotated[float, typer.Option(help="Seconds to wait at most.", min=0.1)] = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """Take back a request that waits, and print what became of it."""
+    """Take back a request that has not gone out, and print what became of it."""
     request = {"cancel_request_id": request_id, "to": to} | ({"from": sender} if sender else {})
     raise typer.Exit(run(_follow(settings(), request, "decided", timeout, as_json=as_json)))
 

@@ -1,7 +1,6 @@
 """`wam preferences`: who opted out of marketing messages, or in."""
 
 import csv
-import getpass
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +19,9 @@ from services.console.terminal import (
     REFUSED,
     USAGE,
     AsJson,
+    By,
     err,
+    login,
     out,
     print_json,
     reason_of,
@@ -39,7 +40,6 @@ MAX_NAMED = 20
 """Lines left out that are named on the terminal; all are in the file of rejects."""
 Sender = Annotated[str, typer.Option("--from", help="phone_number_id that the preference is about.")]
 User = Annotated[str, typer.Option("--to", help="The user, international form.")]
-By = Annotated[str | None, typer.Option("--by", help="Who says so; the login name without it.")]
 
 
 @app.command("import")
@@ -59,7 +59,7 @@ def import_list(
             file, "rt", encoding="utf-8-sig", newline="", description="Importing", console=err
         ) as lines:
             read = preference_list.read(
-                lines, file.name, by or _login(), now_ms, lambda number: facts.number(number) is not None
+                lines, file.name, by or login(), now_ms, lambda number: facts.number(number) is not None
             )
             count = run(publish(configured, rejects.left_out(read)))
     except NoSuchList as error:
@@ -88,7 +88,7 @@ def set_one(
     configured, user = settings(), user_at(to)
     require_number(sender, run(read_once(configured)))
     now_ms = int(clock_from(configured.clock_file).time() * 1000)
-    word = operator_word(sender, user, marketing, evidence, by or _login(), now_ms)
+    word = operator_word(sender, user, marketing, evidence, by or login(), now_ms)
     run(publish(configured, [word]))
     wants = "wants" if marketing == "in" else "wants no"
     out.print(f"{user} {wants} marketing from {sender}.", markup=False)
@@ -144,10 +144,3 @@ class _Rejects:
 
 def _lines(count: int) -> str:
     return "1 line" if count == 1 else f"{count} lines"
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # no login name where nobody is logged in, as in a container
-        return "unknown"

@@ -1,11 +1,11 @@
-"""Adapter to `conversation.events`: tells what an operator knows of users, preferences and verified receivers."""
+"""Adapter to `conversation.events`: tells what an operator knows of users, preferences, verified receivers and messages of unknown outcome."""
 
 import asyncio
 from collections.abc import Iterable
 from itertools import islice
 
 from shared import kafka
-from shared.events import PreferenceChanged, ReceiverVerified, encode
+from shared.events import PreferenceChanged, ReceiverVerified, UncertainSettled, encode
 from shared.ids import conversation_key
 from shared.settings import ServiceSettings
 from shared.topics import CONVERSATION_EVENTS
@@ -14,7 +14,9 @@ WINDOW = 2000
 """Events sent before their acks are waited for: bounds the memory that a long list takes."""
 
 
-async def publish(settings: ServiceSettings, events: Iterable[PreferenceChanged | ReceiverVerified]) -> int:
+async def publish(
+    settings: ServiceSettings, events: Iterable[PreferenceChanged | ReceiverVerified | UncertainSettled]
+) -> int:
     """Append the events to their conversations' log and return how many; telling one twice changes nothing.
 
     Raises:

@@ -236,6 +236,8 @@ class AccountEntry(_Entry):
     default: bool = False
     budgets: list[BudgetEntry] = []
     marketing_reserve_percent: int = Field(0, ge=0, le=100)
+    marketing_messages_api: bool = False
+    marketing_on_cloud_api_disabled: bool = False
     paused: bool = False
     paused_categories: list[Literal["marketing", "utility", "authentication", "service"]] = []
     stop_words: dict[

@@ -80,6 +80,10 @@ def _limit(value: Any) -> Any:
     return UNSET if limit is None else limit
 
 
+def _flag(value: Any) -> Any:
+    return value if isinstance(value, bool) else UNSET
+
+
 def _quality(value: Any) -> Any:
     word = _word(value)
     return "UNKNOWN" if word == "NA" else word
@@ -138,6 +142,7 @@ ACCOUNT = (
     Row(("whatsapp_business_manager_messaging_limit",), "messaging_limit", _limit),
     Row(("primary_business_location",), "primary_location", _country),
     Row(("account_review_status",), "review", _word),
+    Row(("disable_marketing_messages_on_cloud_api",), "marketing_on_cloud_api_disabled", _flag),
 )
 NUMBER = (
     Row(("display_phone_number",), "display_phone_number", _text),

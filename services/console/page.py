@@ -121,6 +121,7 @@ def _facts(account: Mapping[str, Any]) -> Iterator[Markup]:
         "Kept from marketing": f"{account['marketing_reserve_percent']} % of the limit"
         if account["marketing_reserve_percent"]
         else None,
+        "Marketing": _marketing(account),
         "Restrictions": view.restrictions(account["restrictions"]),
         "Meta's review": account["review"],
         "Last alert": account["alert"],
@@ -129,6 +130,12 @@ def _facts(account: Mapping[str, Any]) -> Iterator[Markup]:
     for name, value in facts.items():
         if value is not None:
             yield tag("div", tag("dt", name), tag("dd", value))
+
+
+def _marketing(account: Mapping[str, Any]) -> str | None:
+    if account["marketing_messages_api"]:
+        return "by the Marketing Messages API"
+    return "refused on /messages" if account["marketing_on_cloud_api_disabled"] else None
 
 
 def _held(account: Mapping[str, Any]) -> bool:

@@ -24,6 +24,7 @@ META_OWNED: Mapping[str, frozenset[str]] = {
             "timezone",
             "business_verified",
             "primary_location",
+            "marketing_on_cloud_api_disabled",
             "auth_international",
         }
     ),

@@ -15,8 +15,10 @@ from services.console import document, page, view
 from services.console.access import Tokens, holder
 from services.console.applying import Applier
 from services.console.document import AccountsDocument, InvalidDocument
+from services.console.open_messages import NotOpen, Settling
 from services.console.pausing import Pause, UnknownSubject
 from services.console.plan import Applied
+from services.console.settling import IndexUnavailable, OpenMessages
 from services.console.style import STYLE
 from services.console.tally import Tally
 from shared.accounts import AccountFacts
@@ -73,6 +75,7 @@ class Console:
         *,
         reader: Reader,
         applier: Applier,
+        messages: OpenMessages,
         tallies: Tallies,
         tokens: Tokens,
         is_regime: Callable[[str], bool],
@@ -82,6 +85,7 @@ class Console:
     ) -> None:
         self._reader = reader
         self._applier = applier
+        self._messages = messages
         self._tallies = tallies
         self._tokens = tokens
         self._is_regime = is_regime
@@ -99,6 +103,8 @@ class Console:
                 web.get("/v1/accounts", self._accounts),
                 web.post("/v1/accounts/apply", self._apply),
                 web.post("/v1/pauses", self._pause),
+                web.get("/v1/uncertain", self._uncertain),
+                web.post("/v1/uncertain/settle", self._settle),
             ]
         )
         return app
@@ -126,6 +132,17 @@ class Console:
 
     async def _pause(self, request: web.Request) -> web.Response:
         return await self._audited("pauses.set", request, self._set_pause)
+
+    async def _uncertain(self, request: web.Request) -> web.Response:
+        log.info("audit", action="uncertain.read", by=None, remote=request.remote, outcome="ok")
+        try:
+            found = await self._messages.list()
+        except IndexUnavailable as error:
+            return _refused(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", str(error)))
+        return web.json_response({"open": msgspec.to_builtins(found)})
+
+    async def _settle(self, request: web.Request) -> web.Response:
+        return await self._audited("uncertain.settle", request, self._settle_one)
 
     async def _audited(
         self, action: str, request: web.Request, act: Callable[[web.Request, Audit], Awaitable[web.Response]]
@@ -170,6 +187,25 @@ class Console:
         audit |= {"changed": changed, "revision": revision}
         await self._catch_up(revision)
         return web.json_response({"changed": changed, "revision": revision})
+
+    async def _settle_one(self, request: web.Request, audit: Audit) -> web.Response:
+        try:
+            settling = msgspec.json.decode(await request.read(), type=Settling)
+        except msgspec.MsgspecError as error:
+            raise Refusal(
+                HTTPStatus.BAD_REQUEST, "invalid", "the body settles no message", (str(error),)
+            ) from error
+        audit |= {"request_id": settling.request_id, "verdict": settling.verdict, "note": settling.note}
+        try:
+            command = await self._messages.settle(settling, audit["by"])
+        except NotOpen as error:
+            raise Refusal(HTTPStatus.NOT_FOUND, "not_open", str(error)) from error
+        except (IndexUnavailable, KafkaError) as error:
+            log.error("settling_failed", error=repr(error))
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Kafka or Redis does not answer"
+            ) from error
+        return web.json_response({"command_id": command})
 
     def _holder(self, request: web.Request) -> str:
         try:

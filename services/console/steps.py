@@ -38,6 +38,8 @@ def is_wanted(event: SendEvent, *, cancels: bool) -> bool:
     """Whether a request has come to what it is for: a message that is not refused, or with `cancels` one taken back."""
     if not cancels:
         return not is_refused(event)
+    if event.event == "cancelled":
+        return True
     return event.decision is not None and event.decision.reason == "cancelled"
 
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from services.console.catalogue import Found
 from services.console.growth import Growth
+from services.console.open_messages import OpenMessage
 from services.console.plan import FieldChange, Plan
 from services.console.steps import is_refused
 from services.console.tally import Tally, amounts, money
@@ -63,6 +64,18 @@ def preference_table(word: UserPreference) -> Table:
     tone = "green" if word.marketing == "in" else "red"
     rest = (word.at, word.source, word.evidence or "—", word.reference or "—", word.by or "—")
     table.add_row(Text(word.marketing, tone), *map(plain, rest))
+    return table
+
+
+def open_table(found: Iterable[OpenMessage]) -> Table:
+    """Messages of which nobody knows whether they went out."""
+    table = _table("Request", "Attempt", "Number", "User", "Category", "Since", "Cause", "Next", right=(1,))
+    for message in found:
+        then = "sent once more if statuses of later messages come" if message.next == "resend" else "given up"
+        table.add_row(
+            *map(plain, (message.request_id, str(message.attempt), message.phone_number_id, message.user)),
+            *map(plain, (message.category, message.since, message.cause, f"{message.next_at}: {then}")),
+        )
     return table
 
 
@@ -125,7 +138,13 @@ def topics_table(topics: Iterable[Found]) -> Table:
 
 def event_line(event: SendEvent) -> Text:
     """One step in the life of a request, on one line."""
-    style = "red" if is_refused(event) else "yellow" if event.event in ("held", "uncertain") else "green"
+    style = (
+        "red"
+        if is_refused(event)
+        else "yellow"
+        if event.event in ("held", "uncertain", "resent")
+        else "green"
+    )
     line = Text.assemble((f"{event.at}  ", "dim"), (f"{event.event:<10}", style))
     for part in _details(event):
         line.append(f" {_printable(part)}")
@@ -201,6 +220,8 @@ def _summary(value: Account | Number | Template) -> str:
                 f"{value.marketing_reserve_percent} % of the limit kept from marketing"
                 if value.marketing_reserve_percent
                 else "",
+                "marketing by the Marketing Messages API" if value.marketing_messages_api else "",
+                "no marketing on /messages" if value.marketing_on_cloud_api_disabled else "",
                 f"paused: {', '.join(value.paused_categories)}" if value.paused_categories else "",
             ]
         case Number():

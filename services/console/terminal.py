@@ -1,6 +1,7 @@
 """What all commands of `wam` share: the terminal, exit codes, settings from the environment, and running what is asynchronous."""
 
 import asyncio
+import getpass
 import json
 import sys
 from collections.abc import Callable, Coroutine
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from services.console.document import InvalidDocument
 from services.console.settings import ConsoleSettings
+from services.console.settling import IndexUnavailable
 from services.console.tallies import TalliesUnavailable
 from shared.accounts import AccountFacts
 from shared.phone import canonical_user
@@ -27,6 +29,7 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+By = Annotated[str | None, typer.Option("--by", help="Who says so; the login name without it.")]
 
 
 def settings() -> ConsoleSettings:
@@ -41,10 +44,10 @@ def settings() -> ConsoleSettings:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """What the work comes to; ends the command when Kafka or billing does not answer."""
+    """What the work comes to; ends the command when Kafka, Redis or billing does not answer."""
     try:
         return asyncio.run(work)
-    except (KafkaError, TalliesUnavailable) as error:
+    except (KafkaError, TalliesUnavailable, IndexUnavailable) as error:
         err.print(_without_answer(error), markup=False, soft_wrap=True)
         raise typer.Exit(UNAVAILABLE) from None
 
@@ -92,7 +95,9 @@ def require_number(number: str, facts: AccountFacts) -> None:
         raise typer.Exit(REFUSED)
 
 
-def _without_answer(error: KafkaError | TalliesUnavailable) -> str:
+def _without_answer(error: KafkaError | TalliesUnavailable | IndexUnavailable) -> str:
+    if isinstance(error, IndexUnavailable):
+        return f"{error} (WA_REDIS_URL)"
     if isinstance(error, TalliesUnavailable):
         return f"billing does not answer (WA_TALLIES_URL): {error}"
     if isinstance(error, KafkaConnectionError):
@@ -105,3 +110,11 @@ def _without_answer(error: KafkaError | TalliesUnavailable) -> str:
 def print_json(value: Any) -> None:
     """A value as indented JSON on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def login() -> str:
+    """Who is at the terminal."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no login name where nobody is logged in, as in a container
+        return "unknown"

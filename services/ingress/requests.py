@@ -1,7 +1,7 @@
 """A send request as the business wrote it in; the checked `SendRequested`, or the problems to tell the business, out. Pure.
 
 The models are the public schema of `send.requests.v1` (docs, AsyncAPI). Unknown fields are ignored; `message` and `fallback_template` are
-passed on as they came.
+checked by `shared/message_content` and passed on as they came.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
-    model_validator,
 )
 
 from shared.events import CancelRequested, RequestMalformed, SendRequested, TemplateRef
 from shared.ids import conversation_key
+from shared.message_content import Problem, content_problems, is_read_mark, template_problems
 from shared.phone import canonical_user
 from shared.times import DAY_MS, to_ms
 from shared.topics import MAX_WAIT_DAYS
@@ -54,56 +54,6 @@ class _Model(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
-class Language(_Model):
-    """A template's language, as the Cloud API takes it."""
-
-    code: str = Field(min_length=2, max_length=15)
-
-
-class Template(_Model):
-    """What names a template; its components are passed on unread."""
-
-    name: str = Field(min_length=1, max_length=512)
-    language: Language
-
-
-class Text(_Model):
-    """A text message's object (Meta, Cloud API, messages: at most 4,096 characters)."""
-
-    body: str = Field(min_length=1, max_length=4096)
-
-
-class Message(BaseModel):
-    """The Cloud API's own message object: `to` (phone number) or `recipient` (business-scoped user id), `type` and the object it names."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
-
-    messaging_product: Literal["whatsapp"]
-    recipient_type: Literal["individual"] = "individual"
-    to: str | None = None
-    recipient: str | None = None
-    type: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")] = "text"
-    text: Text | None = None
-    template: Template | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Message":
-        if self.user() is None:
-            raise ValueError("`to` is no phone number with its country code, and `recipient` no user id")
-        content = (
-            getattr(self, self.type, None)
-            if self.type in ("text", "template")
-            else (self.model_extra or {}).get(self.type)
-        )
-        if not isinstance(content, BaseModel | dict | list):
-            raise ValueError(f"`{self.type}` is missing: `type` names the object that must be there")
-        return self
-
-    def user(self) -> str | None:
-        """The canonical user the message goes to; the phone number where both are given (Meta, business-scoped user ids)."""
-        return canonical_user(self.to or "") or canonical_user(self.recipient or "")
-
-
 class MaxPrice(_Model):
     """The most the message may cost, integer millionths of a currency."""
 
@@ -121,8 +71,12 @@ class SendRequest(_Model):
     correlation_id: str | None = Field(
         None, max_length=200, description="Comes back in every event of the request."
     )
-    message: Message
-    fallback_template: Template | None = Field(None, description="Sent instead when the window is shut.")
+    message: dict[str, Any] = Field(
+        description="The Cloud API's own message object, of any type, or a read mark: see message-content.json."
+    )
+    fallback_template: dict[str, Any] | None = Field(
+        None, description="The Cloud API's template object, sent instead when the window is shut."
+    )
     not_before_at: AwareDatetime | None = Field(
         None, description=f"RFC 3339, at most {MAX_WAIT_DAYS} days ahead; decided no earlier."
     )
@@ -131,7 +85,11 @@ class SendRequest(_Model):
         description=f"RFC 3339; not sent later. Says that the request may wait, for {MAX_WAIT_DAYS} days at most.",
     )
     after_request_id: RequestIdText | None = Field(
-        None, description="Decided only once that request is final."
+        None, description="A request to the same receiver; this one is decided once that one is delivered."
+    )
+    after_failed: Literal["refuse", "send"] = Field(
+        "refuse",
+        description="What becomes of it if that one is refused, cancelled, fails or is not known: it is refused too (`predecessor_failed`), or sent all the same.",
     )
     max_price: MaxPrice | None = None
     dry_run: bool = Field(False, description="Decide, and send nothing.")
@@ -141,7 +99,10 @@ class SendRequest(_Model):
 
 
 class CancelRequest(_Model):
-    """Takes back a request that waits (`decided` with outcome `defer`): it ends as refused, reason `cancelled`.
+    """Takes back a request that has not gone out.
+
+    One that waits (`decided` with outcome `defer`) ends as refused, reason `cancelled`. One that may go out and is queued ends as `cancelled`; if it went out
+    first, its `accepted` says so (`cancel_too_late`).
 
     Publish it with the record key of the request, so that it can't overtake it.
     """
@@ -166,6 +127,10 @@ class _Parts(msgspec.Struct):
 
 
 _NO_SENDER = "from: is needed, since no number is marked as the default"
+_NO_USER = "message: `to` is no phone number with its country code, and `recipient` no user id"
+_TO_A_GROUP = Problem(
+    "message.recipient_type", "must be individual: nothing here decides when a group may be written to"
+)
 
 _parts = msgspec.json.Decoder(_Parts).decode
 _any = msgspec.json.Decoder().decode
@@ -199,30 +164,42 @@ def take(
     if cancels:
         return _cancellation(value, parts, now_ms, default_number)
     try:
-        request = SendRequest.model_validate_json(value)
-        meaning = _meaning(request, parts)
-    except ValidationError as error:
-        return _malformed(parts, now_ms, _problems(error))
+        message, fallback = _any(parts.message), _any(parts.fallback_template)
     except (msgspec.MsgspecError, RecursionError) as error:
         return _malformed(parts, now_ms, [f"message: {error}"])
+    except (
+        UnicodeDecodeError
+    ):  # msgspec looks at text only where it is decoded; the error itself would show what was written
+        return _malformed(parts, now_ms, ["message: not UTF-8"])
+    problems = _content_problems(message, fallback)
+    try:
+        request = SendRequest.model_validate_json(value)
+    except ValidationError as error:
+        return _malformed(parts, now_ms, _problems(error) + problems)
+    if problems:
+        return _malformed(parts, now_ms, problems)
+    user = _user(message)
+    if user is None:
+        return _malformed(parts, now_ms, [_NO_USER])
     if request.not_before_at and to_ms(request.not_before_at) > now_ms + MAX_WAIT_DAYS * DAY_MS:
         return _malformed(parts, now_ms, [f"not_before_at: more than {MAX_WAIT_DAYS} days ahead"])
     number = request.from_ or default_number
     if number is None:
         return _malformed(parts, now_ms, [_NO_SENDER])
-    user = request.message.user() or ""  # the model has seen to it
+    marks = message["message_id"] if is_read_mark(message) else None
+    kind = "read_mark" if marks is not None else message.get("type", "text")
     return SendRequested(
         event_id=f"{request.request_id}:requested",
         at_ms=now_ms,
         request_id=request.request_id,
         phone_number_id=number,
         user=user,
-        type=request.message.type,
+        type=kind,
         message=parts.message,
-        digest=hashlib.sha256(meaning).hexdigest(),
-        template=_reference(request.message.template) if request.message.type == "template" else None,
-        fallback=parts.fallback_template if request.fallback_template else None,
-        fallback_ref=_reference(request.fallback_template),
+        digest=hashlib.sha256(_meaning(request, user, message, fallback)).hexdigest(),
+        template=_reference(message["template"]) if kind == "template" else None,
+        fallback=None if fallback is None else parts.fallback_template,
+        fallback_ref=None if fallback is None else _reference(fallback),
         correlation_id=request.correlation_id,
         tags=request.tags,
         expires_ms=to_ms(request.expires_at) if request.expires_at else None,
@@ -231,6 +208,9 @@ def take(
         max_price_currency=request.max_price.currency if request.max_price else None,
         dry_run=request.dry_run,
         after_request_id=request.after_request_id,
+        marks=marks,
+        product_policy=None if marks is not None else message.get("product_policy"),
+        after_failed=request.after_failed,
     )
 
 
@@ -262,28 +242,43 @@ def key_of(event: SendRequested | CancelRequested | RequestMalformed) -> str:
     return conversation_key(event.phone_number_id, event.user)
 
 
-def _meaning(request: SendRequest, parts: _Parts) -> bytes:
+def _content_problems(message: Any, fallback: Any) -> list[str]:
+    """What is wrong with message and fallback; nothing of what is no object at all, for the request's own check says so."""
+    problems = []
+    if isinstance(message, dict):
+        problems = [problem.under("message") for problem in content_problems(message)]
+        if not problems and message.get("recipient_type", "individual") != "individual":
+            problems = [_TO_A_GROUP]
+    if isinstance(fallback, dict):
+        problems += [problem.under("fallback_template") for problem in template_problems(fallback)]
+    return [str(problem) for problem in problems[:_MAX_PROBLEMS]]
+
+
+def _user(message: dict[str, Any]) -> str | None:
+    """The canonical user the message goes to; the phone number where both are given (Meta, business-scoped user ids)."""
+    return canonical_user(message.get("to") or "") or canonical_user(message.get("recipient") or "")
+
+
+def _meaning(request: SendRequest, user: str, message: dict[str, Any], fallback: Any) -> bytes:
     """What makes two requests the same: what goes to whom from where and on which terms; not the labels, nor how the JSON is laid out."""
-    message = _any(parts.message)
-    message.pop("to", None)
-    message.pop("recipient", None)
     return _canonical(
         [
             request.from_,
-            request.message.user(),
-            message,
-            _any(parts.fallback_template),
+            user,
+            {name: value for name, value in message.items() if name not in ("to", "recipient")},
+            fallback,
             to_ms(request.not_before_at) if request.not_before_at else None,
             to_ms(request.expires_at) if request.expires_at else None,
             request.after_request_id,
             [request.max_price.amount_micros, request.max_price.currency] if request.max_price else None,
             request.dry_run,
+            *([] if request.after_failed == "refuse" else [request.after_failed]),
         ]
     )
 
 
-def _reference(template: Template | None) -> TemplateRef | None:
-    return None if template is None else TemplateRef(name=template.name, language=template.language.code)
+def _reference(template: dict[str, Any]) -> TemplateRef:
+    return TemplateRef(name=template["name"], language=template["language"]["code"])
 
 
 def _malformed(parts: _Parts, now_ms: int, problems: list[str]) -> RequestMalformed:

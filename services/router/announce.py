@@ -6,8 +6,10 @@ import msgspec
 
 from services.router.state import Ended, Life, State
 from shared.events import (
+    CancelMessage,
     ChargePredicted,
     Decision,
+    Endpoint,
     MessageReceived,
     ReceivedMessage,
     ReplyTo,
@@ -25,7 +27,9 @@ from shared.stream.fold import Outgoing
 from shared.times import HOUR_MS, rfc3339
 from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
 
-Step = Literal["decided", "accepted", "sent", "delivered", "read", "played", "failed", "priced", "uncertain"]
+Step = Literal[
+    "decided", "accepted", "held", "sent", "delivered", "read", "played", "failed", "priced", "uncertain", "resent", "cancelled"
+]  # fmt: skip
 _META_CODES = {
     "window_closed": 131047,
     "template_unknown": 132001,
@@ -39,6 +43,8 @@ _META_CODES = {
     "opted_out": 131050,
     "number_not_registered": 133010,
     "account_restricted": 368,
+    "marketing_on_cloud_api_disabled": 131063,
+    "not_marketing": 134100,
 }
 """What Meta would have answered, for readers who know its codes (Meta, Cloud API, error codes)."""
 PRIORITY = {"authentication": 0, "service": 1, "utility": 2, "marketing": 3}
@@ -79,7 +85,12 @@ def decided(
 
 def as_told(state: State, event_id: str, value: bytes) -> Outgoing:
     """A decision that was told before, once more, byte for byte."""
-    return Outgoing(SEND_EVENTS, conversation_key(state.number, state.user), event_id, "decided", value)
+    return step_as_told(state, "decided", event_id, value)
+
+
+def step_as_told(state: State, event: Step, event_id: str, value: bytes) -> Outgoing:
+    """Any event that was told before, byte for byte."""
+    return Outgoing(SEND_EVENTS, conversation_key(state.number, state.user), event_id, event, value)
 
 
 def step_of(
@@ -89,6 +100,7 @@ def step_of(
     event_id: str,
     at_ms: int,
     *,
+    decision: Decision | None = None,
     charge: ChargePredicted | None = None,
     error: SendError | None = None,
     meta: msgspec.Raw | None = None,
@@ -104,6 +116,7 @@ def step_of(
         life.correlation,
         life.tags,
         wamid=life.wamid,
+        decision=decision,
         charge=charge,
         error=error,
         meta=meta,
@@ -139,11 +152,17 @@ def step_after_end(
 
 
 def command(
-    state: State, request: SendRequested, decision: Decision, at_ms: int, valid_until_ms: int
+    state: State,
+    request: SendRequested,
+    decision: Decision,
+    at_ms: int,
+    valid_until_ms: int,
+    endpoint: Endpoint,
+    attempt: int = 1,
 ) -> Outgoing:
-    """The order to send an allowed message, once."""
+    """The order to send an allowed message, or a read mark, once."""
     category = decision.category or "service"
-    id_ = command_id(request.request_id, 1)
+    id_ = command_id(request.request_id, attempt)
     message = request.message
     if decision.used_fallback and request.fallback is not None:
         message = _fallback_message(request.user, request.fallback)
@@ -159,15 +178,24 @@ def command(
         priority=PRIORITY[category],
         valid_until_ms=valid_until_ms,
         message=message,
+        endpoint=endpoint,
+        marks=request.marks,
     )
     return Outgoing(SEND_COMMANDS, state.number, id_, "SendMessage", encode(value))
+
+
+def cancel(state: State, life: Life, at_ms: int) -> Outgoing:
+    """The order not to send a message that may still wait at the sender."""
+    id_ = f"{life.command}:cancel"
+    value = CancelMessage(event_id=id_, at_ms=at_ms, command_id=life.command, phone_number_id=state.number)
+    return Outgoing(SEND_COMMANDS, state.number, id_, "CancelMessage", encode(value))
 
 
 def valid_until(state: State, request: SendRequested, decision: Decision, at_ms: int) -> int:
     """Until when the decision holds: the window where only it allows or frees the message; the request's expiry; its category's patience."""
     until = at_ms + (PASSWORD_WAIT_MS if decision.category == "authentication" else LONGEST_WAIT_MS)
     free_by_window = decision.price is not None and decision.price.type == "free_customer_service"
-    if decision.category == "service" or free_by_window:
+    if (decision.category == "service" and request.marks is None) or free_by_window:
         until = min(until, state.window_ms)
     if request.expires_ms is not None:
         until = min(until, request.expires_ms)

@@ -1,11 +1,14 @@
-"""Composition root of the router: account facts, then the conversations' fold and the accounts' fold. No network until the parts start."""
+"""Composition root of the router: account facts, then the conversations' fold, what the routers tell each other, and the accounts' fold. No network until the parts start."""
 
 from services.router.account_changes import AccountsFold
 from services.router.fold import RouterFold
+from services.router.heard import Heard
 from services.router.meta_errors import MetaErrors
 from services.router.metering import MeteredFold
 from services.router.settings import RouterSettings
+from services.router.sharing import Sharing
 from services.router.stop_words import StopWords
+from services.router.uncertain import Resending
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
 from shared.lifecycle import Service
@@ -23,14 +26,24 @@ def build(service: Service, settings: RouterSettings) -> None:
     """
     redis, clock = connect(settings), clock_from(settings.clock_file)
     words = StopWords.parse((settings.config_dir / "stop_words.yaml").read_text("utf-8"))
-    fold = RouterFold(PriceBook.load(settings.config_dir), MetaErrors.load(settings.config_dir), words)
+    heard = Heard()
+    fold = MeteredFold(
+        RouterFold(
+            PriceBook.load(settings.config_dir),
+            MetaErrors.load(settings.config_dir),
+            words,
+            Resending(settings.resent_categories, heard),
+        ),
+        clock,
+        heard,
+    )
     reader = service.add(AccountReader(service, settings))
-    service.add(
+    conversations = service.add(
         Processor(
             service,
             settings,
             group="router",
-            fold=MeteredFold(fold, clock),
+            fold=fold,
             source=CONVERSATION_EVENTS,
             memory=SEND_EVENTS,
             facts=lambda: reader.facts,
@@ -39,6 +52,7 @@ def build(service: Service, settings: RouterSettings) -> None:
             cache=settings.state_cache,
         )
     )
+    service.add(Sharing(service, redis, settings.redis_namespace, clock, heard, conversations.owned.keys()))
     service.add(
         Processor(
             service,

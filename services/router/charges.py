@@ -52,7 +52,7 @@ def deliver(
     if kind == "free_tier" and not _has_place(life, settled, regime, account, tariff, at_ms):
         pending = settled.conversation.pending or life.conversation
         free = free_claim(
-            state, life.command, pending, account, state.waba, regime, tariff, at_ms, settled=True
+            state, life.holder, pending, account, state.waba, regime, tariff, at_ms, settled=True
         )
         if free is not None and free.id not in grants:
             return Delivered(state, None, (), (free,))
@@ -92,7 +92,7 @@ def _settled_budgets(
         return (), ()
     spent = budget_claims(
         state,
-        life.command,
+        life.holder,
         life.category,
         charge.amount_micros,
         account,

@@ -8,8 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 from services.router.american import MARKETING_STOPPED_MS, is_american
 from services.router.conversations import Foreseen, answers_click, foresee, rules_of
+from services.router.endpoint import endpoint_refusal
+from services.router.following import fate_of
 from services.router.quotas import budget_claims, free_claim, tier_claim
-from services.router.state import COMMANDED, MAX_DEFERRED, State
+from services.router.state import MAX_DEFERRED, State
 from services.router.tariff import Tariff
 from services.router.template_shape import message_problems, template_problems
 from shared.accounts import (
@@ -91,6 +93,10 @@ class _Sending(NamedTuple):
     category: Category
     template: Template | None
     used_fallback: bool
+
+
+_MARK = _Sending("service", None, False)
+"""A read mark: no message, so it needs no window, costs nothing and takes no place in any limit."""
 
 
 class _Sender(NamedTuple):
@@ -191,11 +197,16 @@ def decide(
     if canonical_user(request.user) != request.user:
         return Verdict(asked.answer("reject", "recipient_invalid"))
     early = request.not_before_ms is not None and request.not_before_ms > now_ms
-    if early or (is_pending(state, request.after_request_id) and not _waits_for_itself(state, request)):
+    followed = _follow(asked)
+    if isinstance(followed, Refusal) and not early:
+        return Verdict(asked.refuse(followed), message=followed.message)
+    if early or followed == "wait":
         if len(state.deferred) >= MAX_DEFERRED:
             return Verdict(asked.answer("reject", "malformed"))
         at = rfc3339(request.not_before_ms or 0) if early else None
         return Verdict(asked.answer("defer", "ok", not_before_at=at))
+    if request.marks is not None:
+        return Verdict(asked.answer("allow", "ok", _MARK))
     sending = _what(asked, sender.waba)
     if isinstance(sending, Refusal):
         return Verdict(asked.refuse(sending))
@@ -206,12 +217,22 @@ def decide(
     return _at_price(asked, sending, sender, regime)
 
 
-def is_pending(state: State, request_id: str | None) -> bool:
-    """Whether a request of this conversation waits for its decision, or for Meta's answer to its message."""
-    if request_id is None:
-        return False
-    waiting = any(deferred.id == request_id for deferred in state.deferred)
-    return waiting or any(life.stage == COMMANDED and life.request_id == request_id for life in state.lives)
+def _follow(asked: _Question) -> Refusal | Literal["wait", "go"]:
+    """Whether the request it is to follow lets it go."""
+    state, request = asked.state, asked.request
+    after = request.after_request_id
+    if after is None or _waits_for_itself(state, request):
+        return "go"
+    fate = fate_of(state, after)
+    if fate == "arrived" or (fate in ("failed", "unknown") and request.after_failed == "send"):
+        return "go"
+    if fate == "pending":
+        if asked.now_ms < request.at_ms + LONGEST_WAIT_MS:
+            return "wait"
+        return Refusal("predecessor_failed", message=f"{after} was not delivered in {MAX_WAIT_DAYS} days")
+    if fate == "unknown":
+        return Refusal("predecessor_failed", message=f"no request {after} to this receiver is known")
+    return Refusal("predecessor_failed", message=f"{after} was refused, cancelled or failed")
 
 
 def _waits_for_itself(state: State, request: SendRequested) -> bool:
@@ -233,7 +254,7 @@ def _sender(asked: _Question) -> _Sender | Refusal:
         if account.status != "active":
             return Refusal("account_restricted", None)
         restriction = _NO_ANSWERING if request.template is None and asked.in_window else _NO_INITIATING
-        if restriction in restrictions_in_force(account, asked.now_ms):
+        if request.marks is None and restriction in restrictions_in_force(account, asked.now_ms):
             return Refusal("account_restricted", account.restrictions[restriction])
     if waba is None or account is None or number is None or not number.registered:
         return Refusal("number_not_registered")
@@ -308,6 +329,9 @@ def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regim
         stopped = regime.name != GUIDE_REGIME and asked.now_ms >= MARKETING_STOPPED_MS
         if stopped and is_american(asked.request.user):
             return Refusal("marketing_not_allowed")
+    closed = endpoint_refusal(sending.category, asked.request, sender.account)
+    if closed is not None:
+        return Refusal(closed)
     if sending.category == "authentication" and is_bsuid(asked.request.user):
         return Refusal("recipient_invalid")  # Meta, error 131062: one-time passwords go to numbers only
     return None

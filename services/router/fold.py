@@ -1,6 +1,6 @@
 """The router's fold: one conversation event in, the conversation's new state and everything that follows from the event out. Pure.
 
-The reading path: `requests.py` (send requests, over `decide.py`), `lives.py` (outcomes and statuses, over `charges.py`), and here
+The reading path: `requests.py` (send requests, over `decide.py`), `lives.py` (outcomes and statuses, over `charges.py`), `uncertain.py` (what nobody knows), and here
 what customers write, what they prefer, and time.
 """
 
@@ -11,7 +11,8 @@ import msgspec
 from msgspec.structs import replace
 
 from services.router import announce, preferences
-from services.router.lives import on_accepted, on_failed, on_status, on_uncertain, overdue
+from services.router.heard import Heard
+from services.router.lives import on_accepted, on_failed, on_status
 from services.router.meta_errors import MetaErrors
 from services.router.requests import on_cancel, on_due, on_request, released
 from services.router.seen import add, fingerprint, has
@@ -28,6 +29,7 @@ from services.router.state import (
 )
 from services.router.stop_words import StopWords
 from services.router.tariff import Tariff
+from services.router.uncertain import Resending, moved, on_settled, on_uncertain, overdue
 from shared.accounts import AccountFacts
 from shared.events import (
     CancelRequested,
@@ -44,14 +46,16 @@ from shared.events import (
     SendUncertain,
     StatusReceived,
     TimerFired,
+    UncertainSettled,
     decode_conversation_event,
     encode,
 )
 from shared.ids import conversation_key
 from shared.pricing import PriceBook
-from shared.stream.fold import Claim, Grants, Outgoing, Owned, Release, Step
+from shared.stream.fold import Claim, Grants, Outgoing, Owned, Rank, Release, Step
 from shared.times import rfc3339
 from shared.topics import CONVERSATION_EVENTS
+from shared.uncertain import RESENT
 
 WAKE = "wake"
 """The one timer of a conversation: its earliest deadline, or its housekeeping."""
@@ -67,18 +71,26 @@ _Conversational = (
     | SendAccepted
     | SendFailed
     | SendUncertain
+    | UncertainSettled
 )
-_OUTCOMES = (SendAccepted, SendFailed, SendUncertain)
+_OUTCOMES = (SendAccepted, SendFailed, SendUncertain, UncertainSettled)
 Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim | Owned, ...], object]
 
 
 class RouterFold:
     """Folds `conversation.events`; implements `shared.stream.fold.Fold`."""
 
-    def __init__(self, book: PriceBook, errors: MetaErrors, words: StopWords) -> None:
+    def __init__(
+        self,
+        book: PriceBook,
+        errors: MetaErrors,
+        words: StopWords,
+        resending: Resending | None = None,
+    ) -> None:
         self._tariff = Tariff(book)
         self._errors = errors
         self._words = words
+        self.resending = resending or Resending(RESENT, Heard())
 
     def decode(self, value: bytes) -> ConversationEvent:
         """The event of a record."""
@@ -119,7 +131,7 @@ class RouterFold:
             new = released(new, event.at_ms)
         if new is known and not out:
             return Step(state)
-        return _step(new, out, releases, known.wake_ms)
+        return _step(new, out, releases, known.wake_ms, moved(known, new))
 
     def malformed(self, record_key: str, value: bytes, reason: str) -> tuple[Outgoing, ...]:
         """The refusal of a send request that can't be folded; nothing for other records."""
@@ -150,6 +162,8 @@ class RouterFold:
             return state, out, (), (), None
         if isinstance(event, ReceiverVerified):
             return _verified(state, event), (), (), (), None
+        if isinstance(event, UncertainSettled):
+            return on_settled(state, event, facts, self._tariff, grants)
         if isinstance(event, PreferenceChanged):
             state, out = preferences.changed(state, event, facts)
             return state, out, (), (), None
@@ -168,13 +182,15 @@ class RouterFold:
     def _woken(
         self, state: State | None, event: TimerFired, facts: AccountFacts, grants: Grants
     ) -> Step[State]:
-        """Time has passed: give up on messages of which nobody heard, decide deferred requests one by one, forget what is over."""
+        """Time has passed: look at messages of which nobody heard, decide deferred requests one by one, forget what is over."""
         if state is None or event.name != WAKE or event.due_ms != state.wake_ms:
             return Step(state)
         now_ms = max(event.at_ms, event.due_ms)
-        lived = overdue(state, now_ms, facts, self._tariff)
-        new, out, releases = lived.state, lived.out, lived.releases
-        handled = on_due(new, now_ms, facts, self._tariff, grants)
+        looked, decided = overdue(state, now_ms, facts, self._tariff, self.resending, grants)
+        if looked.claims:
+            return Step(state, claims=looked.claims, work=looked.work)
+        new, out, releases = looked.state, looked.out, looked.releases
+        handled = None if decided else on_due(new, now_ms, facts, self._tariff, grants)
         if handled is not None:
             if handled.claims:
                 return Step(state, claims=handled.claims, work=handled.work)
@@ -186,8 +202,8 @@ class RouterFold:
             new.verified or new.word is not None or new.deferred or any(life.until_ms for life in new.lives)
         )
         if not kept and forget_at(new) <= now_ms:
-            return Step(None, out, releases=releases)
-        return _step(new, out, releases, wake_ms=0)
+            return Step(None, out, releases=releases, ranks=moved(state, new))
+        return _step(new, out, releases, 0, moved(state, new))
 
 
 class _Poisoned(msgspec.Struct):
@@ -199,7 +215,11 @@ class _Poisoned(msgspec.Struct):
 
 
 def _step(
-    state: State, out: tuple[Outgoing, ...], releases: tuple[Release, ...], wake_ms: int
+    state: State,
+    out: tuple[Outgoing, ...],
+    releases: tuple[Release, ...],
+    wake_ms: int,
+    ranks: tuple[Rank, ...],
 ) -> Step[State]:
     """The step to `state`, with its timer moved if it is not at `wake_ms` any more."""
     due = next_wake(state)
@@ -208,7 +228,7 @@ def _step(
         timers = {WAKE: due or None}
     if due != state.wake_ms:
         state = replace(state, wake_ms=due)
-    return Step(state, out, timers=timers, releases=releases)
+    return Step(state, out, timers=timers, releases=releases, ranks=ranks)
 
 
 def _received(state: State, event: MessageReceived) -> tuple[State, tuple[Outgoing, ...]]:

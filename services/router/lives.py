@@ -5,7 +5,7 @@ the send's own answer. `delivered` is implied by `read`; whatever Meta says impl
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -37,10 +37,10 @@ from shared.events import (
     SendError,
     SendEvent,
     SendFailed,
-    SendUncertain,
     StatusReceived,
     decode_send_event,
 )
+from shared.reasons import FAILURES
 from shared.stream.fold import Claim, Grants, Outgoing, Release
 
 STAGES: Mapping[str, int] = {
@@ -50,8 +50,11 @@ STAGES: Mapping[str, int] = {
     "played": PLAYED,
     "failed": FAILED,
 }
-UNCERTAIN_MS = 900_000
-"""How long a message of unknown outcome waits for a status; Meta's statuses follow within seconds, its retries within minutes."""
+HELD: Mapping[str, str] = {
+    "held_for_quality_assessment": "held_for_quality_assessment",
+    "paused": "held_paused",
+}
+"""What Meta says of a template's message that it took and does not send yet (Meta, Cloud API, messages, message_status), and our reason for it."""
 
 
 class Lived(NamedTuple):
@@ -64,78 +67,69 @@ class Lived(NamedTuple):
 
 
 def on_accepted(state: State, event: SendAccepted) -> Lived:
-    """Meta took the message."""
-    life = _by_command(state, event.command_id)
+    """Meta took the message, perhaps to hold it for a while; or the read mark, whose life ends with that."""
+    life = by_command(state, event.command_id)
     if life is None:
         return Lived(state)
     if life.stage == COMMANDED or life.guessed:
-        life, out = _accept(state, life, event.wamid, event.at_ms)
-        return Lived(_kept(state, life), (out,))
+        state, life, out = accept(state, life, event.wamid or None, event.at_ms)
+        if life.mark:  # its stone tells those that follow it that it has arrived
+            stone = Ended(b"", READ, event.at_ms, life.seq, life.request_id, life.correlation)
+            return Lived(replace(_without(state, life), ended=_capped(state.ended, stone)), tuple(out))
+        reason = HELD.get(event.message_status or "")
+        if reason is not None:
+            life = replace(life, seq=life.seq + 1)
+            error = SendError(
+                origin="meta", reason=reason, message=FAILURES[reason].meaning, fix=FAILURES[reason].fix
+            )
+            out.append(
+                announce.step_of(state, life, "held", f"{life.command}:held", event.at_ms, error=error)
+            )
+        return Lived(kept(state, life), tuple(out))
+    if life.wamid is None:
+        return Lived(kept(state, replace(life, wamid=event.wamid)))
     return Lived(state)
 
 
 def on_failed(state: State, event: SendFailed, facts: AccountFacts, tariff: Tariff) -> Lived:
     """The message certainly did not go out: its places are free again, its conversation does not open."""
-    life = _by_command(state, event.command_id)
+    life = by_command(state, event.command_id)
     if life is None or (life.stage != COMMANDED and not life.guessed):
         return Lived(state)
+    life = replace(life, seq=life.seq + 1)
     rest, told = failed_for(
         _without(state, life), event.code, event.at_ms, event.at_ms, event.message, event.command_id, facts
     )
-    if life.guessed:
-        return Lived(rest, told, _back(state, life, facts, tariff))
+    if life.guessed or another_went_out(state, life):
+        return Lived(rest, told, back(state, life, facts, tariff))
+    if event.origin == "policy" and event.reason == "cancelled":
+        error = announce.policy_error("cancelled")
+        out = announce.step_of(
+            state, life, "cancelled", f"{life.command}:cancelled", event.at_ms, error=error
+        )
+    else:
+        error = SendError(
+            origin=event.origin,
+            reason=event.reason,
+            code=event.code,
+            message=event.message,
+            retryable=event.retryable,
+            fix=event.fix,
+        )
+        out = announce.step_of(state, life, "failed", f"{life.command}:failed", event.at_ms, error=error)
+    return Lived(rest, (out, *told), back(state, life, facts, tariff))
+
+
+def unmarked(state: State, life: Life, at_ms: int) -> Lived:
+    """A read mark of unknown outcome is over: nobody was written to."""
     error = SendError(
-        origin=event.origin,
-        reason=event.reason,
-        code=event.code,
-        message=event.message,
-        retryable=event.retryable,
-        fix=event.fix,
+        origin="transport",
+        reason="read_mark_unanswered",
+        message="no word from Meta whether the message is marked as read",
     )
     life = replace(life, seq=life.seq + 1)
-    out = announce.step_of(state, life, "failed", f"{life.command}:failed", event.at_ms, error=error)
-    return Lived(rest, (out, *told), _back(state, life, facts, tariff))
-
-
-def on_uncertain(state: State, event: SendUncertain) -> Lived:
-    """Nobody knows whether it went out: wait a while for a status that tells."""
-    life = _by_command(state, event.command_id)
-    if life is None or life.stage != COMMANDED or life.uncertain:
-        return Lived(state)
-    life = replace(
-        life, uncertain=True, until_ms=event.at_ms + UNCERTAIN_MS, at_ms=event.at_ms, seq=life.seq + 1
-    )
-    error = SendError(origin="transport", reason="outcome_unknown", message=event.cause)
-    out = announce.step_of(state, life, "uncertain", f"{life.command}:uncertain", event.at_ms, error=error)
-    return Lived(_kept(state, life), (out,))
-
-
-def overdue(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff) -> Lived:
-    """Give up on messages of which nobody heard in time. They are never sent again; a status that comes after all still counts.
-
-    Their places in the messaging limit stay taken until their day is over: who may have been written to counts.
-    """
-    out: list[Outgoing] = []
-    back: list[Release] = []
-    for life in state.lives:
-        if not 0 < life.until_ms <= now_ms:
-            continue
-        back += _back(state, replace(life, tier_claim=False), facts, tariff)
-        given_up = replace(
-            life, stage=FAILED, guessed=True, until_ms=0, at_ms=now_ms, seq=life.seq + 1, free_claim=False,
-            budget_micros=0,
-        )  # fmt: skip
-        state = _kept(state, given_up)
-        error = SendError(
-            origin="transport",
-            reason="uncertain_unresolved",
-            message="no word from Meta whether the message went out",
-            fix="Check with the customer before sending it again: it may have arrived.",
-        )
-        out.append(
-            announce.step_of(state, given_up, "failed", f"{life.command}:unresolved", now_ms, error=error)
-        )
-    return Lived(state, tuple(out), tuple(back))
+    out = announce.step_of(state, life, "failed", f"{life.command}:failed", at_ms, error=error)
+    return Lived(_without(state, life), (out,))
 
 
 def on_status(
@@ -151,7 +145,7 @@ def on_status(
     if stage is None:
         return Lived(state)
     life = _by_wamid(state, event.wamid) or (
-        _by_command(state, event.command_id) if event.command_id is not None else None
+        by_command(state, event.command_id) if event.command_id is not None else None
     )
     if life is None:
         return _late(state, event, stage)
@@ -160,15 +154,16 @@ def on_status(
     known, out = life, list[Outgoing]()
     if life.guessed and stage == FAILED:
         ended, told = _failed(state, replace(life, wamid=event.wamid), event, facts)
-        return Lived(ended, told, _back(state, life, facts, tariff))
+        return Lived(ended, told, back(state, life, facts, tariff))
     if life.guessed or life.stage < ACCEPTED:
-        life, accepted = _accept(state, life, event.wamid, event.at_ms)
-        out.append(accepted)
+        state, life, out = accept(state, life, event.wamid, event.at_ms)
+    elif life.wamid is None:
+        life = replace(life, wamid=event.wamid)
     if stage == FAILED:
         return _fail(state, life, event, facts, tariff, errors, out)
     if stage == SENT:
         life = _sent(state, life, event, out)
-        changed = state if life is known else _kept(state, life)
+        changed = state if life is known else kept(state, life)
         if tariff.named(life.regime).unit == "conversation":
             changed = learn_expiry(changed, event.conversation)
         return Lived(changed, tuple(out))
@@ -230,7 +225,7 @@ def _arrive(
     if life is known and not out:
         return Lived(state)
     finished = life.stage == PLAYED or (life.stage == READ and not life.audio)
-    state = _ended(state, life, life.stage, event.at_ms) if finished else _kept(state, life)
+    state = _ended(state, life, life.stage, event.at_ms) if finished else kept(state, life)
     return Lived(state, tuple(out), back)
 
 
@@ -261,7 +256,7 @@ def _fail(
         )
     )
     ended, told = _failed(state, life, event, facts)
-    return Lived(ended, (*out, *told), _back(state, life, facts, tariff))
+    return Lived(ended, (*out, *told), back(state, life, facts, tariff))
 
 
 def _failed(state: State, life: Life, event: StatusReceived, facts: AccountFacts) -> Heard:
@@ -321,7 +316,17 @@ def _late(state: State, event: StatusReceived, stage: int) -> Lived:
     return Lived(replace(state, ended=tuple(now if e is ended else e for e in state.ended)), tuple(outs))
 
 
-def _accept(state: State, life: Life, wamid: str, at_ms: int) -> tuple[Life, Outgoing]:
+def accept(
+    state: State, life: Life, wamid: str | None, at_ms: int, error: SendError | None = None
+) -> tuple[State, Life, list[Outgoing]]:
+    """Meta has the message; of a request sent twice, another attempt that may still wait is called back.
+
+    The event says (`error`) if both have gone out, or if the message was to be taken back.
+    """
+    if another_went_out(state, life):
+        error = _remark("transport", "duplicate")
+    elif life.taken_back:
+        error = error or _remark("policy", "cancel_too_late")
     life = replace(
         life,
         stage=ACCEPTED,
@@ -331,15 +336,48 @@ def _accept(state: State, life: Life, wamid: str, at_ms: int) -> tuple[Life, Out
         guessed=False,
         at_ms=at_ms,
         seq=life.seq + 1,
+        request=b"",
+        cause="",
     )
-    return life, announce.step_of(state, life, "accepted", f"{life.command}:accepted", at_ms)
+    out = [announce.step_of(state, life, "accepted", f"{life.command}:accepted", at_ms, error=error)]
+    for other in _others(state, life):
+        if other.stage == COMMANDED and not other.taken_back:
+            state = kept(state, replace(other, taken_back=True))
+            if not other.uncertain:
+                out.append(announce.cancel(state, other, at_ms))
+    return state, life, out
+
+
+def _remark(origin: Literal["policy", "transport"], reason: str) -> SendError:
+    known = FAILURES[reason]
+    return SendError(origin=origin, reason=reason, message=known.meaning, fix=known.fix)
+
+
+def _others(state: State, life: Life) -> list[Life]:
+    """The other attempts of a request that was sent more than once."""
+    if not life.held_as:
+        return []
+    return [
+        other
+        for other in state.lives
+        if other.request_id == life.request_id and other.command != life.command
+    ]
+
+
+def another_went_out(state: State, life: Life) -> bool:
+    """Whether Meta is known to have taken another attempt of the request, which did not fail since."""
+    if any(ACCEPTED <= other.stage < FAILED for other in _others(state, life)):
+        return True
+    ended = state.ended if life.held_as else ()
+    return any(stone.request == life.request_id and stone.stage < FAILED for stone in ended)
 
 
 def _stepped(life: Life, stage: int, at_ms: int) -> Life:
     return replace(life, stage=stage, at_ms=at_ms, until_ms=0, seq=life.seq + 1)
 
 
-def _by_command(state: State, command: str | None) -> Life | None:
+def by_command(state: State, command: str | None) -> Life | None:
+    """The life of a command."""
     for life in state.lives:
         if life.command == command:
             return life
@@ -353,28 +391,37 @@ def _by_wamid(state: State, wamid: str) -> Life | None:
     return None
 
 
-def _kept(state: State, life: Life) -> State:
-    lives = tuple(life if known.command == life.command else known for known in state.lives)
+def kept(state: State, life: Life) -> State:
+    """The state with this life as it is now."""
+    lives = tuple(life if known.command == life.command else _counted(known, life) for known in state.lives)
     return replace(state, lives=lives)
 
 
 def _without(state: State, life: Life) -> State:
-    return replace(state, lives=tuple(known for known in state.lives if known.command != life.command))
+    lives = tuple(_counted(known, life) for known in state.lives if known.command != life.command)
+    return replace(state, lives=lives)
+
+
+def _counted(known: Life, life: Life) -> Life:
+    """Attempts of one request count its steps together."""
+    if not life.held_as or known.request_id != life.request_id or known.seq >= life.seq:
+        return known
+    return replace(known, seq=life.seq)
 
 
 def _ended(state: State, life: Life, stage: int, at_ms: int) -> State:
     stone = Ended(
         fingerprint(life.wamid or ""), stage, at_ms, life.seq, life.request_id, life.correlation, life.pricing
     )
-    rest = tuple(known for known in state.lives if known.command != life.command)
-    return replace(state, lives=rest, ended=_capped(state.ended, stone))
+    return replace(_without(state, life), ended=_capped(state.ended, stone))
 
 
 def _capped(ended: tuple[Ended, ...], stone: Ended) -> tuple[Ended, ...]:
     return (*ended, stone)[-MAX_ENDED:]
 
 
-def _back(state: State, life: Life, facts: AccountFacts, tariff: Tariff) -> tuple[Release, ...]:
+def back(state: State, life: Life, facts: AccountFacts, tariff: Tariff) -> tuple[Release, ...]:
+    """The places a message holds, given back."""
     return releases(state, life, facts.account(state.waba), state.waba, tariff)
 
 

@@ -125,8 +125,8 @@ def budget_releases(state: State, life: Life, waba: str, month: str) -> tuple[Re
     return tuple(
         Release(
             _budget_scope(waba, category, month),
-            claim_id(state, life.command, _budget_kind(category, spent=False)),
-            f"{state.number}:{state.user}|{life.command}",
+            claim_id(state, life.holder, _budget_kind(category, spent=False)),
+            f"{state.number}:{state.user}|{life.holder}",
         )
         for category in (None, life.category)
     )
@@ -150,11 +150,11 @@ def releases(
     found = []
     if life.tier_claim and not free_only:
         scope = tier_scope(account, waba, state.number, regime)
-        found.append(Release(scope, claim_id(state, life.command, "tier"), state.user))
+        found.append(Release(scope, claim_id(state, life.holder, "tier"), state.user))
     free = tariff.free_scope(regime, waba, state.number, account.timezone, life.decided_ms)
     if life.free_claim and free is not None:
-        member = _free_member(state, life.command, life.conversation, regime)
-        found.append(Release(free[0], claim_id(state, life.command, "free"), member))
+        member = _free_member(state, life.holder, life.conversation, regime)
+        found.append(Release(free[0], claim_id(state, life.holder, "free"), member))
     if not free_only:
         found += budget_releases(state, life, waba, tariff.month(account.timezone, life.decided_ms))
     return tuple(found)

@@ -6,16 +6,15 @@ import msgspec
 from msgspec.structs import replace
 
 from services.router import announce, answers
-from services.router.conversations import answers_click
-from services.router.decide import decide, is_pending, waits_until_ms
-from services.router.lives import UNCERTAIN_MS
-from services.router.quotas import budget_claims, claim_id, free_claim, tier_claim, tier_scope
+from services.router.attempts import endpoint_for, life_of, marking_of, places_of
+from services.router.decide import LONGEST_WAIT_MS, decide, waits_until_ms
+from services.router.following import fate_of
+from services.router.quotas import claim_id, tier_scope
 from services.router.state import COMMANDED, MAX_LIVES, REMEMBER_MS, Deferred, Life, State
 from services.router.tariff import Tariff
 from shared.accounts import AccountFacts
 from shared.events import (
     CancelRequested,
-    ConversationUse,
     Decision,
     SendEvent,
     SendRequested,
@@ -28,6 +27,9 @@ from shared.times import parse_rfc3339
 
 LOOK_AGAIN_MS = 600_000
 """So often a request that waits is looked at: a limit may be raised, a pause lifted, before its time has come."""
+
+FOREVER_MS = 2**53
+"""Later than anything."""
 
 _read_request = msgspec.json.Decoder(SendRequested).decode
 
@@ -55,7 +57,7 @@ def on_request(
 
 
 def on_cancel(state: State, event: CancelRequested, facts: AccountFacts, tariff: Tariff) -> Handled:
-    """A business takes a request back: one that waits is refused for good; one that was decided is answered again."""
+    """A business takes a request back: one that waits is refused for good; one that may wait at the sender is called back; one that has gone out is answered again."""
     for waiting in state.deferred:
         if waiting.id == event.request_id:
             request = _read_request(waiting.request)
@@ -76,7 +78,22 @@ def on_cancel(state: State, event: CancelRequested, facts: AccountFacts, tariff:
             )
             rest = answers.remember(_without(state, waiting), request, decision, told, event.at_ms)
             return Handled(rest, (told,), _turns(state, waiting, facts, tariff))
+    for life in reversed(state.lives):
+        if life.request_id == event.request_id and life.stage == COMMANDED:
+            return _recall(state, life, event)
     return Handled(state, (answers.uncancellable(state, event),))
+
+
+def _recall(state: State, life: Life, event: CancelRequested) -> Handled:
+    """Order the sender not to send what may still wait there: its outcome is the answer. What may have gone out is at least not sent again."""
+    known = life.taken_back
+    state = replace(
+        state,
+        lives=tuple(replace(other, taken_back=True) if other is life else other for other in state.lives),
+    )
+    if life.uncertain:
+        return Handled(state, (answers.uncancellable(state, event),))
+    return Handled(state, () if known else (announce.cancel(state, life, event.at_ms),))
 
 
 def on_due(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, grants: Grants) -> Handled | None:
@@ -98,14 +115,14 @@ def _without(state: State, waiting: Deferred) -> State:
 
 
 def released(state: State, now_ms: int) -> State:
-    """The state in which those who waited for a request that is no longer pending are due now."""
+    """The state in which those who waited for a request that is delivered or will never be are due now."""
     if not any(deferred.after is not None for deferred in state.deferred):
         return state
     return replace(
         state,
         deferred=tuple(
             replace(deferred, due_ms=now_ms, after=None)
-            if deferred.after is not None and not is_pending(state, deferred.after)
+            if deferred.after is not None and fate_of(state, deferred.after) != "pending"
             else deferred
             for deferred in state.deferred
         ),
@@ -156,7 +173,8 @@ def settle(
     followed = _follow(state, request, decision, told, now_ms, tariff, seq)
     if decision.outcome == "allow" and not request.dry_run:
         until = announce.valid_until(state, request, decision, now_ms)
-        return Handled(followed, (told, announce.command(state, request, decision, now_ms, until)))
+        endpoint = endpoint_for(state, request, decision, facts)
+        return Handled(followed, (told, announce.command(state, request, decision, now_ms, until, endpoint)))
     return Handled(followed, (told,), verdict.releases)
 
 
@@ -236,40 +254,16 @@ def _follow(
         elif until_ms:
             due_ms = until_ms
         else:
-            due_ms, after = request.expires_ms or 0, request.after_request_id
+            after = request.after_request_id
+            due_ms = min(request.expires_ms or FOREVER_MS, request.at_ms + LONGEST_WAIT_MS)
         waiting = Deferred(due_ms, encode(request), request.request_id, seq, after, decision.reason, until_ms)
         return replace(state, deferred=(*state.deferred, waiting))
-    price, use, category = decision.price, decision.conversation, decision.category
-    if price is None or use is None or category is None:
-        raise ValueError(f"an allowed message without price, conversation or category: {told.id}")
-    life = Life(
-        command=command_id(request.request_id, 1),
-        stage=COMMANDED,
-        seq=seq,
-        decided_ms=now_ms,
-        at_ms=now_ms,
-        until_ms=announce.valid_until(state, request, decision, now_ms) + UNCERTAIN_MS,
-        category=category,
-        conversation=_pending(use, command_id(request.request_id, 1)),
-        regime=price.regime,
-        card=price.rate_card,
-        market=price.market,
-        currency=price.currency,
-        in_window=now_ms < state.window_ms,
-        free_claim=price.type == "free_tier",
-        tier_claim=decision.tier is not None,
-        answers_click=answers_click(state, tariff.named(price.regime), now_ms),
-        audio=request.type == "audio" and not decision.used_fallback,
-        correlation=request.correlation_id,
-        tags=request.tags,
-        budget_micros=price.amount_micros,
+    life = (
+        life_of(state, request, decision, now_ms, tariff, seq)
+        if request.marks is None
+        else marking_of(state, request, decision, now_ms, seq)
     )
     return replace(state, lives=(*state.lives, life)[-MAX_LIVES:])
-
-
-def _pending(use: ConversationUse, command: str) -> str:
-    """The conversation the message opens if none is open at its delivery: one shared with messages in flight, or its own."""
-    return use.id if use.id is not None and use.expires_at is None else command
 
 
 def _conflict(state: State, request: SendRequested, facts: AccountFacts, grants: Grants) -> Handled:
@@ -303,26 +297,9 @@ def _claimed(
     grants: Grants,
 ) -> tuple[Claim | Owned, ...]:
     """The places that a recalled decision held and that are not asked for again yet."""
-    account, command = facts.account(state.waba), command_id(request.request_id, 1)
-    found: list[Claim | Owned | None] = []
-    if not request.dry_run:
-        found.append(_own(state, request))
-    price = decision.price
-    if decision.outcome == "allow" and not request.dry_run and account is not None and price is not None:
-        regime, category = tariff.named(price.regime), decision.category or "service"
-        if decision.tier is not None:
-            limit = facts.messaging_limit(state.waba)
-            found.append(tier_claim(state, command, category, limit, account, state.waba, regime, now_ms))
-        if price.type == "free_tier" and decision.conversation is not None:
-            conversation = decision.conversation.id or ""
-            found.append(
-                free_claim(state, command, conversation, account, state.waba, regime, tariff, now_ms)
-            )
-        month = tariff.month(account.timezone, now_ms)
-        found += budget_claims(
-            state, command, category, price.amount_micros, account, state.waba, month, now_ms
-        )
-    return tuple(claim for claim in found if claim is not None and claim.id not in grants)
+    found: list[Claim | Owned] = [] if request.dry_run else [_own(state, request)]
+    found += places_of(state, request, decision, now_ms, facts, tariff)
+    return tuple(claim for claim in found if claim.id not in grants)
 
 
 def _recalled(grants: Grants, request_id: str) -> tuple[SendEvent, Decision, bytes] | None:

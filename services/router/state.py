@@ -61,6 +61,9 @@ class Life(Part, frozen=True, array_like=True, gc=False):
 
     `at_ms` is the time of its last step; `conversation` is the pending one that its delivery opens if none is open then; `regime`, `card`, `market`, `currency` are the quote's. `until_ms`: without a
     word from Meta by then its outcome is unknown (0: no such deadline). `guessed`: it counts as failed only because nobody heard of it. `budget_micros` is what it holds in the account's budgets.
+    `mark`: it is a read mark, which has no price, no conversation and no life after Meta's answer.
+    Until Meta has answered, `request` is the `SendRequested` as JSON, and `valid_ms` until when it may be sent. `cause`: why nobody knows whether it went out. `held_as`: the attempt under
+    whose name it holds its places, where a request was sent twice. `taken_back`: the business wants it back, or another attempt went out after all: it is not sent again.
     """
 
     command: str
@@ -89,6 +92,12 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     uncertain: bool = False
     guessed: bool = False
     budget_micros: int = 0
+    request: bytes = b""
+    valid_ms: int = 0
+    cause: str = ""
+    held_as: str = ""
+    taken_back: bool = False
+    mark: bool = False
 
     @property
     def request_id(self) -> str:
@@ -96,9 +105,19 @@ class Life(Part, frozen=True, array_like=True, gc=False):
         return self.command.rpartition("#")[0]
 
     @property
+    def attempt(self) -> int:
+        """Which attempt to send the request it is, from 1."""
+        return int(self.command.rpartition("#")[2])
+
+    @property
+    def holder(self) -> str:
+        """The name its places are held by."""
+        return self.held_as or self.command
+
+    @property
     def in_flight(self) -> bool:
         """Whether it may still be delivered."""
-        return self.stage < DELIVERED
+        return self.stage < DELIVERED and not self.mark
 
 
 class Ended(Part, frozen=True, array_like=True, gc=False):

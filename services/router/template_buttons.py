@@ -1,6 +1,6 @@
 """Do a message's buttons fit the template's? Pure.
 
-Source: Meta, Cloud API, messages (button components); error codes 131008 (a button requires a parameter), 132018, 131009.
+Source: Meta, Cloud API, messages (button components); error codes 131008 (a button requires a parameter), 132018.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from services.router.template_sent import Component, Parameters, count, position, string, word
 from shared.template_definition import OTP, Button
 
-MAX_PAYLOAD = 256
-"""Characters of a quick reply's payload. 128 is reported too, unverified; what lies between is left to Meta."""
 MAX_CODE = 15
-"""Characters of a coupon code and of a one-time password."""
+"""Characters of a one-time password (Meta, authentication templates)."""
 
 
 def check_buttons(
@@ -21,13 +19,9 @@ def check_buttons(
     given: dict[int, Component] = {}
     for component in components:
         index = position(component.index)
-        if index is None:
-            found.append(f"{where}button: `index` must be a number from 0 to 9")
-        elif index >= len(buttons):
+        if index is not None and index >= len(buttons):
             found.append(f"{where}button {index}: the template has {count(len(buttons), 'button')}")
-        elif index in given:
-            found.append(f"{where}button {index}: given more than once")
-        else:
+        elif index is not None:
             given[index] = component
     for index, button in enumerate(buttons):
         at = f"{where}button {index} ({button.type.lower()})"
@@ -49,7 +43,7 @@ def _button_problem(button: Button, body: Parameters, given: Component | None) -
 
 
 def _url(given: Parameters, _: Parameters) -> str | None:
-    if len(given) != 1 or word(given[0].type) != "text" or not string(given[0].text):
+    if len(given) != 1 or word(given[0].type) != "text":
         return "text parameter missing" if len(given) < 2 else f"1 parameter needed, {len(given)} given"
     return None
 
@@ -68,32 +62,26 @@ def _static_url(given: Parameters, _: Parameters) -> str | None:
 
 
 def _quick_reply(given: Parameters, _: Parameters) -> str | None:
-    """A quick reply may do without; an empty payload is refused (132018)."""
-    if not given:
-        return None
-    payload = given[0].payload
-    if len(given) > 1 or word(given[0].type) != "payload" or not isinstance(payload, str) or not payload:
-        return "one parameter of type payload needed, not empty"
-    return f"payload is longer than {MAX_PAYLOAD} characters" if len(payload) > MAX_PAYLOAD else None
+    """A quick reply may do without."""
+    fits = not given or [word(parameter.type) for parameter in given] == ["payload"]
+    return None if fits else "one parameter of type payload needed"
 
 
 def _copy_code(given: Parameters, _: Parameters) -> str | None:
-    code = given[0].coupon_code if len(given) == 1 else None
-    if len(given) != 1 or word(given[0].type) != "coupon_code" or not isinstance(code, str) or not code:
-        return "coupon_code parameter missing"
-    return f"coupon_code is longer than {MAX_CODE} characters" if len(code) > MAX_CODE else None
+    fits = [word(parameter.type) for parameter in given] == ["coupon_code"]
+    return None if fits else "coupon_code parameter missing"
 
 
 def _action(given: Parameters, _: Parameters) -> str | None:
     """Optional with a catalog and a flow."""
-    if given and (len(given) > 1 or word(given[0].type) != "action" or not isinstance(given[0].action, dict)):
-        return "one parameter of type action needed"
-    return None
+    fits = not given or [word(parameter.type) for parameter in given] == ["action"]
+    return None if fits else "one parameter of type action needed"
 
 
 def _mpm(given: Parameters, body: Parameters) -> str | None:
     problem = _action(given, body) if given else "action parameter missing"
-    if problem is None and not given[0].action.get("sections"):
+    action = given[0].action if problem is None else {}
+    if problem is None and not (isinstance(action, dict) and action.get("sections")):
         return "action has no sections"
     return problem
 

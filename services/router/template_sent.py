@@ -10,22 +10,12 @@ import msgspec
 
 
 class Parameter(msgspec.Struct, frozen=True, gc=False):
-    """A parameter as it was sent. What it holds under its type may be of any form."""
+    """A parameter as it was sent, as far as a template's definition says anything of it."""
 
     type: Any = None
     parameter_name: Any = None
     text: Any = None
-    currency: Any = None
-    date_time: Any = None
-    image: Any = None
-    video: Any = None
-    gif: Any = None
-    document: Any = None
-    location: Any = None
-    payload: Any = None
-    coupon_code: Any = None
     action: Any = None
-    limited_time_offer: Any = None
 
 
 class Card(msgspec.Struct, frozen=True, gc=False):
@@ -76,11 +66,6 @@ def position(value: object) -> int | None:
     """A position from 0 to 9, as a number or in digits."""
     digits = string(value)
     return int(digits) if len(digits) == 1 and digits.isascii() and digits.isdecimal() else None
-
-
-def is_time(value: object) -> bool:
-    """Whether it is a point in time, as a whole number or in digits."""
-    return type(value) is int or (isinstance(value, str) and value.isdecimal())
 
 
 def count(number: int, noun: str = "parameter") -> str:

@@ -1,21 +1,23 @@
 """Do the parameters of a text fit its variables? Pure.
 
-Source: Meta, Cloud API, messages (parameter object); error codes 132000, 132005, 132012, 132018.
+Source: Meta, Cloud API, messages (parameter object); error codes 132000, 132005, 132012.
 """
 
-import re
 from collections.abc import Sequence
 
 from services.router.template_sent import Parameter, Parameters, count, string, word
 
-_UNREADABLE = re.compile(r"[\n\r\t]| {5}")
-"""Meta refuses these in a parameter: line breaks, tabs, more than four spaces in a row."""
-
 
 def check_texts(
-    wanted: Sequence[str], named: bool, given: Parameters, where: str, longest: int, found: list[str]
+    wanted: Sequence[str],
+    named: bool,
+    given: Parameters,
+    where: str,
+    found: list[str],
+    *,
+    longest: int | None = None,
 ) -> None:
-    """Append the problems of a text's parameters, given by position or by name; none is longer than `longest` characters."""
+    """Append the problems of a text's parameters, given by position or by name; none is longer than `longest` characters, where this text has a limit of its own."""
     if named and wanted:
         names = [parameter.parameter_name for parameter in given]
         if any(not isinstance(name, str) or not name for name in names):
@@ -36,19 +38,10 @@ def check_texts(
             found.append(f"{where}: parameter {which} {problem}")
 
 
-def _text_problem(parameter: Parameter, longest: int) -> str | None:
+def _text_problem(parameter: Parameter, longest: int | None) -> str | None:
     """What is wrong with a parameter that stands in a text (a currency or a point in time too), if anything."""
-    kind = word(parameter.type)
-    if kind in ("currency", "date_time"):
-        value = getattr(parameter, kind)
-        needed = {"fallback_value", "code", "amount_1000"} if kind == "currency" else {"fallback_value"}
-        missing = needed - value.keys() if isinstance(value, dict) else needed
-        return f"({kind}) lacks {', '.join(sorted(missing))}" if missing else None
-    if kind != "text":
+    if word(parameter.type) not in ("text", "currency", "date_time"):
         return "must be of type text, currency or date_time"
-    text = string(parameter.text)
-    if not text:
-        return "has no text"
-    if len(text) > longest:
+    if longest is not None and len(string(parameter.text)) > longest:
         return f"is longer than {longest} characters"
-    return "has a line break, a tab or more than four spaces in a row" if _UNREADABLE.search(text) else None
+    return None

@@ -1,6 +1,6 @@
 """What a call to the Graph API can come to, and how an HTTP answer is read. Pure.
 
-Source: Meta, Cloud API, messages (response).
+Source: Meta, Cloud API, messages (response), mark messages as read.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,11 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Marked:
+    """Meta took a read mark."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotSent:
     """The request certainly never left: no connection, or no token."""
 
@@ -36,7 +41,7 @@ class NoAnswer:
     cause: str
 
 
-Answer = Accepted | Refused | NotSent | NoAnswer
+Answer = Accepted | Marked | Refused | NotSent | NoAnswer
 
 
 class _Contact(msgspec.Struct):
@@ -50,14 +55,15 @@ class _Message(msgspec.Struct):
 
 
 class _Taken(msgspec.Struct):
-    messages: list[_Message]
+    messages: list[_Message] = []
     contacts: list[_Contact] = []
+    success: bool = False
 
 
 _taken = msgspec.json.Decoder(_Taken).decode
 
 
-def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Refused:
+def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Marked | Refused:
     """Read an HTTP answer; a body that is not Meta's gives a `Refused` without a code."""
     if status == 200:
         try:
@@ -68,7 +74,7 @@ def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Ref
         ):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
             return Refused(status, None, None)
         if not taken.messages:
-            return Refused(status, None, None)
+            return Marked() if taken.success else Refused(status, None, None)
         contact = taken.contacts[0] if taken.contacts else _Contact()
         return Accepted(
             taken.messages[0].id,

@@ -4,7 +4,7 @@ A circuit opens for a reason and a time. When the time is over, or what the circ
 it is half open: one call goes alone, and its answer closes the circuit or opens it again. Calls without an answer open the narrowest scope that explains
 them: a number after three in a row, an account once two of its numbers had some, an app by two of its accounts, the platform by two apps.
 
-Nothing here outlives the process (docs/decisions/0009-troubles.md): a new owner learns of a trouble by one call, for a number begins with a single one
+Nothing here outlives the process (docs/decisions/0010-troubles.md): a new owner learns of a trouble by one call, for a number begins with a single one
 (congestion.py).
 """
 

@@ -15,7 +15,7 @@ from services.sender.shares import Shares
 from shared.accounts import AccountFacts
 from shared.clock import Clock
 from shared.error_table import ErrorTable
-from shared.events import AccountChanged
+from shared.events import AccountChanged, Endpoint
 from shared.tokens import Credentials
 
 REMEMBERED_CALLS = 100_000
@@ -64,7 +64,9 @@ class JournalPort(Protocol):
 class GraphPort(Protocol):
     """The way to Meta."""
 
-    async def send(self, phone_number_id: str, credentials: Credentials, body: bytes) -> Answer: ...
+    async def send(
+        self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
+    ) -> Answer: ...
 
 
 class OutcomesPort(Protocol):

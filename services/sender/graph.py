@@ -7,6 +7,7 @@ import aiohttp
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, TraceConfig
 
 from services.sender.answers import Answer, NoAnswer, NotSent, read
+from shared.events import Endpoint
 from shared.metrics import GRAPH_SECONDS
 from shared.tokens import Credentials
 
@@ -16,7 +17,7 @@ LARGEST_ANSWER = 64 * 1024
 
 
 class Graph:
-    """A part that calls `POST {url}/{version}/{phone_number_id}/messages`.
+    """A part that calls `POST {url}/{version}/{phone_number_id}/messages`, or `/marketing_messages`.
 
     Nothing is ever repeated here: Meta has no idempotency key. A failure before the request's head was written is certain, any later one is not.
     """
@@ -40,13 +41,15 @@ class Graph:
     async def stop(self) -> None:
         await self._session.close()
 
-    async def send(self, phone_number_id: str, credentials: Credentials, body: bytes) -> Answer:
+    async def send(
+        self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
+    ) -> Answer:
         """Post one message; every failure is an answer too."""
         trip = _Trip()
         started = monotonic()
         try:
             async with self._session.post(
-                f"{self._root}/{phone_number_id}/messages",
+                f"{self._root}/{phone_number_id}/{endpoint}",
                 data=body,
                 params=credentials.query,
                 headers={**credentials.headers, "Content-Type": "application/json"},

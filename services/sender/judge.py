@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
+from services.sender.answers import Accepted, Answer, Marked, NoAnswer, NotSent, Refused
 from shared.error_table import ErrorTable, Label, Scope, Verdict
 from shared.events import SendAccepted, SendFailed, SendMessage, SendUncertain
 
@@ -57,17 +57,11 @@ def judge(answer: Answer, command: SendMessage, attempt: int, table: ErrorTable,
     """Say what becomes of a command whose try number `attempt` (from 1) came to `answer`."""
     match answer:
         case Accepted(wamid, user, message_status):
-            return End(
-                "accepted",
-                SendAccepted(
-                    event_id=f"{command.command_id}:accepted",
-                    at_ms=now_ms,
-                    command_id=command.command_id,
-                    wamid=wamid,
-                    user=user or command.user,
-                    message_status=message_status,
-                ),
-            )
+            return _accepted(command, wamid, user, message_status, now_ms)
+        case Marked() if command.marks is not None:
+            return _accepted(command, "", None, None, now_ms)
+        case Marked():  # an answer to a message that names none
+            return uncertain(command.command_id, "no_message_id", now_ms)
         case NotSent():
             return Again(0, called=False, label="transport")
         case NoAnswer(cause):
@@ -75,6 +69,20 @@ def judge(answer: Answer, command: SendMessage, attempt: int, table: ErrorTable,
         case Refused():
             verdict = table.verdict(answer.code, answer.http_status, attempt)
             return _refused(answer, verdict, command.command_id, now_ms)
+
+
+def _accepted(
+    command: SendMessage, wamid: str, user: str | None, message_status: str | None, now_ms: int
+) -> End:
+    event = SendAccepted(
+        event_id=f"{command.command_id}:accepted",
+        at_ms=now_ms,
+        command_id=command.command_id,
+        wamid=wamid,
+        user=user or command.user,
+        message_status=message_status,
+    )
+    return End("accepted", event)
 
 
 def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) -> End | Again:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import structlog
 
-from services.sender.answers import Accepted, Answer, Refused
+from services.sender.answers import Accepted, Answer, Marked, Refused
 from services.sender.desk import Desk
 from services.sender.judge import Again, End
 from shared.accounts import Account
@@ -31,7 +31,7 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
     if judgement.label is not None:
         SEND_ERRORS.labels(judgement.label).inc()
     log.info(
-        "sent" if isinstance(answer, Accepted) else "not_sent",
+        "sent" if isinstance(answer, Accepted | Marked) else "not_sent",
         outcome=outcome,
         command_id=command.command_id,
         phone_number_id=command.phone_number_id,

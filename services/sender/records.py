@@ -163,7 +163,9 @@ def _in_queue(command: SendMessage) -> str:
 
 
 def _pair(command: SendMessage) -> str:
-    return f"{command.phone_number_id}:{command.user}"
+    """Whose messages follow one another at a distance. A read mark is no message: it is a pair by itself, so it waits for none and holds up none."""
+    pair = f"{command.phone_number_id}:{command.user}"
+    return pair if command.marks is None else f"{pair}:{command.command_id}"
 
 
 def _in_line(command: SendMessage) -> str:

@@ -1,4 +1,4 @@
-"""The body of the call to `/messages`: the command's message with what the sender adds. Pure."""
+"""The body of the call: the command's message with what the sender adds and without what is not Meta's. Pure."""
 
 from typing import Any
 
@@ -20,6 +20,7 @@ class _Message(msgspec.Struct):
     template: _Template | None = None
 
 
+_ADDRESS = ("to", "recipient", "recipient_type")
 _decode_template = msgspec.json.Decoder(_Message).decode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -27,11 +28,15 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 def body(command: SendMessage) -> bytes:
     """Meta's message object, with `biz_opaque_callback_data`; the recipient as `+` and digits, or Meta puts the sender's country before it.
 
+    A read mark names no recipient: Meta knows who wrote the message (Meta, Cloud API, mark messages as read).
+
     Raises:
         msgspec.MsgspecError: the message is no JSON object.
     """
     message = _decode(command.message)
     message.setdefault("messaging_product", "whatsapp")
+    if command.marks is not None:
+        return msgspec.json.encode({name: value for name, value in message.items() if name not in _ADDRESS})
     individual = message.get("recipient_type", "individual") == "individual" and "recipient" not in message
     if individual and command.user.isascii() and command.user.isdigit():
         message["to"] = f"+{command.user}"

@@ -110,4 +110,4 @@ async def _answer(desk: Desk, command: SendMessage) -> Answer:
         body = request.body(command)
     except msgspec.MsgspecError as error:
         return Refused(400, 100, f"the message is no JSON object: {error}")
-    return await desk.graph.send(command.phone_number_id, credentials, body)
+    return await desk.graph.send(command.phone_number_id, credentials, body, command.endpoint)

@@ -59,6 +59,8 @@ class Template(Strict):
     """Number of body parameters a send must carry (else 132000); None checks nothing."""
     paused_until: float | None = None
     """When a pause ends by itself, epoch seconds."""
+    holds: Literal["held_for_quality_assessment", "paused"] | None = None
+    """As what its messages are held, accepted and not sent, until they are let go or dropped."""
     next_category: Category | None = None
     next_category_from: float | None = None
     """What it becomes, and when, epoch seconds."""
@@ -114,6 +116,8 @@ class Waba(Strict):
     business_verification: str = "verified"
     primary_business_location: str | None = None
     """Country of the business, two letters; None is not verified."""
+    disable_marketing_messages_on_cloud_api: bool = False
+    """Whether marketing templates go out by `/marketing_messages` only (else 131063)."""
     subscribed: bool = True
     numbers: list[Number] = []
     templates: list[Template] = []

@@ -12,6 +12,8 @@
     POST   /sim/users/4915/preferences {"to": "1", "marketing": "stop"}
     POST   /sim/webhooks              {"waba_id": "W1", "field": "account_update", "value": {"event": "ACCOUNT_DELETED"}}
     POST   /sim/templates/promo/review {"status": "REJECTED", "reason": "INVALID_FORMAT"}
+    POST   /sim/templates/promo/hold  {"as": "held_for_quality_assessment"}
+    POST   /sim/templates/promo/let_go {"drop_code": 132015}
     POST   /sim/clock                 {"advance_s": 86400}
     GET    /sim/quiet?within_s=60     GET /sim/ledger?calls=0&commands=0    POST /sim/reset
 
@@ -20,13 +22,13 @@ What is misspelt is answered with 422 and the place of the fault.
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.simulator.account_changes import apply, status_update
-from services.simulator.accounts import AccountsBody, Waba
+from services.simulator.accounts import AccountsBody, Template, Waba
 from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
@@ -81,6 +83,27 @@ class Review(BaseModel):
     language: str | None = None
 
 
+class Named(BaseModel):
+    """A template of all accounts and languages that have it, unless they are named."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    waba_id: str | None = None
+    language: str | None = None
+
+
+class Hold(Named):
+    """Body of `POST /sim/templates/{name}/hold`: what answers to calls say from now on."""
+
+    as_: Literal["held_for_quality_assessment", "paused"] = Field("held_for_quality_assessment", alias="as")
+
+
+class LetGo(Named):
+    """Body of `POST /sim/templates/{name}/let_go`: what is held is sent, or with a code dropped."""
+
+    drop_code: int | None = None
+
+
 class ControlRoutes:
     """Handlers of `/sim/…`."""
 
@@ -122,6 +145,8 @@ class ControlRoutes:
             web.post("/sim/users/{wa_id}/preferences", self._user_prefers),
             web.post("/sim/webhooks", self._webhook),
             web.post("/sim/templates/{name}/review", self._review),
+            web.post("/sim/templates/{name}/hold", self._hold),
+            web.post("/sim/templates/{name}/let_go", self._let_go),
             web.get("/sim/clock", self._time),
             web.post("/sim/clock", self._advance),
             web.get("/sim/ledger", self._ledger),
@@ -255,6 +280,28 @@ class ControlRoutes:
         self._post(updates, now)
         return web.json_response({"reviewed": len(found)})
 
+    async def _hold(self, request: web.Request) -> web.Response:
+        body = await _body(request, Hold)
+        templates = self._templates(request, body)
+        for template in templates:
+            template.holds = body.as_
+        return web.json_response({"held": len(templates)})
+
+    async def _let_go(self, request: web.Request) -> web.Response:
+        body = await _body(request, LetGo)
+        now = self._scheduler.release()
+        templates = self._templates(request, body)
+        messages = sum(self._meta.let_go(template, body.drop_code, now) for template in templates)
+        self._scheduler.release()
+        self._scheduler.wake()
+        return web.json_response({"messages": messages})
+
+    def _templates(self, request: web.Request, body: Named) -> list[Template]:
+        found = self._meta.accounts.named(request.match_info["name"], body.waba_id, body.language)
+        if not found:
+            raise _fault(404, "no such template")
+        return [template for _, template in found]
+
     # --- time
 
     async def _time(self, _: web.Request) -> web.Response:
@@ -289,6 +336,7 @@ class ControlRoutes:
             if not since.isdigit():
                 raise _fault(422, "since must be a number of calls")
             answer["calls"] = [call.as_json() for call in ledger.calls[int(since) :]]
+            answer["marks"] = [mark.as_json() for mark in ledger.marks]
         return web.json_response(answer)
 
     async def _clear_ledger(self, _: web.Request) -> web.Response:

@@ -68,6 +68,7 @@ _TABLE: dict[int, tuple[int, str]] = {
     133010: (400, "Phone number Not Registered"),
     133015: (400, "Please wait a few minutes before attempting to register this phone number"),
     133016: (400, "Account register deregister rate limit exceeded"),
+    134100: (400, "Only marketing messages are supported"),
     134101: (400, "Template is still syncing"),
     134102: (500, "Template is unavailable for use"),
     135000: (400, "Generic user error"),

@@ -13,6 +13,7 @@ class Call:
 
     at: float
     phone_number_id: str
+    endpoint: str = "messages"
     to: str | None = None
     type: str | None = None
     template: str | None = None
@@ -31,6 +32,7 @@ class Call:
         return {
             "at": self.at,
             "phone_number_id": self.phone_number_id,
+            "endpoint": self.endpoint,
             "to": self.to,
             "type": self.type,
             "template": self.template,
@@ -42,6 +44,25 @@ class Call:
             "category": self.category,
             "billable": self.billable,
             "conversation_id": self.conversation_id,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A received message that was marked as read. It is no message itself: nothing is sent, nothing costs."""
+
+    at: float
+    phone_number_id: str
+    message_id: str
+    typing: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """The mark as `GET /sim/ledger` shows it."""
+        return {
+            "at": self.at,
+            "phone_number_id": self.phone_number_id,
+            "message_id": self.message_id,
+            "typing": self.typing,
         }
 
 
@@ -62,6 +83,8 @@ class Ledger:
     """All counts since the last reset."""
 
     calls: list[Call] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    """Read marks, apart from the calls that send messages."""
     _conversations: dict[tuple[str, str, str], _FreePaid] = field(default_factory=dict)
     _messages: dict[tuple[str, str, str], _FreePaid] = field(default_factory=dict)
     _tally: dict[tuple[str, str, str], _FreePaid] = field(default_factory=dict)
@@ -99,6 +122,7 @@ class Ledger:
             "refused": Counter(str(c.code or c.http_status) for c in self.calls if c.wamid is None),
             "delivered": sum(c.free + c.paid for c in self._messages.values()),
             "received": self.received,
+            "marks": len(self.marks),
             "conversations": _rows(self._conversations),
             "messages": _rows(self._messages),
             "tally": _rows(self._tally),
@@ -107,6 +131,7 @@ class Ledger:
     def clear(self) -> None:
         """Forget all that was counted."""
         self.calls.clear()
+        self.marks.clear()
         self._conversations.clear()
         self._messages.clear()
         self._tally.clear()

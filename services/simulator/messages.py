@@ -4,16 +4,17 @@ Source: Meta, Cloud API, messages: required fields and limits per type.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from services.simulator.content import TYPES, Check, flag, text, within
 from services.simulator.errors import GraphError
+from services.simulator.interactive import interactive
+from services.simulator.template_form import template
 
+Endpoint = Literal["messages", "marketing_messages"]
 MAX_OPAQUE = 512
-_TYPES = (
-    "audio", "contacts", "document", "image", "interactive", "location", "reaction", "sticker", "template", "text", "video",
-)  # fmt: skip
+_CHECKS: dict[str, Check] = {**TYPES, "interactive": interactive, "template": template}
 _BSUID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{4,}")
 _PHONE_PUNCTUATION = str.maketrans("", "", "+ -()")
 
@@ -34,6 +35,7 @@ class Send:
     opaque: str | None = None
     components: Any = None
     """`template.components` as they came."""
+    endpoint: Endpoint = "messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,20 @@ class ReadMark:
     """A read receipt, with or without a typing indicator."""
 
     message_id: str
+    typing: bool = False
 
 
-def parse(body: object) -> Send | ReadMark | GraphError:
+def parse(body: object, endpoint: Endpoint = "messages") -> Send | ReadMark | GraphError:
     """Validate a request body as Meta does, the first fault wins."""
     if not isinstance(body, dict):
         return GraphError(100, "The request body must be a JSON object.")
     if body.get("messaging_product") != "whatsapp":
         return GraphError(100, "The parameter messaging_product is required and must be whatsapp.")
+    marketing = endpoint == "marketing_messages"
+    if marketing and body.get("type") != "template":
+        return GraphError(134100, "Only marketing messages are supported by this endpoint.")
+    if not marketing and "product_policy" in body:
+        return GraphError(100, "Unexpected key product_policy on param.")
     if "status" in body:
         return _read_mark(body)
     recipient = _recipient(body)
@@ -56,21 +64,15 @@ def parse(body: object) -> Send | ReadMark | GraphError:
         return recipient
     written, user, bsuid = recipient
     kind = body.get("type", "text")
-    if not isinstance(kind, str) or kind not in _TYPES:
-        return GraphError(100, f"Param type must be one of {{{', '.join(_TYPES).upper()}}}.")
-    content = body.get(kind)
-    if content is None:
-        return GraphError(131008, f"The parameter {kind} is required.")
-    fault = _CHECKS[kind](content)
+    if not isinstance(kind, str) or kind not in _CHECKS:
+        return GraphError(100, f"Param type must be one of {{{', '.join(_CHECKS).upper()}}}.")
+    fault = _content_fault(kind, body.get(kind)) or _option_fault(body)
     if fault is not None:
         return fault
     opaque = body.get("biz_opaque_callback_data")
-    if opaque is not None and (not isinstance(opaque, str) or len(opaque) > MAX_OPAQUE):
-        return GraphError(
-            100, f"Param biz_opaque_callback_data must be a string of at most {MAX_OPAQUE} characters."
-        )
     if kind != "template":
         return Send(written, user, bsuid, kind, opaque=opaque)
+    content = body["template"]
     return Send(
         written,
         user,
@@ -81,14 +83,41 @@ def parse(body: object) -> Send | ReadMark | GraphError:
         _body_parameters(content),
         opaque,
         content.get("components"),
+        endpoint,
     )
 
 
+def _content_fault(kind: str, content: Any) -> GraphError | None:
+    if content is None:
+        return GraphError(131008, f"The parameter {kind} is required.")
+    if not isinstance(content, list if kind == "contacts" else dict):
+        return GraphError(131009, f"Param {kind} is of the wrong type.")
+    return next(_CHECKS[kind](content, kind), None)
+
+
+def _option_fault(body: dict[str, Any]) -> GraphError | None:
+    """What is wrong around the content."""
+    opaque = body.get("biz_opaque_callback_data")
+    if opaque is not None and (not isinstance(opaque, str) or len(opaque) > MAX_OPAQUE):
+        return GraphError(
+            100, f"Param biz_opaque_callback_data must be a string of at most {MAX_OPAQUE} characters."
+        )
+    faults = [
+        *within(body, "context", "message", lambda part, at: text(part, "message_id", at, 128), needed=False),
+        *flag(body, "message_activity_sharing", "message"),
+    ]
+    return next(iter(faults), None)
+
+
 def _read_mark(body: dict[str, Any]) -> ReadMark | GraphError:
-    message_id = body.get("message_id")
+    message_id, typing = body.get("message_id"), body.get("typing_indicator")
     if body["status"] != "read" or not isinstance(message_id, str) or not message_id:
         return GraphError(131009, "status must be read, with the message_id of a received message.")
-    return ReadMark(message_id)
+    if not {"to", "recipient", "recipient_type"}.isdisjoint(body):
+        return GraphError(100, "A read receipt names no recipient.")
+    if typing is not None and (not isinstance(typing, dict) or not typing.get("type")):
+        return GraphError(131008, "The parameter typing_indicator['type'] is required.")
+    return ReadMark(message_id, typing is not None)
 
 
 def _recipient(body: dict[str, Any]) -> tuple[str, str, bool] | GraphError:
@@ -108,112 +137,7 @@ def _recipient(body: dict[str, Any]) -> tuple[str, str, bool] | GraphError:
     return GraphError(100, "The parameter to is required.")
 
 
-def _text(content: Any) -> GraphError | None:
-    return _string(content, "text", "body", 4096)
-
-
-def _media(kind: str) -> Callable[[Any], GraphError | None]:
-    def check(content: Any) -> GraphError | None:
-        if not isinstance(content, dict) or not (content.get("id") or content.get("link")):
-            return GraphError(131008, f"One of the parameters {kind}['id'], {kind}['link'] is required.")
-        if len(str(content.get("caption", ""))) > 1024:
-            return GraphError(131009, f"Param {kind}['caption'] must be at most 1024 characters long.")
-        return None
-
-    return check
-
-
-def _location(content: Any) -> GraphError | None:
-    if not isinstance(content, dict) or "latitude" not in content or "longitude" not in content:
-        return GraphError(131008, "The parameters location['latitude'], location['longitude'] are required.")
-    return None
-
-
-def _contacts(content: Any) -> GraphError | None:
-    if not isinstance(content, list) or not 1 <= len(content) <= 257:
-        return GraphError(131009, "contacts must be a list of 1 to 257 contacts.")
-    if not all(
-        isinstance(c, dict) and isinstance(c.get("name"), dict) and c["name"].get("formatted_name")
-        for c in content
-    ):
-        return GraphError(131008, "The parameter contacts[]['name']['formatted_name'] is required.")
-    return None
-
-
-def _reaction(content: Any) -> GraphError | None:
-    if (
-        not isinstance(content, dict)
-        or not content.get("message_id")
-        or not isinstance(content.get("emoji"), str)
-    ):
-        return GraphError(131008, "The parameters reaction['message_id'], reaction['emoji'] are required.")
-    return None
-
-
-def _interactive(content: Any) -> GraphError | None:
-    if (
-        not isinstance(content, dict)
-        or not content.get("type")
-        or not isinstance(content.get("action"), dict)
-    ):
-        return GraphError(131008, "The parameters interactive['type'], interactive['action'] are required.")
-    body = content.get("body")
-    text = body.get("text", "") if isinstance(body, dict) else ""
-    if len(str(text)) > (4096 if content["type"] == "list" else 1024):
-        return GraphError(131009, "Param interactive['body']['text'] is too long.")
-    action = content["action"]
-    if content["type"] == "button":
-        buttons = action.get("buttons")
-        if not isinstance(buttons, list) or not 1 <= len(buttons) <= 3:
-            return GraphError(131009, "interactive['action']['buttons'] must hold 1 to 3 buttons.")
-    if content["type"] == "list":
-        sections = action.get("sections")
-        if not isinstance(sections, list) or not 1 <= len(sections) <= 10:
-            return GraphError(131009, "interactive['action']['sections'] must hold 1 to 10 sections.")
-        rows = sum(
-            len(s["rows"]) for s in sections if isinstance(s, dict) and isinstance(s.get("rows"), list)
-        )
-        if not 1 <= rows <= 10:
-            return GraphError(131009, "interactive['action']['sections'] must hold 1 to 10 rows in all.")
-    return None
-
-
-def _template(content: Any) -> GraphError | None:
-    fault = _string(content, "template", "name", 512)
-    if fault is not None:
-        return fault
-    language = content.get("language")
-    if not isinstance(language, dict) or not isinstance(language.get("code"), str) or not language["code"]:
-        return GraphError(131008, "The parameter template['language']['code'] is required.")
-    components = content.get("components")
-    if components is None:
-        return None
-    if not isinstance(components, list) or not all(isinstance(c, dict) and c.get("type") for c in components):
-        return GraphError(131009, "template['components'] must be a list of components with a type.")
-    return None
-
-
-def _string(content: Any, kind: str, key: str, most: int) -> GraphError | None:
-    value = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(value, str) or not value:
-        return GraphError(131008, f"The parameter {kind}['{key}'] is required.")
-    if len(value) > most:
-        return GraphError(131009, f"Param {kind}['{key}'] must be at most {most} characters long.")
-    return None
-
-
 def _body_parameters(template: dict[str, Any]) -> int:
     components = template.get("components") or []
     bodies = [c.get("parameters") for c in components if str(c["type"]).lower() == "body"]
     return sum(len(parameters) for parameters in bodies if isinstance(parameters, list))
-
-
-_CHECKS: dict[str, Callable[[Any], GraphError | None]] = {
-    "text": _text,
-    "location": _location,
-    "contacts": _contacts,
-    "reaction": _reaction,
-    "interactive": _interactive,
-    "template": _template,
-    **{kind: _media(kind) for kind in ("audio", "document", "image", "sticker", "video")},
-}

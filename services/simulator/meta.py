@@ -23,10 +23,10 @@ from services.simulator.conversations import (
 from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
-from services.simulator.ledger import Call, Ledger
+from services.simulator.ledger import Call, Ledger, Mark
 from services.simulator.limits import PAIR_BURST, PAIR_INTERVAL_S, ManagementCalls, RateLimits, Throughput
-from services.simulator.messages import Send
-from services.simulator.objections import account_fault, template_fault, unknown_object
+from services.simulator.messages import ReadMark, Send
+from services.simulator.objections import account_fault, endpoint_fault, template_fault, unknown_object
 from services.simulator.options import Options
 from services.simulator.pricing import ENTRY_POINT, Charge, PricingModel, charge, local_day, model_for
 from services.simulator.scripts import Behaviour, Script, plan
@@ -94,6 +94,8 @@ class Meta:
     _received: set[str] = field(default_factory=set)
     _free_used: dict[tuple[str, str], int] = field(default_factory=dict)
     """Free service units used, by account or number and month."""
+    _held: list[tuple[Template, Message, list[tuple[float, str, int]]]] = field(default_factory=list)
+    """Messages of templates that are held, with the statuses they will have."""
     _limits: RateLimits = field(default_factory=RateLimits)
     _throughput: Throughput = field(default_factory=Throughput)
     _ids: int = 0
@@ -120,6 +122,7 @@ class Meta:
         self.troubles.clear()
         self.ledger.clear()
         self.agenda.clear()
+        self._held.clear()
         self._limits.clear()
         self._throughput.clear()
         self.management.clear()
@@ -159,7 +162,7 @@ class Meta:
             return GraphError(131021, "Recipient cannot be the sender.")
         if send.template is not None:
             template = self.accounts.template(waba.id, send.template, send.language or "")
-            fault = template_fault(send, template, now)
+            fault = template_fault(send, template, now) or endpoint_fault(waba, send, template, now)
             if fault is not None:
                 return fault
         refusal = account_fault(
@@ -194,6 +197,7 @@ class Meta:
         waba, number = found
         user = self._user(send)
         category: str = SERVICE
+        template: Template | None = None
         if send.template is not None:
             template = self.accounts.template(waba.id, send.template, send.language or "")
             category = template.category_at(now) if template is not None else "marketing"
@@ -210,10 +214,27 @@ class Meta:
         message = Message(
             self._wamid(user), waba, number, send, user, category, now, int(now + delivery), call
         )  # fmt: skip
+        call.wamid, call.category = message.wamid, category
+        holds = template.holds if template is not None else None
+        if template is not None and holds is not None:
+            self._held.append((template, message, steps))
+        else:
+            self._plan(message, steps, now)
+        return Accepted(message.wamid, self._answer(message, behaviour, holds))
+
+    def let_go(self, template: Template, drop_code: int | None, now: float) -> int:
+        """Send what is held of a template, or with a code drop it: each message fails with that; how many there were."""
+        template.holds = None
+        held = [(message, steps) for of, message, steps in self._held if of is template]
+        self._held = [entry for entry in self._held if entry[0] is not template]
+        for message, steps in held:
+            message.accepted_at = now
+            self._plan(message, steps if drop_code is None else [(0.0, "failed", drop_code)], now)
+        return len(held)
+
+    def _plan(self, message: Message, steps: list[tuple[float, str, int]], now: float) -> None:
         for after, status, code in steps:
             self.agenda.add(now + after, _Step(message, status, code))
-        call.wamid, call.category = message.wamid, category
-        return Accepted(message.wamid, self._answer(message, behaviour))
 
     def accept_and_fail(
         self, phone_number_id: str, send: Send, error: GraphError, call: Call, now: float
@@ -221,6 +242,15 @@ class Meta:
         """Answer 200 and tell the error by a `failed` status, as Meta does for what it checks later."""
         failing = Behaviour(delivery="failed", code=error.code, delivered_after_s=0)
         return self.accept(phone_number_id, send, failing, call, now)
+
+    def mark_read(self, phone_number_id: str, mark: ReadMark, now: float) -> GraphError | None:
+        """Take in that a number has read a message; what Meta objects to, if anything."""
+        if self.accounts.number(phone_number_id) is None:
+            return unknown_object(phone_number_id)
+        if mark.message_id not in self._received:
+            return GraphError(100, f"Message with ID '{mark.message_id}' does not exist.")
+        self.ledger.marks.append(Mark(now, phone_number_id, mark.message_id, mark.typing))
+        return None
 
     def receive(
         self, phone_number_id: str, wa_id: str, message: UserMessage, now: float
@@ -436,12 +466,12 @@ class Meta:
     def _used(self, model: PricingModel, message: Message, month: str) -> int:
         return self._free_used.get((_scope(model, message), month), 0)
 
-    def _answer(self, message: Message, behaviour: Behaviour | None) -> dict[str, Any]:
+    def _answer(self, message: Message, behaviour: Behaviour | None, holds: str | None) -> dict[str, Any]:
         contact = {"input": message.send.input}
         contact |= {"user_id": message.send.user} if message.send.bsuid else {"wa_id": message.wa_id}
         sent: dict[str, Any] = {"id": message.wamid}
         if message.send.template is not None:
-            sent["message_status"] = (behaviour.message_status if behaviour else None) or "accepted"
+            sent["message_status"] = (behaviour.message_status if behaviour else None) or holds or "accepted"
         return {"messaging_product": "whatsapp", "contacts": [contact], "messages": [sent]}
 
     def _next(self) -> int:

@@ -24,6 +24,7 @@ def waba_node(waba: Waba) -> Node:
         "timezone_id": waba.timezone,
         "account_review_status": "APPROVED",
         "business_verification_status": waba.business_verification,
+        "disable_marketing_messages_on_cloud_api": waba.disable_marketing_messages_on_cloud_api,
         "health_status": _health([_waba_health(waba)]),
     }
     if waba.numbers:

@@ -50,6 +50,16 @@ def template_fault(send: Send, template: Template | None, now: float) -> GraphEr
     return None
 
 
+def endpoint_fault(waba: Waba, send: Send, template: Template | None, now: float) -> GraphError | None:
+    """What is wrong with the endpoint a template was posted to."""
+    marketing = template is not None and template.category_at(now) == "marketing"
+    if send.endpoint == "marketing_messages" and not marketing:
+        return GraphError(134100, "Only marketing messages are supported by this endpoint.")
+    if send.endpoint == "messages" and marketing and waba.disable_marketing_messages_on_cloud_api:
+        return GraphError(131063, "Marketing templates of this account go out by Marketing Messages API.")
+    return None
+
+
 def account_fault(
     waba: Waba, user: str, thread: Thread, now: float, *, initiated: bool, would_cost: Callable[[], bool]
 ) -> GraphError | None:

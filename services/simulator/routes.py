@@ -15,7 +15,7 @@ from services.simulator.accounts import Template, Waba
 from services.simulator.errors import GraphError
 from services.simulator.ledger import Call
 from services.simulator.limits import sending_headers
-from services.simulator.messages import ReadMark, Send, parse
+from services.simulator.messages import Endpoint, ReadMark, Send, parse
 from services.simulator.meta import Meta
 from services.simulator.metrics import SimulatorMetrics
 from services.simulator.nodes import number_node, template_node, waba_node
@@ -49,7 +49,7 @@ class GraphRoutes:
     def table(self) -> list[web.RouteDef]:
         """All routes, the busiest first: aiohttp tries them in order."""
         return [
-            web.post(_VERSION + "/{id}/messages", self._send),
+            web.post(_VERSION + "/{id}/{endpoint:messages|marketing_messages}", self._send),
             *(
                 web.route(method, _VERSION + path, self._counted(handler))
                 for method, path, handler in (
@@ -95,16 +95,17 @@ class GraphRoutes:
     async def _handle_send(self, request: web.Request) -> web.Response:
         raw = await request.read()
         now = self._scheduler.release()
-        call = Call(now, request.match_info["id"])
-        self._meta.ledger.calls.append(call)
+        endpoint: Endpoint = (
+            "messages" if request.match_info["endpoint"] == "messages" else "marketing_messages"
+        )
+        call = Call(now, request.match_info["id"], endpoint)
         error = self._unauthorised(request)
-        if error is not None:
-            return self._refused(call, error)
-        parsed = parse(_json(raw))
+        parsed = error or parse(_json(raw), endpoint)
+        if isinstance(parsed, ReadMark):
+            return self._marked_read(call.phone_number_id, parsed, now)
+        self._meta.ledger.calls.append(call)
         if isinstance(parsed, GraphError):
             return self._refused(call, parsed)
-        if isinstance(parsed, ReadMark):
-            return self._marked_read(call)
         call.to, call.type, call.template, call.opaque = (
             parsed.user,
             parsed.type,
@@ -161,11 +162,11 @@ class GraphRoutes:
         self._metrics.calls["refused"].inc()
         return self._error(error, headers)
 
-    def _marked_read(self, call: Call) -> web.Response:
-        call.type, call.http_status = "read_mark", 200
-        if self._meta.accounts.number(call.phone_number_id) is None:
-            return self._refused(call, unknown_object(call.phone_number_id))
+    def _marked_read(self, phone_number_id: str, mark: ReadMark, now: float) -> web.Response:
+        error = self._meta.mark_read(phone_number_id, mark, now)
         self._metrics.calls["read_mark"].inc()
+        if error is not None:
+            return self._error(error)
         return web.json_response({"success": True})
 
     def _cut(self, request: web.Request, call: Call) -> web.Response:

@@ -89,6 +89,7 @@ def meta_accounts(names: Names) -> dict[str, Any]:
                 "payment_method": account.payment_method,
                 "regime": case.regime,
                 "free_used": account.free_used,
+                "disable_marketing_messages_on_cloud_api": account.marketing_on_cloud_api_disabled,
                 "numbers": [
                     {
                         "id": names.number(number),
@@ -167,6 +168,8 @@ def _facts_of(names: Names, name: str, account: AccountSpec) -> Iterator[Account
             "marketing_reserve_percent": account.marketing_reserve_percent,
             "stop_words": account.stop_words,
             "paused_categories": list(account.paused_categories),
+            "marketing_messages_api": account.marketing_messages_api,
+            "marketing_on_cloud_api_disabled": account.marketing_on_cloud_api_disabled,
         },
         at_ms,
     )

@@ -244,16 +244,19 @@ class Status(Strict):
 
 
 class Send(Action):
-    """The business asks to send. The last six say how the message fares at Meta: by itself it is delivered one second after its send.
+    """The business asks to send. The last seven say how the message fares at Meta: by itself it is delivered one second after its send.
 
-    `parameters` are texts of the body, `components` the template's as Meta takes them; likewise for the fallback. `refused` is the error code of
-    every call, `code` that of `delivery: failed`.
+    One of `text`, `template`, `message` (the Cloud API's own object, without the recipient), `marks` (the id of a received message, to mark it as read). `parameters` are texts of the body, `components` the template's as Meta takes them; likewise for the fallback. `refused` is the error code of
+    every call, `code` that of `delivery: failed`. `lost` is what the first call's network loses: Meta's answer, or the call itself.
     """
 
     to: User
     number: Number | None = Field(None, alias="from")
     text: str | None = None
     template: str | None = None
+    message: dict[str, Any] | None = None
+    marks: str | None = None
+    typing: bool = False
     parameters: list[str] | None = None
     components: list[dict[str, Any]] | None = None
     fallback_template: str | None = None
@@ -264,24 +267,31 @@ class Send(Action):
     not_before_ms: Moment | None = Field(None, alias="not_before")
     expires_ms: Moment | None = Field(None, alias="expires")
     after_request_id: str | None = None
+    after_failed: Literal["refuse", "send"] | None = None
     max_price_micros: int | None = None
     dry_run: bool = False
     delivery: Literal["delivered", "failed", "none"] = "delivered"
     delivered_after_ms: Span = Field(1000, alias="delivered_after")
     code: int | None = None
     refused: int | None = None
+    lost: Literal["answer", "call"] | None = None
     statuses: list[StatusName | Status] | None = None
 
     @model_validator(mode="after")
     def _one_content(self) -> "Send":
-        if (self.text is None) == (self.template is None):
-            raise ValueError("either text or template")
+        if sum(given is not None for given in (self.text, self.template, self.message, self.marks)) != 1:
+            raise ValueError("either text or template or message or marks")
+        if self.typing and self.marks is None:
+            raise ValueError("typing goes with marks")
         if self.code is not None and self.delivery != "failed":
             raise ValueError("code goes with delivery: failed")
         return self
 
     def __str__(self) -> str:
-        what = f"template {self.template}" if self.template else "free-form"
+        if self.marks is not None:
+            return f"{self.number or 'the business'} marks {self.marks} of {self.to} as read"
+        kind = "free-form" if self.message is None else str(self.message.get("type", "text"))
+        what = f"template {self.template}" if self.template else kind
         asked = "asks about" if self.dry_run else "sends"
         return f"{self.number or 'the business'} {asked} {what} to {self.to}"
 
@@ -297,9 +307,60 @@ class Cancel(Action):
         return f"the business takes {self.request_id} back"
 
 
+class Settle(Action):
+    """An operator says what became of a message of which nobody knows, as `wam uncertain settle` does."""
+
+    request_id: str
+    verdict: Literal["sent", "not_sent", "resend"] = Field(alias="as")
+    by: str = "Mia"
+
+    def __str__(self) -> str:
+        return f"{self.by} settles {self.request_id}: {self.verdict}"
+
+
+class MetaHolds(Action):
+    """Meta accepts a template's messages and does not send them yet."""
+
+    short = "template"
+    template: str
+    account: Account = "W1"
+    status: Literal["held_for_quality_assessment", "paused"] = Field(
+        "held_for_quality_assessment", alias="as"
+    )
+
+    def __str__(self) -> str:
+        return f"Meta holds {self.template}"
+
+
+class MetaLetsGo(Action):
+    """Meta sends what it holds of a template, or drops it: then each message fails with `drop_code`."""
+
+    short = "template"
+    template: str
+    account: Account = "W1"
+    drop_code: int | None = None
+
+    def __str__(self) -> str:
+        return f"Meta {'lets go' if self.drop_code is None else 'drops'} what it holds of {self.template}"
+
+
 Asking = Send | Cancel
 """What the system answers."""
-Telling = Receive | Call | Prefer | Import | Verify | Pay | Facts | Pause | Resume | Webhook
+Telling = (
+    Receive
+    | Call
+    | Prefer
+    | Import
+    | Verify
+    | Pay
+    | Facts
+    | Pause
+    | Resume
+    | Webhook
+    | Settle
+    | MetaHolds
+    | MetaLetsGo
+)
 """What nobody answers."""
 Happening = Telling | Asking
 ACTIONS: Mapping[str, type[Happening]] = {
@@ -315,5 +376,8 @@ ACTIONS: Mapping[str, type[Happening]] = {
     "webhook": Webhook,
     "send": Send,
     "cancel": Cancel,
+    "settle": Settle,
+    "meta_holds": MetaHolds,
+    "meta_lets_go": MetaLetsGo,
 }
 """By the key that names them in a step."""

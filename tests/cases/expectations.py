@@ -238,12 +238,14 @@ Preferences = Mapping[str, Sequence[Word]]
 
 @dataclass(frozen=True)
 class Totals:
-    """What was counted by the end. `tallies`: by who counted it; `calls` and `received` of all of the case's numbers; `preferences`: by user."""
+    """What was counted by the end. `tallies`: by who counted it; `calls`, `marks` and `received` of all of the case's numbers; `preferences`: by user; `told`: the steps by request."""
 
     tallies: Mapping[str, Mapping[str, tuple[int, int]]]
     calls: int
     received: int
     preferences: Mapping[str, Sequence[UserPreference]] = field(default_factory=dict)
+    marks: int = 0
+    told: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,8 @@ class Ends:
     calls: int | None = None
     received: int | None = None
     preferences: Preferences | None = None
+    marks: int | None = None
+    told: Mapping[str, list[str]] | None = None
 
     def compare(self, totals: Totals) -> list[Checked]:
         """Everything the case expects at its end, beside what came."""
@@ -265,10 +269,14 @@ class Ends:
             ]
         if self.calls is not None:
             checked.append(Checked("calls", (self.calls,), totals.calls))
+        if self.marks is not None:
+            checked.append(Checked("marks", (self.marks,), totals.marks))
         if self.received is not None:
             checked.append(Checked("received", (self.received,), totals.received))
         for user, words in (self.preferences or {}).items():
             checked.append(_words(user, words, totals.preferences.get(user, ())))
+        for request, steps in (self.told or {}).items():
+            checked.append(Checked(f"told of {request}", (steps,), list(totals.told.get(request, ()))))
         return checked
 
 

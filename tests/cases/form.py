@@ -13,11 +13,14 @@ from typing import Any, Final, Literal, TypeGuard
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from services.router.announce import LONGEST_WAIT_MS
 from services.router.requests import LOOK_AGAIN_MS
 from services.simulator.template_parameters import definition_fault
 from shared.template_definition import Shape
 from shared.template_definition import read as read_definition
 from shared.times import HOUR_MS, to_ms
+from shared.uncertain import LOOK_AGAIN_MS as LOST_LOOK_AGAIN_MS
+from shared.uncertain import WAIT_MS
 from tests.cases.actions import ACTIONS, Asking, CategoryName, Happening, Send, Strict, moment_ms
 from tests.cases.expectations import Ends, Expect, Later, Tally, Word
 
@@ -103,6 +106,8 @@ class AccountSpec(Strict):
     marketing_reserve_percent: int = Field(0, ge=0, le=100)
     stop_words: dict[str, Literal["stop", "start", "ignore"]] = Field(default_factory=dict)
     paused_categories: list[CategoryName] = Field(default_factory=list)
+    marketing_messages_api: bool = False
+    marketing_on_cloud_api_disabled: bool = False
     free_used: int = 0
     free_used_by_number: dict[str, int] = Field(default_factory=dict)
     limit_used_by_others: int = 0
@@ -125,8 +130,10 @@ class _CaseBody(Strict):
     steps: list[dict[str, Any]] = Field(min_length=1)
     tally: Tally | None = None
     calls: int | None = None
+    marks: int | None = None
     received: int | None = None
     preferences: dict[str, list[dict[str, Any]]] | None = None
+    told: dict[str, list[str]] | None = None
 
     @field_validator("regime", mode="before")
     @classmethod
@@ -153,7 +160,13 @@ class Step:
 
     @property
     def looks(self) -> Sequence[int]:
-        """When the request that waits is decided, and before, where the wait is not long, looked at again: the times in epoch ms."""
+        """When the request that waits is decided, and before, where the wait is not long, looked at again, and a message whose call or answer was lost: the times in epoch ms."""
+        if isinstance(self.action, Send) and self.action.lost is not None:
+            first_ms = self.at_ms + WAIT_MS
+            return (
+                *range(first_ms, self.at_ms + LONGEST_WAIT_MS, LOST_LOOK_AGAIN_MS),
+                self.at_ms + LONGEST_WAIT_MS,
+            )
         if self.later is None:
             return ()
         near = (
@@ -260,7 +273,9 @@ def _case(defaults: dict[str, Any], written: object, place: int) -> Case:
             raise FormError(f"{where}, step {nth}: at {after.at} is before the step above")
     if steps[0].at_ms < start_ms:
         raise FormError(f"{where}, step 1: at {steps[0].at} is before the start")
-    ends = Ends(body.tally, body.calls, body.received, _preferences(body, where, context))
+    ends = Ends(
+        body.tally, body.calls, body.received, _preferences(body, where, context), body.marks, body.told
+    )
     return Case(body.name, body.guide, body.regime, start_ms, accounts, numbers, body.users, steps, ends)
 
 

@@ -13,14 +13,18 @@ from typing import assert_never
 
 import msgspec
 
+from services.console.open_messages import Settling, settled
 from services.console.pausing import pause_event
 from services.ingress.requests import key_of, take
 from services.ingress.updates import Undecodable
 from services.ingress.webhooks import updates
 from services.sender.answers import Refused
-from services.sender.judge import End, expired, judge
+from services.sender.judge import End, expired, judge, uncertain
 from services.sender.learning import PAYMENT_BELIEVED_FAILING_MS
+from services.sender.request import body
 from services.simulator.envelope import Update, encode, envelope
+from services.simulator.errors import GraphError
+from services.simulator.messages import parse
 from shared.error_table import ErrorTable
 from shared.events import (
     AccountChanged,
@@ -38,7 +42,8 @@ from shared.events import (
 )
 from shared.ids import conversation_key
 from shared.stream.fold import Outgoing
-from shared.topics import MESSAGES_RECEIVED, PREFERENCES, SEND_COMMANDS, SEND_EVENTS
+from shared.topics import MESSAGES_RECEIVED, PREFERENCES, SEND_EVENTS
+from shared.uncertain import of_member
 from tests.cases import accounts, told
 from tests.cases.actions import (
     Asking,
@@ -46,12 +51,15 @@ from tests.cases.actions import (
     Cancel,
     Facts,
     Import,
+    MetaHolds,
+    MetaLetsGo,
     Pause,
     Pay,
     Prefer,
     Receive,
     Resume,
     Send,
+    Settle,
     Telling,
     Verify,
     Webhook,
@@ -97,6 +105,9 @@ class _Run:
         """By request id, as Meta's side needs them once they go out."""
         self._carried = 0
         """Records of the world's log whose commands were carried out."""
+        self._holds: dict[str, str] = {}
+        """Templates that Meta holds, and as what."""
+        self._held: dict[str, list[tuple[SendMessage, Send]]] = {}
         self._agenda: list[tuple[int, int, str, ConversationEvent]] = []
         """What Meta and the sender tell later: when, a serial, the conversation, the event."""
         self._serial = itertools.count(1)
@@ -114,7 +125,7 @@ class _Run:
                 self._ask(place, step, step.action)
             else:
                 self._happen(step.action, step.at_ms)
-        for at_ms in sorted(step.later.at for step in case.steps if step.later is not None):
+        for at_ms in sorted(case.instants):
             self._until(at_ms)
         while self._agenda:
             self._until(self._agenda[0][0])
@@ -161,6 +172,22 @@ class _Run:
                 set_ = pause_event(accounts.pausing(names, action), world.facts, at_ms)
                 if set_ is not None:
                     world.know(set_)
+            case Settle():
+                settling = Settling(names.request(action.request_id), action.verdict)
+                found = [(of_member(member.encode()), at) for member, at in world.uncertain.items()]
+                said = settled(settling, found, str, action.by, at_ms)
+                world.play(conversation_key(said.phone_number_id, said.user), said, at_ms)
+                self._carry_out()
+            case MetaHolds():
+                self._holds[action.template] = action.status
+            case MetaLetsGo():
+                del self._holds[action.template]
+                for command, send in self._held.pop(action.template, ()):
+                    if action.drop_code is not None:
+                        send = send.model_copy(
+                            update={"delivery": "failed", "delivered_after_ms": 0, "code": action.drop_code}
+                        )
+                    self._fare(command, send, at_ms)
             case _:
                 assert_never(action)
 
@@ -184,27 +211,48 @@ class _Run:
             record = log[self._carried]
             self._carried += 1
             for command in _commands(record.out):
-                send = self._sends[command.command_id.rpartition("#")[0]]
-                if send.refused is None:
+                request_id, _, attempt = command.command_id.rpartition("#")
+                send = self._sends[request_id]
+                if send.lost is not None and attempt == "1":
+                    self._lose(command, send, record.now_ms)
+                elif send.refused is None:
                     self._accept(command, send, record.now_ms)
                 else:
                     self._refuse(command, send.refused, record.now_ms)
 
+    def _lose(self, command: SendMessage, send: Send, at_ms: int) -> None:
+        """Let the network lose the call, or Meta's answer to it."""
+        self._world.play(command.conversation_key, uncertain(command.command_id, "lost", at_ms).event, at_ms)
+        if send.lost == "answer":
+            self._fare(command, send, at_ms)
+
     def _accept(self, command: SendMessage, send: Send, at_ms: int) -> None:
-        """Let Meta take the message; its statuses come later."""
-        wamid = f"wamid.{command.command_id}"
+        """Let Meta take the message; its statuses come later, and none of a read mark."""
+        taken = parse(msgspec.json.decode(body(command)), command.endpoint)
+        if isinstance(taken, GraphError):
+            raise TypeError(f"Meta does not take {command.command_id}: {taken.details}")
+        wamid = "" if command.marks is not None else f"wamid.{command.command_id}"
         accepted = SendAccepted(
             event_id=f"{command.command_id}:accepted",
             at_ms=at_ms,
             command_id=command.command_id,
             wamid=wamid,
             user=command.user,
+            message_status=self._holds.get(send.template or "", "accepted"),
         )
         self._world.play(command.conversation_key, accepted, at_ms)
         account = self._world.facts.account(command.waba_id)
         doubted = account is not None and account.payment_failing_until_ms is not None
         if doubted and command.category != "service":
             self._learn(command, {"payment_method": "valid", "payment_failing_until_ms": None}, at_ms)
+        if send.template in self._holds:
+            self._held.setdefault(send.template or "", []).append((command, send))
+        elif command.marks is None:
+            self._fare(command, send, at_ms)
+
+    def _fare(self, command: SendMessage, send: Send, at_ms: int) -> None:
+        """Let the message have its statuses."""
+        wamid = f"wamid.{command.command_id}"
         for after_ms, name in told.statuses(send):
             due_ms = at_ms + after_ms
             status = StatusReceived(
@@ -259,13 +307,13 @@ class _Run:
         expect, names = step.expect or Expect(), self._names
         request_id = told.request_id_of(action, place)
         if isinstance(action, Cancel):
-            body = told.cancellation(names, action)
+            asked = told.cancellation(names, action)
         else:
             action = told.from_default(self._case, action, asks_default=expect.from_ is not None)
-            body = told.request(names, action, request_id)
+            asked = told.request(names, action, request_id)
             self._sends.setdefault(names.request(request_id), action)
         first = answer_to(self._told(request_id if expect.same_as is None else expect.same_as))
-        event = take(json.dumps(body).encode(), step.at_ms, self._world.facts.default_number())
+        event = take(json.dumps(asked).encode(), step.at_ms, self._world.facts.default_number())
         out = self._world.play(key_of(event), event, step.at_ms)
         value = next(o.value for o in out if o.topic is SEND_EVENTS)
         told_event = decode_send_event(value)
@@ -291,8 +339,17 @@ class _Run:
         out = self._world.out
         received = sum(o.topic is MESSAGES_RECEIVED for o in out)
         words = [decode_user_preference(o.value) for o in out if o.topic is PREFERENCES]
-        return Totals({"tally": tally}, len(_commands(out)), received, told.by_user(self._names, words))
+        commands = _commands(out)
+        marks = sum(command.marks is not None for command in commands)
+        return Totals(
+            {"tally": tally},
+            len(commands) - marks,
+            received,
+            told.by_user(self._names, words),
+            marks,
+            told.steps_of(self._names, self._world.send_events()),
+        )
 
 
 def _commands(out: Sequence[Outgoing]) -> list[SendMessage]:
-    return [decode_command(o.value) for o in out if o.topic is SEND_COMMANDS]
+    return [decode_command(o.value) for o in out if o.type == "SendMessage"]

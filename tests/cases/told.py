@@ -1,7 +1,7 @@
 """What the outside tells the system, the same for every player: the business's requests, Meta's webhooks, how messages fare. Pure."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import StringIO
 from typing import Any
 
@@ -10,7 +10,7 @@ from services.console.preference_list import COLUMNS, Rejected, read
 from services.simulator.envelope import Update
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
 from shared import events
-from shared.events import PreferenceChanged
+from shared.events import PreferenceChanged, SendEvent
 from shared.phone import is_bsuid
 from shared.times import rfc3339
 from tests.cases.actions import Asking, Call, Cancel, Import, Prefer, Receive, Send, Status, Webhook
@@ -28,7 +28,12 @@ def request(names: Names, send: Send, request_id: str) -> dict[str, Any]:
         "messaging_product": "whatsapp",
         "recipient" if is_bsuid(user) else "to": user,
     }
-    if send.template is not None:
+    if send.marks is not None:
+        message |= {"status": "read", "message_id": names.wamid(send.marks)}
+        message |= {"typing_indicator": {"type": "text"}} if send.typing else {}
+    elif send.message is not None:
+        message |= send.message
+    elif send.template is not None:
         template = _template(send.template, send.parameters, send.components)
         message |= {"type": "template", "template": template}
     else:
@@ -46,6 +51,8 @@ def request(names: Names, send: Send, request_id: str) -> dict[str, Any]:
         body["not_before_at"] = rfc3339(send.not_before_ms)
     if send.after_request_id is not None:
         body["after_request_id"] = names.request(send.after_request_id)
+    if send.after_failed is not None:
+        body["after_failed"] = send.after_failed
     if send.expires_ms is not None:
         body["expires_at"] = rfc3339(send.expires_ms)
     if send.max_price_micros is not None:
@@ -105,6 +112,15 @@ def request_id_of(action: Asking, place: int) -> str:
     return action.request_id or f"step{place + 1}"
 
 
+def steps_of(names: Names, events: Iterable[SendEvent]) -> dict[str, list[str]]:
+    """The steps told of each request, each once, in order, by the case's name of the request."""
+    found: dict[str, dict[str, str]] = {}
+    for event in events:
+        if event.request_id is not None:
+            found.setdefault(event.request_id, {})[event.event_id] = event.event
+    return {name: list(found.get(names.request(name), {}).values()) for name in names.case.ends.told or {}}
+
+
 def user_message(names: Names, receive: Receive, at_ms: int) -> dict[str, Any]:
     """The body of the simulator's `POST /sim/users/{wa_id}/messages`."""
     sent_ms = at_ms if receive.sent_at is None else receive.sent_at
@@ -129,6 +145,11 @@ def user_message(names: Names, receive: Receive, at_ms: int) -> dict[str, Any]:
 def behaviour(send: Send) -> dict[str, Any] | None:
     """How the simulator is to treat the message; None for the usual way."""
     after_s = send.delivered_after_ms / 1000
+    if send.lost == "call":
+        return {"reset": True}
+    if send.lost == "answer":
+        rest = behaviour(send.model_copy(update={"lost": None})) or {}
+        return {"drop_answer_after_processing": True, **rest}
     if send.statuses is not None:
         steps: list[Any] = [
             {"status": s.status, "after_s": s.after_ms / 1000} if isinstance(s, Status) else s

@@ -31,6 +31,7 @@ from shared.topics import (
     Topic,
 )
 from tests.bench import load
+from tests.chaos.business import TEMPLATES, append, introduce, settings_of
 from tests.chaos.report import Report
 from tests.reading import Row, committed, length, read_all
 
@@ -42,16 +43,11 @@ EVENTS_PER_REQUEST = 5
 """Requested, accepted, sent, delivered, read."""
 SESSION_S = 6.0
 SERVICES = ("simulator", "ingress", "router", "sender", "billing", "billing.tallies")
-MIX = (
-    ("utility", "order_update"),
-    ("utility", "order_update"),
-    ("marketing", "promo"),
-    ("authentication", "login_code"),
-)
+MIX = ("utility", "utility", "marketing", "authentication")
 AT_REST_S = 10.0
 """Without a new event for so long, and with all of them folded, the load is done."""
-SETTLE_S = 20 * 60
-"""Longer than the router waits for the outcome of an uncertain send."""
+SETTLE_S = (20 * 60, 5 * 3600)
+"""Longer than the router waits for the outcome of an uncertain send before it sends it again; then longer than any message is valid."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ class _Trial:
         self.report = report
         self.say = say
         self.chance = random.Random(plan.seed)
-        self.settings = _settings(system.settings)
+        self.settings = settings_of(system.settings)
         self.sim = f"http://127.0.0.1:{system.ports.simulator}/sim"
         self.requests: dict[str, str] = {}
         self.expected = 0
@@ -107,20 +103,8 @@ class _Trial:
     # --- load
 
     async def set_up(self) -> None:
-        facts = load.accounts(NUMBERS, int(time.time() * 1000), regime="2025-07-01")
-        await _append(self.settings, ACCOUNT_EVENTS, [(f.waba_id, events.encode(f)) for f in facts])
-        numbers = [
-            {"id": load.number_id(i), "display_phone_number": f"+1 555 {i:07}", "default": i == 0}
-            for i in range(NUMBERS)
-        ]
-        templates = [{"name": name, "language": "en", "category": category} for category, name in set(MIX)]
-        account = {"id": load.WABA, "numbers": numbers, "templates": templates}
-        async with aiohttp.ClientSession(raise_for_status=True) as http:
-            await http.put(f"{self.sim}/accounts", json={"wabas": [account]})
-            options = {"read": True, "delay_s": 0.2, "batch": 50, "duplicate": 0.02, "shuffle": True}
-            await http.post(
-                f"{self.sim}/options", json={**options, "pricing": "2025-07-01", "seed": self.plan.seed}
-            )
+        options = {"read": True, "delay_s": 0.2, "batch": 50, "duplicate": 0.02, "shuffle": True}
+        await introduce(self.settings, self.sim, NUMBERS, {**options, "seed": self.plan.seed})
 
     async def round(self, nth: int) -> None:
         """Feed one round of load and strike while it is worked on."""
@@ -129,7 +113,7 @@ class _Trial:
         rows = [self._request(nth, i) for i in range(requests)]
         start = await length(self.settings, CONVERSATION_EVENTS)
         self.say(f"round {nth + 1}: {requests:,} requests and {inbound:,} inbound messages")
-        await _append(self.settings, SEND_REQUESTS, rows)
+        await append(self.settings, SEND_REQUESTS, rows)
         self.report.acknowledged += len(rows)
         writing = asyncio.create_task(self._customers_write(nth, inbound))
         for share, strike in self._strikes():
@@ -138,14 +122,14 @@ class _Trial:
         await writing
 
     def _request(self, nth: int, index: int) -> tuple[str, bytes]:
-        category, template = MIX[index % len(MIX)]
+        category = MIX[index % len(MIX)]
         id = f"{category}-{self.plan.seed}-{nth}-{index}"
         self.requests[id] = category
         message = {
             "messaging_product": "whatsapp",
             "to": f"+49151{index % 9000:08}",
             "type": "template",
-            "template": {"name": template, "language": {"code": "en"}},
+            "template": {"name": TEMPLATES[category], "language": {"code": "en"}},
         }
         return id, events.encode(
             {"request_id": id, "from": load.number_id(index % NUMBERS), "message": message}
@@ -224,15 +208,17 @@ class _Trial:
     # --- the end of the load
 
     async def settle(self) -> None:
-        """Wait until every request has ended; move the clock so that uncertain sends are given up."""
+        """Wait until every request has ended; move the clock so that uncertain sends are sent once more, or given up."""
         self.say("waiting for every request to end")
         try:
             await self._ended(within_s=120)
         except TimeoutError:
             self.say("moving the clock past the wait for uncertain sends")
-        async with aiohttp.ClientSession(raise_for_status=True) as http:
-            await http.post(f"{self.sim}/clock", json={"advance_s": SETTLE_S})
-        unended = await self._ended(within_s=120, strict=False)
+        unended = set(self.requests)
+        for advance_s in SETTLE_S:
+            async with aiohttp.ClientSession(raise_for_status=True) as http:
+                await http.post(f"{self.sim}/clock", json={"advance_s": advance_s})
+            unended = await self._ended(within_s=120, strict=False)
         self.report.lost = len(unended)
         await self._caught_up("router", CONVERSATION_EVENTS)
         await self._caught_up("ledger", SEND_EVENTS)
@@ -311,7 +297,7 @@ class _Trial:
         FileClock(
             self.system.stack.directory / "calm-clock", start=_LONG_AGO
         )  # its own timers never come due
-        settings = _settings(calm)
+        settings = settings_of(calm)
         await create_topics(calm)
         for topic in (ACCOUNT_EVENTS, CONVERSATION_EVENTS):
             rows = await read_all(self.settings, topic)
@@ -340,27 +326,6 @@ class _Trial:
                 self.report.uncertain = sum(_is_uncertain(row) for row in unique.values())
             else:
                 self.report.wrong_charges = differing
-
-
-def _settings(env: dict[str, str]) -> ServiceSettings:
-    return ServiceSettings(
-        kafka_bootstrap=env["WA_KAFKA_BOOTSTRAP"],
-        redis_url=env["WA_REDIS_URL"],
-        topic_prefix=env["WA_TOPIC_PREFIX"],
-        redis_namespace=env["WA_REDIS_NAMESPACE"],
-        partitions=int(env["WA_PARTITIONS"]),
-        replication=1,
-    )
-
-
-async def _append(settings: ServiceSettings, topic: Topic, rows: list[tuple[str, bytes]]) -> None:
-    producer = kafka.producer(settings, linger_ms=5)
-    await producer.start()
-    try:
-        name = kafka.name_of(topic, settings)
-        await asyncio.gather(*[await producer.send(name, value, key=key.encode()) for key, value in rows])
-    finally:
-        await producer.stop()
 
 
 async def _copy(settings: ServiceSettings, topic: Topic, rows: list[Row]) -> None:

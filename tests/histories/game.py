@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from services.router.fold import RouterFold
+from services.router.heard import Heard
+from services.router.uncertain import Resending
 from shared.events import (
     AccountChanged,
     AccountWebhook,
@@ -30,11 +32,13 @@ from shared.events import (
     SendUncertain,
     StatusReceived,
     TemplateRef,
+    UncertainSettled,
     decode_send_event,
 )
 from shared.pricing import PriceBook
 from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
-from tests.histories.generated import FORGOTTEN, NUMBERS, TEMPLATES, Setting
+from shared.uncertain import RESENT, of_member
+from tests.histories.generated import FATES, FORGOTTEN, NUMBERS, TEMPLATES, Setting
 from tests.histories.naive import Ask, Charge, Naive, Price, Sent, Telling
 from tests.histories.naive_talk import DAY, HOUR, Told
 from tests.unit.router.world import World, book, errors, words
@@ -57,6 +61,17 @@ def ms(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
+class _Heard(Heard):
+    """Statuses of later messages come, of all numbers, or none do."""
+
+    def __init__(self, game: "Game") -> None:
+        super().__init__()
+        self._game = game
+
+    def later_than(self, number: str, sent_ms: int, now_ms: int) -> bool:
+        return self._game.webhooks
+
+
 @dataclass
 class Game:
     """The world of the fold and the naive model side by side."""
@@ -70,14 +85,18 @@ class Game:
     fates: dict[tuple[str, str], tuple[str, int, Any]] = field(default_factory=dict)
     coming: list[tuple[int, int, Sent, str, Any]] = field(default_factory=list)
     commanded: int = 0
+    webhooks: bool = True
+    fated: list[Sent] = field(default_factory=list)
+    resent: dict[tuple[str, str], list[Telling]] = field(default_factory=dict)
     wrote: dict[str, int] = field(default_factory=dict)
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         turn = datetime.fromisoformat(self.setting.turn).replace(tzinfo=ZoneInfo(self.setting.zones[0]))
         self.now = round(turn.timestamp() * 1000) - self.setting.before
-        self.world = World(RouterFold(tariffs(self.setting.free_units), errors(), words()))
-        self.naive = Naive(self.setting.free_units, self._hint)
+        resending = Resending(RESENT, _Heard(self))
+        self.world = World(RouterFold(tariffs(self.setting.free_units), errors(), words(), resending))
+        self.naive = Naive(self.setting.free_units, self._hint, lambda: self.webhooks)
         for n, waba in enumerate(("W1", "W2")):
             self._know(waba, "account", waba, {
                 "portfolio_id": "P", "timezone": self.setting.zones[n], "regime": self.setting.pins[n],
@@ -150,7 +169,7 @@ class Game:
         )  # fmt: skip
         before = self.heard
         self._play(ask.key, request)
-        answer = next(e for e in self._said_since(before) if e.decision is not None)
+        answer = next(e for e in self._said_since(before) if e.event == "decided")
         known, new = self.naive.send(ask, self.now)
         assert answer.decision is not None
         telling = known.tellings[-1]
@@ -173,10 +192,26 @@ class Game:
             event_id="c", at_ms=self.now, request_id=ask.id, phone_number_id=ask.number, user=ask.user
         )
         out = self._play(ask.key, event)
-        assert len(out) == 1
-        if not self.naive.cancel(ask, self.now):
-            return
-        assert out[0].id == f"{ask.id}#1:decided"
+        what = self.naive.cancel(ask, self.now)
+        assert len(out) == (what != "called back before")
+        if what == "waited":
+            assert out[0].id == f"{ask.id}#1:decided"
+        elif what == "called back":
+            assert out[0].type == "CancelMessage"
+
+    def _webhooks(self, come: bool) -> None:
+        self.webhooks = come
+
+    def _settle(self, n: int, verdict: Any) -> None:
+        """An operator settles a message; of which somebody knows, nothing comes of it."""
+        if self.naive.messages:
+            message = self.naive.messages[n % len(self.naive.messages)]
+            ask = message.asked
+            self._play(ask.key, UncertainSettled(
+                event_id="s", at_ms=self.now, phone_number_id=ask.number, user=ask.user,
+                command_id=f"{ask.id}#{message.attempt}", verdict=verdict, by="Mia",
+            ))  # fmt: skip
+            self.naive.settle(message, verdict, self.now)
 
     def _again(self, n: int) -> None:
         """A record comes twice: it says nothing new, and moves nothing."""
@@ -248,7 +283,7 @@ class Game:
             return
         code = 131050 if what == "opted out" else None
         what = "failed" if code else what
-        command, wamid = f"{ask.id}#1", f"wamid.{ask.key}.{ask.id}.{message.at}"
+        command, wamid = f"{ask.id}#{message.attempt}", f"wamid.{ask.key}.{ask.id}.{message.at}"
         at, conversation, meta = self.now, None, None
         event: ConversationEvent
         if what == "accepted":
@@ -256,6 +291,10 @@ class Game:
         elif what == "refused":
             event = SendFailed(
                 event_id="f", at_ms=at, command_id=command, origin="meta", reason="x", retryable=False
+            )
+        elif what == "cancelled":
+            event = SendFailed(
+                event_id="f", at_ms=at, command_id=command, origin="policy", reason=what, retryable=False
             )
         elif what == "uncertain":
             event = SendUncertain(event_id="u", at_ms=at, command_id=command, cause="timeout")
@@ -294,7 +333,7 @@ class Game:
         for out in self.world.out[self.heard :]:
             known = self.said.setdefault((out.key, out.id), out.value)
             if out.topic is SEND_COMMANDS:
-                self.commanded += 1
+                self.commanded += out.type == "SendMessage"
             elif out.topic is SEND_EVENTS:
                 event = decode_send_event(out.value)
                 old = len(self.told.get((out.key, event.request_id or ""), []))
@@ -302,6 +341,8 @@ class Game:
                     assert _in_short(known) == _in_short(out.value), (known, out.value)
                 elif event.charge is not None:
                     self.charged.append(charge_of(event.charge))
+                elif event.event == "resent":
+                    self.resent.setdefault((out.key, event.request_id or ""), []).append(told(event))
                 elif event.decision is not None and "!" not in out.id:
                     self.told.setdefault((out.key, event.request_id or ""), []).append(event)
                     assert old == 0 or not _final(self.told[out.key, event.request_id or ""][old - 1])
@@ -313,6 +354,15 @@ class Game:
     def _commands(self) -> None:
         """Let what the business asked for have its fate."""
         for message in self.naive.messages:
+            if message.attempt > 1 and all(known is not message for known in self.fated):
+                self.fated.append(message)
+                self.fates[message.asked.key, message.asked.id] = (
+                    FATES[len(self.fated) % len(FATES)],
+                    60_000,
+                    None,
+                )
+            if message.attempt == 1 and len(self.naive.attempts(message.asked)) > 1:
+                continue
             fate = self.fates.pop((message.asked.key, message.asked.id), None)
             if fate is not None:
                 for n, what in enumerate(fate[0].split()):
@@ -347,9 +397,18 @@ class Game:
             if not ask.conflict:
                 said = [told(e) for e in self.told.get((ask.key, ask.id), [])]
                 assert said == ask.tellings, ask.id
+                assert self.resent.get((ask.key, ask.id), []) == ask.resent, ask.id
         assert self.commanded == len(self.naive.messages), (
             "one command for each that is allowed, and no other"
         )
+        doubtful = {
+            (m.asked.key, m.asked.id, m.attempt, m.deadline) for m in self.naive.messages if m.doubtful
+        }
+        assert {
+            (f"{found.phone_number_id}:{found.user}", found.request_id, found.attempt, look)
+            for member, look in self.world.uncertain.items()
+            for found in [of_member(member.encode())]
+        } == doubtful
         held = self.places()
         users = set(held.pop("tier:P", {}))
         assert users == self.naive.tier_users(self.now)
@@ -381,7 +440,9 @@ class Game:
             steps = [e.event for e in mine.values() if e.event != "decided"]
             assert steps == message.steps, ask
             charges = [charge_of(e.charge) for e in mine.values() if e.charge is not None]
-            assert charges == ([] if message.charge is None else [message.charge]), ask
+            assert charges == ask.charges, ask
+            seqs = [e.seq for e in mine.values() if "!" not in e.event_id]
+            assert sorted(set(seqs)) == seqs, ask
 
 
 def charge_of(said: ChargePredicted) -> Charge:

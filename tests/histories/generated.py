@@ -24,7 +24,7 @@ LATE = [0, 0, 0, SECOND, 2 * HOUR, 20 * HOUR]
 FATES = [
     "", "accepted", "accepted sent delivered read", "accepted sent delivered", "sent accepted delivered", "delivered",
     "accepted read", "accepted sent failed", "failed", "refused", "uncertain", "uncertain delivered",
-    "delivered failed read", "accepted delivered sent",
+    "delivered failed read", "accepted delivered sent", *["uncertain"] * 5, "cancelled",
 ]  # fmt: skip
 FORGOTTEN = 6 * DAY
 """How long after its command a message is heard of: Meta repeats itself for a week, and a day is for our own delays."""
@@ -65,7 +65,9 @@ settings_of_two_accounts = st.builds(
 )
 _user, _number = st.sampled_from([0, 0, 0, 1, 1, 2]), st.sampled_from(["N1", "N1", "N1", "N1", "N2", "N3"])
 _told = st.sampled_from([None, None, None, (0, 5), (0, 24), (1, 24), (1, 40), (2, 30)])
-_statuses = ["accepted", "sent", "delivered", "read", "failed", "refused", "uncertain", "opted out"]
+_statuses = [
+    "accepted", "sent", "delivered", "read", "failed", "refused", "uncertain", "uncertain", "opted out", "cancelled",
+]  # fmt: skip
 
 
 def _sends() -> st.SearchStrategy[tuple[Any, ...]]:
@@ -90,6 +92,8 @@ moves = st.one_of(
     st.tuples(st.just("pause"), st.sampled_from(PAUSES)),
     st.tuples(st.just("hear"), st.integers(0, 30), st.sampled_from(_statuses), st.sampled_from(LATE), _told),
     st.tuples(st.just("cancel"), st.integers(0, 30)),
+    st.tuples(st.just("webhooks"), st.booleans()),
+    st.tuples(st.just("settle"), st.integers(0, 30), st.sampled_from(["sent", "not_sent", "resend"])),
     st.tuples(st.just("again"), st.integers(0, 9)),
     st.tuples(st.just("prefer"), _user, _number, st.booleans(), st.sampled_from(LATE)),
     st.tuples(st.just("verify"), _user, _number),

@@ -5,7 +5,7 @@ router tells a request that waits for a place in the messaging limit when one be
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from tests.histories import naive_prices as prices
@@ -71,6 +71,8 @@ class Ask:
     tellings: list[Telling] = field(default_factory=list)
     due: int | None = None
     conflict: bool = False
+    resent: list[Telling] = field(default_factory=list)
+    charges: list[Charge] = field(default_factory=list)
 
     @property
     def key(self) -> str:
@@ -84,21 +86,32 @@ class Ask:
 
 @dataclass
 class Sent(Message):
-    """A message with what it holds: a place in the messaging limit until a time, one in a free tier, an amount of a month's budgets."""
+    """A message with what it holds: a place in the messaging limit until a time, one in a free tier, amounts of budgets by month and category.
+
+    It may be sent until `valid`; `attempt` counts the messages of its request.
+    """
 
     ask: Ask | None = None
     place: int | None = None
     free: tuple[str, str, str] | None = None
-    spent: tuple[str, int] | None = None
+    spent: dict[tuple[str, str | None], int] = field(default_factory=dict)
     charge: Charge | None = None
+    attempt: int = 1
+    valid: int = 0
+
+    def spend(self, month: str, micros: int) -> None:
+        self.spent = {(month, None): micros, (month, self.category): micros}
 
     @property
     def asked(self) -> Ask:
         assert self.ask is not None
         return self.ask
 
-    def give_back(self) -> None:
-        self.place = self.free = self.spent = None
+    def give_back(self, *, place: bool = True) -> None:
+        """All it holds; who may have been written to keeps the place in the messaging limit."""
+        self.free, self.spent = None, {}
+        if place and not self.twice:
+            self.place = None
 
 
 @dataclass
@@ -107,6 +120,7 @@ class Naive:
 
     free_units: int
     hint: Callable[[Ask], int | None]
+    webhooks: Callable[[], bool]
     facts: list[tuple[int, str, str, str, Any]] = field(default_factory=list)
     talks: dict[str, Talk] = field(default_factory=dict)
     asks: list[Ask] = field(default_factory=list)
@@ -168,14 +182,7 @@ class Naive:
         }
 
     def spent(self, waba: str, month: str, category: str | None) -> int:
-        return sum(
-            m.spent[1]
-            for m in self.messages
-            if m.spent is not None
-            and m.spent[0] == month
-            and m.asked.waba == waba
-            and category in (None, m.category)
-        )
+        return sum(m.spent.get((month, category), 0) for m in self.messages if m.asked.waba == waba)
 
     # --- what happens
 
@@ -197,11 +204,7 @@ class Naive:
                 return
             at, _, _, what = min(due, key=lambda d: d[:3])
             if isinstance(what, Sent):
-                what.steps.append("failed")
-                what.given_up, what.deadline = True, None
-                place = what.place  # it may have gone out: its user counts until the day is over
-                what.give_back()
-                what.place = place
+                self._overdue(what.asked.key, at)
             else:
                 self._look(what, at)
 
@@ -221,13 +224,91 @@ class Naive:
             self._tell(ask, self._decide(ask, now), now)
         return ask, True
 
-    def cancel(self, ask: Ask, now: int) -> bool:
-        """Whether it still waited."""
-        if ask not in self.waiting:
-            return False
-        self.waiting.remove(ask)
-        ask.tellings.append(Telling(now, "reject", "cancelled"))
-        return True
+    def cancel(self, ask: Ask, now: int) -> str:
+        """`waited`, `called back`, `called back before`, or `gone`."""
+        if ask in self.waiting:
+            self.waiting.remove(ask)
+            ask.tellings.append(Telling(now, "reject", "cancelled"))
+            return "waited"
+        for message in reversed(self.attempts(ask)):
+            if not (message.taken or message.given_up or message.over):
+                before, message.back = message.back, True
+                return "gone" if message.doubtful else "called back before" if before else "called back"
+        return "gone"
+
+    def attempts(self, ask: Ask) -> list[Sent]:
+        return [message for message in self.messages if message.asked is ask]
+
+    def settle(self, message: Sent, verdict: str, now: int) -> None:
+        """An operator's word on a message of which nobody knows."""
+        if not message.doubtful:
+            return
+        if verdict == "sent":
+            self._take(message)
+        elif verdict == "resend":
+            self._again(message, now)
+        else:
+            message.steps.append("failed")
+            message.given_up, message.deadline, message.doubtful = True, None, False
+            message.give_back()
+
+    def _overdue(self, key: str, now: int) -> None:
+        """Nobody heard of these in time: give up, look again later, or send one of them once more."""
+        chosen, later = None, []
+        for message in [m for m in self.messages if m.asked.key == key and (m.deadline or now + 1) <= now]:
+            again = message.category != "authentication" and message.attempt < 2 and not message.back
+            if self._other_gone(message):
+                message.given_up, message.deadline, message.doubtful = True, None, False
+                message.give_back(place=False)
+            elif not (message.doubtful and again and now < message.valid):
+                self._give_up(message)
+            elif self.webhooks() and chosen is None:
+                chosen = message
+            else:
+                later.append(message)
+        for message in later:
+            message.deadline = min(now + (1000 if chosen else 5 * MINUTE), message.valid)
+        if chosen is not None:
+            self._again(chosen, now)
+
+    def _give_up(self, message: Sent) -> None:
+        message.steps.append("failed")
+        message.given_up, message.deadline, message.doubtful = True, None, False
+        message.give_back(place=False)  # it may have gone out: its user counts until the day is over
+
+    def _again(self, first: Sent, now: int) -> None:
+        """A new decision; the second message takes over what the first one holds."""
+        ask = first.asked
+        first.given_up, first.deadline, first.doubtful = True, None, False
+        telling = self._decide(replace(ask, not_before=None), now, first)
+        if telling.outcome != "allow":
+            self._give_up(first)
+            return
+        first.steps.append("resent")
+        ask.resent.append(telling)
+        before = first.spent
+        first.twice = True
+        first.give_back(place=False)
+        self._command(ask, telling, now)
+        second = self.messages[-1]
+        second.attempt, second.steps, second.twice = first.attempt + 1, first.steps, True
+        second.request, first.request = ask.id, f"{ask.id}/{second.attempt}"
+        second.valid = min(first.valid, second.valid)
+        second.deadline = second.valid + 15 * MINUTE
+        second.spent = {
+            scope: before.get(scope) or amount for scope, amount in second.spent.items() if amount
+        }
+
+    def _other_gone(self, message: Sent) -> bool:
+        others = self.attempts(message.asked)
+        return any(other.taken and not other.failed for other in others if other is not message)
+
+    def _take(self, message: Sent) -> None:
+        """Meta has it; another attempt that may still wait is not sent again."""
+        message.steps.append("accepted")
+        message.taken, message.given_up, message.deadline, message.doubtful = True, False, None, False
+        for other in self.attempts(message.asked):
+            other.back = other.back or (other is not message and not other.taken and not other.given_up)
 
     def hear(self, what: str, message: Sent, at: int, told: Told | None, code: int | None) -> None:
         """The sender's or Meta's word on a message; `at` is the time it speaks of."""
@@ -237,31 +318,33 @@ class Naive:
         if message.over:
             return
         if what == "uncertain":
-            if not steps:
+            if not (message.taken or message.doubtful or message.given_up):
                 steps.append("uncertain")
-                message.deadline = at + 15 * MINUTE
+                message.doubtful, message.deadline = True, at + 15 * MINUTE
             return
-        if what == "refused" and "accepted" in steps and not message.given_up:
+        if what in ("refused", "cancelled") and message.taken:
             return
-        if what in ("refused", "failed") and message.given_up:
-            message.over = True
-            message.place = None
+        if what in ("refused", "cancelled", "failed") and message.given_up:
+            message.over = message.failed = True
+            message.give_back()
             if code == 131050:
                 talk.preferences.append((at, True))
             return
-        message.given_up, message.deadline = False, None
-        if what != "refused" and (not steps or steps[-1] in ("uncertain", "failed")):
-            steps.append("accepted")
-        if what in ("failed", "refused") and not message.delivered:
-            steps.append("failed")
-            message.over = True
+        if what not in ("refused", "cancelled") and not message.taken:
+            self._take(message)
+        if what in ("failed", "refused", "cancelled") and not message.delivered:
+            if message.taken or not self._other_gone(message):
+                steps.append("cancelled" if what == "cancelled" else "failed")
+            message.over = message.failed = True
+            message.deadline, message.doubtful = None, False
             message.give_back()
             if code == 131050:
                 talk.preferences.append((at, True))
         elif what == "sent" and not message.delivered:
             if message.meta is None:
                 message.meta = told
-            if steps[-1] != "sent":
+            if not message.sent:
+                message.sent = True
                 steps.append("sent")
         elif what in ("delivered", "read"):
             if not message.delivered:
@@ -322,17 +405,19 @@ class Naive:
             in_window=now < talk.window,
             answers_click=talk.answers_click(now),
             deadline=min(ends) + 15 * MINUTE,
+            valid=min(ends),
             pending=talk.foresee(category, now).pending or ask.id,
             ask=ask,
             place=None if telling.tier_used is None else now + DAY,
-            spent=(prices.month(self.zone(ask.waba), now), price.micros or 0),
         )
+        message.spend(prices.month(self.zone(ask.waba), now), price.micros or 0)
         if price.type == "free_tier":
             message.free = self._free_scope(ask, self.rules(ask, category, now), now)
         talk.messages.append(message)
         self.messages.append(message)
 
-    def _decide(self, ask: Ask, now: int) -> Telling:
+    def _decide(self, ask: Ask, now: int, first: Sent | None = None) -> Telling:
+        """`first` is the message that it is decided for once more: what that one holds counts as held."""
         talk = self.talk(ask.key)
         if ask.expires is not None and ask.expires <= max(now, ask.not_before or 0):
             return Telling(now, "reject", "request_expired")
@@ -352,7 +437,9 @@ class Naive:
                 return self._refused(ask, now, refusal, Telling(now, "", ""))
         category = "service" if name is None else str(self.fact(ask.waba, f"{name}/en", "category"))
         answer = Telling(now, "allow", "ok", category)
-        refusal = self._content_refuses(ask, talk, category, now) or self._price(ask, talk, answer, now)
+        refusal = self._content_refuses(ask, talk, category, now) or self._price(
+            ask, talk, answer, now, first
+        )
         return answer if refusal is None else self._refused(ask, now, refusal, answer)
 
     @staticmethod
@@ -417,22 +504,28 @@ class Naive:
             return "recipient_invalid", NEVER
         return None
 
-    def _price(self, ask: Ask, talk: Talk, answer: Telling, now: int) -> tuple[str, int | None] | None:
+    def _price(
+        self, ask: Ask, talk: Talk, answer: Telling, now: int, first: Sent | None
+    ) -> tuple[str, int | None] | None:
         """Fill in price and limits; the reason, if any, why it must not go out."""
         waba, category, inside = ask.waba, str(answer.category), now < talk.window
         zone, rules = self.zone(waba), self.rules(ask, category, now)
         fall = talk.foresee(category, now)
         scope = self._free_scope(ask, rules, now)
-        used = 0 if scope is None else len(self.free_holders(*scope[1:]))
+        holders = set() if scope is None else self.free_holders(*scope[1:])
+        name = (fall.pending or ask.id) if self._by_conversation(rules["name"]) else ask.id
+        used, held = len(holders), first is not None and (ask.key, name) in holders
         kind = self._kind(rules, category, fall, in_window=inside)
         free = kind == "free_tier"
-        if free and used >= self.free_units:
+        if free and used >= self.free_units and not held:
             kind = "regular"
         price = self._priced(ask, rules, category, kind, now)
         answer.action = "open" if fall.opened else "reuse"
         answer.price = None if price.micros is None else price
         answer.free_left = (
-            max(0, self.free_units - used - (kind == "free_tier" and not ask.dry)) if free else None
+            max(0, self.free_units - used - (kind == "free_tier" and not ask.dry and not held))
+            if free
+            else None
         )
         users = self.tier_users(now)
         limit = most = self.messaging_limit()
@@ -452,6 +545,9 @@ class Naive:
             if ask.most is not None and price.micros > ask.most:
                 return "max_price_exceeded", NEVER
             for budget in self.fact(waba, waba, "budgets", []):
+                scope_of_budget = (prices.month(zone, now), budget.get("category"))
+                if first is not None and first.spent.get(scope_of_budget):
+                    continue
                 if budget.get("category") in (None, category):
                     spent = self.spent(waba, prices.month(zone, now), budget.get("category"))
                     if spent + price.micros > budget["amount_micros"]:
@@ -485,7 +581,8 @@ class Naive:
         if price.micros is not None:
             counted = fall.opened or not self._by_conversation(rules["name"])
             message.charge = Charge(counted, message.category, prices.month(zone, at), price)
-            message.spent = (prices.month(zone, at), price.micros)
+            ask.charges.append(message.charge)
+            message.spend(prices.month(zone, at), price.micros)
 
     @staticmethod
     def _by_conversation(regime: str) -> bool:

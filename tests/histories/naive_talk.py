@@ -27,7 +27,10 @@ class Opened:
 
 @dataclass
 class Message:
-    """A message on its way, as commanded at `at`, in the pending conversation `pending`. `steps` is what the business was told of it since the decision."""
+    """A message on its way, as commanded at `at`, in the pending conversation `pending`. `steps` is what the business was told of its request since the decision.
+
+    `taken`: Meta has it; `doubtful`: nobody knows; `back`: it is not to be sent again; `twice`: its request was sent twice, and may have gone out either time.
+    """
 
     request: str
     category: str
@@ -41,6 +44,12 @@ class Message:
     over: bool = False
     given_up: bool = False
     delivered: bool = False
+    taken: bool = False
+    failed: bool = False
+    sent: bool = False
+    doubtful: bool = False
+    back: bool = False
+    twice: bool = False
     meta: Told | None = None
     code: int | None = None
 

@@ -21,8 +21,10 @@ from deploy.local.system import LocalSystem
 from services.console.account_events import KafkaAccountEvents
 from services.console.applying import Applier
 from services.console.conversation_events import publish
+from services.console.open_messages import Settling, Verdict
 from services.console.pausing import Pause
 from services.console.receivers import verified
+from services.console.settling import OpenMessages, RedisIndex
 from services.console.tallies import HttpTallies
 from shared import kafka
 from shared.clock import FileClock
@@ -138,6 +140,18 @@ class Outside:
         """Do what `wam receivers verify` does."""
         await publish(self.settings, [verified(phone_number_id, user, self.now_ms())])
 
+    async def settle(self, request_id: str, verdict: Verdict, by: str) -> None:
+        """Do what `wam uncertain settle` does."""
+        read = RedisIndex(self._redis, self.settings.redis_namespace, self.settings.partitions).read
+        messages = OpenMessages(
+            read,
+            lambda words: publish(self.settings, words),
+            str,
+            self.settings.resent_categories,
+            self._clock,
+        )
+        await messages.settle(Settling(request_id, verdict), by)
+
     async def pause(self, order: Pause) -> None:
         """Do what `wam pause` and `wam resume` do."""
         await Applier(self._facts, self._clock).pause(order)
@@ -243,16 +257,18 @@ class Outside:
 
     async def _called_out(self) -> bool:
         """Whether the business has heard of Meta's answer to each message that may go out, or Meta has refused it where that parks it."""
-        allowed: set[str] = set()
+        commanded: set[str] = set()
         answered: set[str] = set()
         for event in self.business.send_events():
             if event.request_id is None or event.request_id in self.asked_only:
                 continue
-            if event.event in ("accepted", "failed", "uncertain"):
-                answered.add(event.request_id)
+            if event.event in ("accepted", "failed", "uncertain", "cancelled"):
+                answered.add(event.event_id.rpartition(":")[0])
+            elif event.event == "resent":
+                commanded.add(event.event_id.rpartition(":")[0])
             elif event.decision is not None and event.decision.outcome == "allow":
-                allowed.add(event.request_id)
-        open_ = allowed - answered
+                commanded.add(f"{event.request_id}#1")
+        open_ = {command.rpartition("#")[0] for command in commanded - answered}
         if not open_:
             return True
         waiting = {id_ for id_ in open_ if self.parked.get(id_, 0) > self.now_ms()}

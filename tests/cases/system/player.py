@@ -19,12 +19,15 @@ from tests.cases.actions import (
     Cancel,
     Facts,
     Import,
+    MetaHolds,
+    MetaLetsGo,
     Pause,
     Pay,
     Prefer,
     Receive,
     Resume,
     Send,
+    Settle,
     Telling,
     Verify,
     Webhook,
@@ -65,16 +68,13 @@ class SystemPlayer:
         while (due_ms := await self._outside.next_due_ms()) is not None:
             await self._outside.move_to(due_ms)
         await self._outside.counted()
-        calls = Counter(call["phone_number_id"] for call in (await _ledger(self._outside)))
+        ledger = await self._outside.meta("GET", "/sim/ledger?commands=0")
+        calls = Counter[str](call["phone_number_id"] for call in ledger["calls"])
+        marks = Counter[str](mark["phone_number_id"] for mark in ledger["marks"])
         for run in runs:
-            await run.end(calls)
+            await run.end(calls, marks)
             done(run.played)
         return [run.played for run in runs]
-
-
-async def _ledger(outside: Outside) -> list[dict[str, str]]:
-    calls: list[dict[str, str]] = (await outside.meta("GET", "/sim/ledger?commands=0"))["calls"]
-    return calls
 
 
 async def _begin(starting: Sequence[Names], outside: Outside) -> None:
@@ -120,6 +120,14 @@ async def _happen(names: Names, action: Telling, outside: Outside) -> None:
             waba = names.account(action.account)
             body = {"waba_id": waba, "field": action.field, "value": action.value()}
             await outside.meta("POST", "/sim/webhooks", body)
+        case Settle():
+            await outside.settle(names.request(action.request_id), action.verdict, action.by)
+        case MetaHolds():
+            body = {"as": action.status, "waba_id": names.account(action.account)}
+            await outside.meta("POST", f"/sim/templates/{action.template}/hold", body)
+        case MetaLetsGo():
+            body = {"drop_code": action.drop_code, "waba_id": names.account(action.account)}
+            await outside.meta("POST", f"/sim/templates/{action.template}/let_go", body)
         case _:
             assert_never(action)
     await outside.taken()
@@ -184,7 +192,7 @@ class _Run:
             until_ms = step.at_ms + LONGEST_WAIT_MS
             self._outside.parked[request_id] = min(until_ms, send.expires_ms or until_ms)
 
-    async def end(self, calls: Counter[str]) -> None:
+    async def end(self, calls: Counter[str], marks: Counter[str]) -> None:
         """Compare what was counted."""
         if self.played.error is not None:
             return
@@ -205,7 +213,9 @@ class _Run:
             tallies = {"tally of the ledger": self._ledger(), "tally over HTTP": await self._tallied()}
         words = [event for event in self._outside.business.events() if isinstance(event, UserPreference)]
         preferences = told.by_user(names, words)
-        totals = Totals(tallies, sum(calls[number] for number in numbers), received, preferences)
+        called, marked = (sum(counted[number] for number in numbers) for counted in (calls, marks))
+        steps = told.steps_of(names, self._outside.business.send_events())
+        totals = Totals(tallies, called, received, preferences, marked, steps)
         self.played.end = ends.compare(totals)
 
     def _ledger(self) -> dict[str, tuple[int, int]]:

@@ -21,10 +21,11 @@ def test_the_case_comes_out_as_it_says(case: Case) -> None:
 
 
 def test_the_guides_file_is_whole() -> None:
-    guide, edges, waiting, content = map(load, CASES)
+    guide, edges, waiting, content, uncertain = map(load, CASES)
     assert len(guide) == 47
     assert len(edges) >= 80
     assert len(waiting) + len(content) >= 70
+    assert len(uncertain) >= 20
 
 
 def test_every_reason_that_a_decision_can_have_is_met_by_a_case() -> None:

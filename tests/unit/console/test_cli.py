@@ -21,6 +21,7 @@ TO = ("--to", "+4915112345678")
         (["tally", "1", "November"], "e.g. 2026-11"),
         (["pause", "category", "1"], "an account and a name"),
         (["pause", "number", "1", "2"], "one id"),
+        (["uncertain", "settle", "r1", "--as", "perhaps"], "sent, not-sent or resend"),
         (["receivers", "verify", "--from", "1", "--to", "12"], "no phone number"),
         (["preferences", "show", "--from", "1", "--to", "12"], "no phone number"),
     ],

@@ -1,6 +1,6 @@
 """The page and the admin API over HTTP, on facts and tallies handed to the composition root."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,10 +15,12 @@ from structlog.testing import capture_logs
 from services.console.access import Tokens
 from services.console.applying import Applier
 from services.console.routes import Console
+from services.console.settling import IndexUnavailable, OpenMessages
 from services.console.tally import Row, Tally, Totals
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
-from shared.events import AccountChanged, decode_account_event, encode
+from shared.events import AccountChanged, UncertainSettled, decode_account_event, encode
+from shared.uncertain import RESENT, Uncertain
 
 TOKEN = "let-me-in"
 SCRIPT = "<script>alert('x')</script>"
@@ -69,11 +71,32 @@ class Billing:
         }
 
 
+class Index:
+    """The router's index of open messages, and what operators told of them."""
+
+    def __init__(self) -> None:
+        self.open: list[tuple[Uncertain, int]] = []
+        self.up = True
+        self.told: list[UncertainSettled] = []
+
+    async def read(self) -> list[tuple[Uncertain, int]]:
+        if not self.up:
+            raise IndexUnavailable("no Redis")
+        return self.open
+
+    async def tell(self, words: Iterable[UncertainSettled]) -> int:
+        self.told += words
+        return 1
+
+
 class Site:
     """The console on a free port, and what it stands on."""
 
-    def __init__(self, client: TestClient[Any, Any], topic: Topic, billing: Billing) -> None:
+    def __init__(
+        self, client: TestClient[Any, Any], topic: Topic, billing: Billing, index: Index | None = None
+    ) -> None:
         self.client = client
+        self.index = index or Index()
         self.topic = topic
         self.billing = billing
 
@@ -89,6 +112,11 @@ class Site:
         answer = await self.client.post("/v1/pauses", json=body, headers=headers)
         return answer.status, await answer.json()
 
+    async def settle(self, body: dict[str, Any], token: str = TOKEN) -> tuple[int, dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = await self.client.post("/v1/uncertain/settle", json=body, headers=headers)
+        return answer.status, await answer.json()
+
     async def page(self) -> str:
         answer = await self.client.get("/")
         assert answer.status == 200
@@ -96,11 +124,12 @@ class Site:
 
 
 async def serve(token: SecretStr | None) -> AsyncIterator[Site]:
-    topic, billing = Topic(), Billing()
+    topic, billing, index = Topic(), Billing(), Index()
     clock = ManualClock(datetime(2026, 12, 1, 1, 30, tzinfo=UTC))
     console = Console(
         reader=topic,
         applier=Applier(topic, clock),
+        messages=OpenMessages(index.read, index.tell, lambda user: f"hash of {user}", RESENT, clock),
         tallies=billing,
         tokens=Tokens(token, None),
         is_regime=lambda pin: pin == "calendar",
@@ -109,7 +138,7 @@ async def serve(token: SecretStr | None) -> AsyncIterator[Site]:
         clock=clock,
     )
     async with TestClient(TestServer(console.application())) as client:
-        yield Site(client, topic, billing)
+        yield Site(client, topic, billing, index)
 
 
 @pytest_asyncio.fixture
@@ -307,3 +336,65 @@ async def test_the_page_shows_the_steps_to_the_next_limit_and_which_are_done(sit
     assert "RESTRICTED_ADD_PHONE_NUMBER_ACTION" in html
     (account,) = (await (await site.client.get("/v1/accounts")).json())["accounts"]
     assert account["growth"]["next_limit"] == 2000
+
+
+SINCE = 1_796_086_800_000  # 2026-12-01T01:00Z
+OPEN = Uncertain("10", "4915112345678", "r1#1", "utility", "read timeout", SINCE, SINCE + 4 * 3_600_000)
+
+
+async def test_open_messages_are_listed_with_a_hash_for_the_user_and_what_comes_next(site: Site) -> None:
+    site.index.open = [(OPEN, SINCE + 900_000)]
+    answer = await site.client.get("/v1/uncertain")
+    assert await answer.json() == {
+        "open": [
+            {
+                "request_id": "r1",
+                "attempt": 1,
+                "phone_number_id": "10",
+                "user": "hash of 4915112345678",
+                "category": "utility",
+                "cause": "read timeout",
+                "since": "2026-12-01T01:00:00.000Z",
+                "next": "resend",
+                "next_at": "2026-12-01T01:15:00.000Z",
+                "valid_until": "2026-12-01T05:00:00.000Z",
+            }
+        ]
+    }
+
+
+async def test_a_message_is_settled_by_hand_once_and_audited(site: Site) -> None:
+    site.index.open = [(OPEN, SINCE + 900_000)]
+    wish = {"request_id": "r1", "verdict": "not_sent", "note": "asked the customer"}
+    with capture_logs() as lines:
+        assert (await site.settle(wish, token="wrong"))[0] == 401
+        assert (await site.settle(wish | {"verdict": "perhaps"}))[0] == 400
+        assert (await site.settle(wish | {"request_id": "r9"}))[0] == 404
+        assert (await site.settle(wish | {"user": "another"}))[0] == 404
+        assert site.index.told == []
+        assert await site.settle(wish) == (200, {"command_id": "r1#1"})
+        site.index.up = False
+        assert (await site.settle(wish))[0] == 503
+        assert (await site.client.get("/v1/uncertain")).status == 503
+    (word,) = site.index.told
+    assert (word.command_id, word.user, word.verdict, word.by, word.note) == (
+        "r1#1", "4915112345678", "not_sent", "admin", "asked the customer",
+    )  # fmt: skip
+    audit = [line for line in lines if line["event"] == "audit" and line["action"] == "uncertain.settle"]
+    assert [line["outcome"] for line in audit] == [
+        "unauthorized", "invalid", "not_open", "not_open", "ok", "unavailable",
+    ]  # fmt: skip
+    assert (audit[4]["by"], audit[4]["request_id"], audit[4]["verdict"]) == ("admin", "r1", "not_sent")
+
+
+async def test_of_two_messages_of_one_id_it_must_be_said_which(site: Site) -> None:
+    site.index.open = [
+        (OPEN, SINCE),
+        (Uncertain("10", "4915112345679", "r1#1", "utility", "crash", SINCE, SINCE), SINCE),
+    ]
+    status, body = await site.settle({"request_id": "r1", "verdict": "sent"})
+    assert (status, body["error"]["code"]) == (404, "not_open")
+    assert (await site.settle({"request_id": "r1", "verdict": "sent", "user": "hash of 4915112345679"}))[
+        0
+    ] == 200
+    assert [word.user for word in site.index.told] == ["4915112345679"]

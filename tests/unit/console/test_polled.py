@@ -304,3 +304,13 @@ def test_whatever_meta_answers_the_events_can_be_folded_and_then_nothing_differs
     fold(facts, *polled(facts, account=accounts, numbers=numbers, templates=templates).events)
     again = polled(facts, NOW + 60_000, account=accounts, numbers=numbers, templates=templates)
     assert again.events == ()
+
+
+def test_meta_tells_that_marketing_is_closed_on_messages_and_open_again() -> None:
+    facts = known()
+    closed = {"id": W, "disable_marketing_messages_on_cloud_api": True}
+    assert changed(polled(facts, account=[closed])) == {f"{W} marketing_on_cloud_api_disabled": True}
+    fold(facts, account(marketing_on_cloud_api_disabled=True))
+    opened = closed | {"disable_marketing_messages_on_cloud_api": False}
+    assert changed(polled(facts, account=[opened])) == {f"{W} marketing_on_cloud_api_disabled": False}
+    assert changed(polled(facts, account=[{"id": W}])) == {}

@@ -1,5 +1,7 @@
 """What `wam send` publishes, prints and waits for."""
 
+import json
+
 import msgspec
 import pytest
 
@@ -15,9 +17,9 @@ from services.console.steps import (
 from services.console.tables import event_line
 from services.console.tally import Totals, amounts, money
 from services.console.view import budgets, shown
-from services.ingress.requests import SendRequest
+from services.ingress.requests import take
 from shared.accounts import Budget
-from shared.events import Decision, SendError, SendEvent
+from shared.events import Decision, SendError, SendEvent, SendRequested
 
 
 def event(kind: str, outcome: str = "allow", *, final: bool = True) -> SendEvent:
@@ -74,6 +76,7 @@ def test_a_cancellation_is_wanted_to_take_the_request_back_and_nothing_else() ->
         }
     )
     assert is_wanted(taken_back, cancels=True)
+    assert is_wanted(event("cancelled"), cancels=True)
     assert not is_wanted(taken_back, cancels=False)
     for came in (event("decided"), event("decided", "reject"), event("delivered")):
         assert not is_wanted(came, cancels=True)
@@ -106,10 +109,10 @@ def test_budgets_are_shown_in_words_and_as_they_are_written() -> None:
     ],
 )
 def test_what_is_published_is_a_request_that_ingress_takes(message: dict[str, object]) -> None:
-    request = SendRequest.model_validate(
-        {"request_id": "wam-1", "from": "106540352242922", "message": message}
-    )
-    assert request.message.user() == "4915112345678"
+    request = {"request_id": "wam-1", "from": "106540352242922", "message": message}
+    event = take(json.dumps(request).encode(), 0, None)
+    assert isinstance(event, SendRequested)
+    assert event.user == "4915112345678"
 
 
 def test_an_event_of_foreign_origin_cannot_steer_the_terminal() -> None:

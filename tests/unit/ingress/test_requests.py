@@ -62,7 +62,7 @@ def test_every_member_arrives() -> None:
             **{"from": "107"},
             message=TEMPLATE,
             correlation_id="order-4711",
-            fallback_template={"name": "later", "language": {"code": "en_US"}, "components": [1]},
+            fallback_template={"name": "later", "language": {"code": "en_US"}, "components": [{"type": "x"}]},
             not_before_at="2026-10-01T10:00:00+01:00",
             expires_at="2026-12-02T09:00:00Z",
             after_request_id="4711-paid",
@@ -75,7 +75,7 @@ def test_every_member_arrives() -> None:
     assert event.template == TemplateRef(name="shipped", language="de")
     assert event.fallback_ref == TemplateRef(name="later", language="en_US")
     assert event.fallback is not None
-    assert msgspec.json.decode(event.fallback)["components"] == [1]
+    assert msgspec.json.decode(event.fallback)["components"] == [{"type": "x"}]
     assert (event.not_before_ms, event.expires_ms) == (1_790_845_200_000, 1_796_202_000_000)
     assert (event.max_price_micros, event.max_price_currency) == (60000, "USD")
     assert (event.correlation_id, event.after_request_id, event.dry_run) == ("order-4711", "4711-paid", True)
@@ -101,9 +101,69 @@ def test_a_business_scoped_user_id_will_do_in_place_of_a_number() -> None:
     assert taken(given_request(message=message)).user == "US.13491208655302741918"
 
 
-@pytest.mark.parametrize("type", ["image", "interactive", "contacts", "reaction", "location"])
-def test_types_that_are_not_looked_into_go_along(type: str) -> None:
+@pytest.mark.parametrize("type", ["poll", "hologram"])
+def test_types_that_nobody_here_knows_go_along(type: str) -> None:
     assert taken(given_request(message={**TEXT, "type": type, type: {"x": 1}})).type == type
+
+
+def test_a_content_that_meta_would_refuse_is_told_by_its_place_and_limit() -> None:
+    buttons = [{"type": "reply", "reply": {"id": str(n), "title": "x"}} for n in range(4)]
+    content = {"type": "button", "body": {"text": ""}, "action": {"buttons": buttons}}
+    message = {**TEXT, "type": "interactive", "interactive": content}
+    assert problems(given_request(message=message)) == [
+        "message.interactive.body.text: must not be empty",
+        "message.interactive.action.buttons[3]: at most 3 buttons",
+    ]
+
+
+def test_a_fallback_is_looked_at_as_well() -> None:
+    fallback = {"name": "x" * 513, "language": {"code": "de"}}
+    told = problems(given_request(message={**TEXT, "text": {"body": ""}}, fallback_template=fallback))
+    assert told == [
+        "message.text.body: must not be empty",
+        "fallback_template.name: at most 512 characters",
+    ]
+
+
+def test_everything_that_is_wrong_with_a_request_is_told_at_once() -> None:
+    told = problems(given_request(message={**TEXT, "text": {"body": ""}}, dry_run="yes"))
+    assert [problem.partition(":")[0] for problem in told] == ["dry_run", "message.text.body"]
+
+
+MARK = {
+    "messaging_product": "whatsapp",
+    "to": "+4915112345678",
+    "status": "read",
+    "message_id": "wamid.1",
+    "typing_indicator": {"type": "text"},
+}
+
+
+def test_a_read_mark_goes_to_the_conversation_of_the_user_it_is_for() -> None:
+    event = taken(given_request(message=MARK))
+    assert (event.marks, event.type, key_of(event)) == ("wamid.1", "read_mark", "106:4915112345678")
+    assert (event.template, event.product_policy) == (None, None)
+
+
+def test_a_message_of_a_type_by_the_name_of_a_read_mark_is_none() -> None:
+    assert taken(given_request(message={**TEXT, "type": "read_mark", "read_mark": {}})).marks is None
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"),
+    [
+        ({"message_id": ""}, "message.message_id: must not be empty"),
+        ({"status": "delivered"}, "message.status: must be 'read'"),
+        ({"to": None}, "message: either `to` or `recipient` is required"),
+        ({"to": "nobody"}, "message: `to` is no phone number with its country code, and `recipient` no user id"),
+    ],
+)  # fmt: skip
+def test_a_read_mark_that_makes_no_sense_is_told_why(part: dict[str, Any], problem: str) -> None:
+    assert problems(given_request(message={**MARK, **part})) == [problem]
+
+
+def test_a_template_that_asks_for_the_marketing_messages_api_says_so() -> None:
+    assert taken(given_request(message={**TEMPLATE, "product_policy": "STRICT"})).product_policy == "STRICT"
 
 
 def test_unknown_members_are_ignored() -> None:
@@ -127,7 +187,10 @@ def test_unknown_members_are_ignored() -> None:
         ({"message": {**TEXT, "to": None}}, "message"),
         ({"message": {**TEXT, "to": 4915112345678}}, "message.to"),
         ({"message": {**TEXT, "recipient_type": "group"}}, "message.recipient_type"),
-        ({"message": {**TEXT, "type": "image"}}, "message"),
+        ({"message": {**TEXT, "type": "image"}}, "message.image"),
+        ({"message": {**TEXT, "biz_opaque_callback_data": "x"}}, "message.biz_opaque_callback_data"),
+        ({"message": {**TEXT, "context": {}}}, "message.context.message_id"),
+        ({"message": {**TEXT, "product_policy": "STRICT"}}, "message.product_policy"),
         ({"message": {**TEXT, "type": "Text"}}, "message.type"),
         ({"message": {**TEXT, "text": {"body": ""}}}, "message.text.body"),
         ({"message": {**TEXT, "text": {"body": "x" * 4097}}}, "message.text.body"),
@@ -163,6 +226,18 @@ def test_problems_do_not_repeat_what_was_written() -> None:
         given_request(message={**TEXT, "to": "0151-secret", "text": {"body": 5}}, expires_at="my secret")
     )
     assert "secret" not in " ".join(told)
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        (b'{"to":"\xff"}', "message: not UTF-8"),
+        (b"1e400", "message: Number out of range"),
+        (b"[" * 900 + b"]" * 900, "request: Invalid JSON: recursion limit exceeded"),
+    ],
+)
+def test_a_message_that_can_not_be_read_is_malformed(message: bytes, problem: str) -> None:
+    assert problems(b'{"request_id":"a","message":%s}' % message)[0].startswith(problem)
 
 
 def test_without_a_default_number_from_is_needed() -> None:

@@ -143,28 +143,6 @@ def test_a_certain_failure_ends_the_life_and_a_later_one_opens_the_conversation(
     assert decision.conversation.action == "open"
 
 
-def test_an_uncertain_send_is_given_up_after_fifteen_minutes_and_never_repeated() -> None:
-    made = sent()
-    doubt = SendUncertain(event_id="u", at_ms=NOW, command_id="r1#1", cause="read timeout")
-    assert steps(made.play(KEY, doubt, NOW)) == ["uncertain"]
-    before = len(made.out)
-    made.fire(NOW + 899_999)
-    assert len(made.out) == before
-    made.fire(NOW + 900_000)
-    (failed,) = events(tuple(made.out[before:]))
-    assert failed.error is not None
-    assert (failed.error.origin, failed.error.reason) == ("transport", "uncertain_unresolved")
-
-
-def test_a_status_resolves_an_uncertain_send_even_after_it_was_given_up() -> None:
-    made = sent()
-    made.play(KEY, SendUncertain(event_id="u", at_ms=NOW, command_id="r1#1", cause="crash"), NOW)
-    made.fire(NOW + HOUR)
-    late = events(made.play(KEY, status("delivered", at=NOW + HOUR), NOW + HOUR))
-    assert [event.event for event in late] == ["accepted", "delivered"]
-    assert late[1].charge is not None
-
-
 def test_a_command_of_which_nothing_is_heard_is_given_up_a_quarter_after_it_is_void() -> None:
     made = sent()
     made.fire(NOW + 4 * HOUR + 15 * 60_000)

@@ -74,19 +74,6 @@ def test_a_request_waits_for_its_time_and_is_decided_afresh() -> None:
     assert events(again)[0] == decided
 
 
-def test_a_request_waits_for_another_and_is_decided_once_that_one_is_final() -> None:
-    made = world()
-    made.play(KEY, request("r1"), NOW)
-    (waits,) = events(made.play(KEY, request("r2", "order_update", after_request_id="r1"), NOW))
-    assert waits.decision is not None
-    assert waits.decision.outcome == "defer"
-    made.fire(NOW + HOUR)
-    assert sum(o.topic is SEND_COMMANDS for o in made.out) == 1
-    made.play(KEY, accepted(at=NOW + HOUR), NOW + HOUR)
-    made.fire(NOW + HOUR)
-    assert sum(o.topic is SEND_COMMANDS for o in made.out) == 2
-
-
 def test_requests_that_wait_for_each_other_both_go_in_the_end() -> None:
     made = world()
     made.play(KEY, request("a", not_before_ms=NOW + HOUR, after_request_id="c"), NOW)
@@ -94,14 +81,8 @@ def test_requests_that_wait_for_each_other_both_go_in_the_end() -> None:
     made.play(KEY, request("c", after_request_id="b"), NOW)
     for command, at in (("a#1", 2), ("b#1", 3), ("c#1", 4)):
         made.fire(NOW + at * HOUR)
-        made.play(KEY, accepted(command, NOW + at * HOUR), NOW + at * HOUR)
+        made.play(KEY, status("delivered", command, NOW + at * HOUR), NOW + at * HOUR)
     assert [out.id for out in made.out if out.topic is SEND_COMMANDS] == ["a#1", "b#1", "c#1"]
-
-
-def test_a_request_that_waits_for_an_unknown_one_is_decided_at_once() -> None:
-    made = world()
-    out = made.play(KEY, request(after_request_id="elsewhere"), NOW)
-    assert [o.topic is SEND_COMMANDS for o in out] == [False, True]
 
 
 def test_two_requests_due_at_once_are_both_decided() -> None:

@@ -186,6 +186,7 @@ def test_taking_back_twice_says_the_same_twice() -> None:
 def test_what_has_gone_out_is_not_taken_back_and_told_as_it_was() -> None:
     made = world()
     first = made.play(KEY, request("r1"), NOW)
+    made.play(KEY, accepted("r1#1"), NOW)
     assert made.play(KEY, cancel("r1", NOW + 1), NOW + 1) == first[:1]
 
 

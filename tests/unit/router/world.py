@@ -6,14 +6,24 @@ from functools import lru_cache
 from pathlib import Path
 
 from services.router.fold import RouterFold
+from services.router.heard import sent_ms
 from services.router.meta_errors import MetaErrors
 from services.router.state import State
 from services.router.stop_words import StopWords
 from shared.accounts import AccountFacts
-from shared.events import AccountEvent, ConversationEvent, SendEvent, TimerFired, decode_send_event, encode
+from shared.events import (
+    AccountEvent,
+    ConversationEvent,
+    SendEvent,
+    StatusReceived,
+    TimerFired,
+    decode_send_event,
+    encode,
+)
 from shared.pricing import PriceBook
 from shared.stream.fold import Grants, Outgoing, Recalled
 from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
+from shared.uncertain import UNCERTAIN
 from tests.claims_book import Claims
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -53,6 +63,8 @@ class World:
     claims: Claims = field(default_factory=Claims)
     states: dict[str, bytes] = field(default_factory=dict)
     timers: dict[str, int] = field(default_factory=dict)
+    uncertain: dict[str, int] = field(default_factory=dict)
+    """The index of open messages."""
     out: list[Outgoing] = field(default_factory=list)
     log: list[Record] = field(default_factory=list)
 
@@ -104,6 +116,16 @@ class World:
             grants = Grants({**grants.answers, **answers}, recalled, step.work)
             step = self.fold.fold(state, event, self.facts, grants)
         assert not step.claims, "a fold must not ask without end"
+        for rank in step.ranks:
+            assert rank.set == UNCERTAIN
+            if rank.score is None:
+                del self.uncertain[rank.member]
+            else:
+                self.uncertain[rank.member] = rank.score
+        if isinstance(event, StatusReceived) and state is not None and recalled is None:
+            sent = sent_ms(state, event)
+            if sent is not None:
+                self.fold.resending.heard.note(state.number, sent, event.received_ms)
         for release in step.releases:
             self.claims.release(release, now_ms)
         if step.state is None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import SecretStr
 
-from services.sender.answers import Accepted, Answer
+from services.sender.answers import Accepted, Answer, Marked
 from services.sender.desk import Desk
 from services.sender.entry import Stored, decode_entry, encode_entry
 from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, Intake, in_queue, queue, unsent
@@ -34,6 +34,7 @@ from shared.events import (
     AccountChanged,
     Category,
     ConversationEvent,
+    Endpoint,
     SendCommand,
     SendMessage,
     decode_conversation_event,
@@ -233,14 +234,22 @@ class ScriptedGraph:
 
     def __init__(self, answer: Callable[[str, dict[str, Any]], Awaitable[Answer]] = _accept) -> None:
         self.calls: list[str] = []
+        self.endpoints: list[Endpoint] = []
+        self.marks: list[str] = []
         self.at_once = 0
         self.flying: set[str] = set()
         self.doubled: list[str] = []
         """Users who were written to while another message to them was in flight."""
         self._answer = answer
 
-    async def send(self, phone_number_id: str, credentials: Credentials, body: bytes) -> Answer:
+    async def send(
+        self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
+    ) -> Answer:
         message = msgspec.json.decode(body)
+        self.endpoints.append(endpoint)
+        if "status" in message:
+            self.marks.append(message["message_id"])
+            return Marked()
         packed = from_opaque(message["biz_opaque_callback_data"])
         assert packed is not None
         self.calls.append(packed[1])

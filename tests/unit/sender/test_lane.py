@@ -6,6 +6,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+import msgspec
 import pytest_asyncio
 
 from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
@@ -51,6 +52,29 @@ async def test_a_command_is_called_once_reported_and_leaves_a_tombstone(office: 
     assert office.heard.keys == [one.conversation_key]
     assert not office.journal.sets[UNREPORTED]
     assert office.journal.sets[EXPIRY]["r1#1"] == one.valid_until_ms + 3_600_000
+
+
+async def test_a_command_is_posted_to_its_endpoint(office: Office) -> None:
+    one = msgspec.structs.replace(command("r1", category="marketing"), endpoint="marketing_messages")
+    office.journal.take_in(one)
+    serve(office)
+    await office.until(lambda: decode_entry(office.journal.state["r1#1"]).finished)
+    assert office.graph.endpoints == ["marketing_messages"]
+
+
+async def test_a_read_mark_is_reported_once_taken_and_holds_up_no_message(office: Office) -> None:
+    body = {"to": "+4915112345678", "status": "read", "message_id": "wamid.in"}
+    marks = [
+        msgspec.structs.replace(
+            command(f"m{n}", user="4915112345678", category="service", message=body), marks="wamid.in"
+        )
+        for n in range(46)
+    ]
+    office.journal.take_in(*marks, command("r1", user="4915112345678"))
+    serve(office)
+    await office.until(lambda: "r1#1" in office.graph.calls)
+    assert len(office.graph.marks) == 46
+    assert office.heard.kinds()["m0#1"] == ["SendAccepted"]
 
 
 async def test_a_tombstone_is_dropped_when_its_time_has_come(office: Office) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.sender import request
-from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused, read
+from services.sender.answers import Accepted, Answer, Marked, NoAnswer, NotSent, Refused, read
 from services.sender.judge import Again, End, expired, judge
 from services.sender.pace import RECOVERY_S, Pace
 from shared.events import SendAccepted, SendFailed, SendUncertain
@@ -243,3 +243,36 @@ def test_the_template_is_found_by_account_name_and_language() -> None:
     message = {"type": "template", "template": {"name": "shipped", "language": {"code": "de"}}}
     assert request.template_of(command("r1", message=message)) == "10/shipped/de"
     assert request.template_of(command("r1")) is None
+
+
+# --- read marks
+
+
+MARK = msgspec.structs.replace(
+    command("m1", message={"to": "+4915112345678", "status": "read", "message_id": "wamid.in"}),
+    marks="wamid.in",
+)
+
+
+def test_the_body_of_a_read_mark_names_nobody_and_no_command() -> None:
+    assert msgspec.json.decode(request.body(MARK)) == {
+        "messaging_product": "whatsapp",
+        "status": "read",
+        "message_id": "wamid.in",
+    }
+
+
+def test_success_is_the_acceptance_of_a_read_mark_and_no_answer_to_a_message() -> None:
+    answer = read(200, b'{"success": true}', {})
+    assert answer == Marked()
+    end = judge(answer, MARK, 1, TABLE, NOW_MS)
+    assert isinstance(end, End)
+    assert isinstance(end.event, SendAccepted)
+    assert (end.event.event_id, end.event.wamid) == ("m1#1:accepted", "")
+    message = judge(answer, command("r1"), 1, TABLE, NOW_MS)
+    assert isinstance(message, End)
+    assert message.status == "uncertain"
+
+
+def test_no_success_is_no_answer_of_metas() -> None:
+    assert read(200, b'{"success": false}', {}) == Refused(200, None, None)

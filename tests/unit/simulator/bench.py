@@ -51,11 +51,16 @@ class Bench:
     http: aiohttp.ClientSession
 
     async def call(
-        self, body: object, *, number: str = N1, token: str | None = TOKEN
+        self,
+        body: object,
+        *,
+        number: str = N1,
+        token: str | None = TOKEN,
+        endpoint: str = "messages",
     ) -> tuple[int, dict[str, Any]]:
         """POST a message; the status and JSON of the answer."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        async with self.http.post(f"/v23.0/{number}/messages", json=body, headers=headers) as answer:
+        async with self.http.post(f"/v23.0/{number}/{endpoint}", json=body, headers=headers) as answer:
             return answer.status, await answer.json()
 
     async def get(self, path: str) -> tuple[int, dict[str, Any]]:

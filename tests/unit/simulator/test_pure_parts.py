@@ -178,14 +178,21 @@ BODIES: list[tuple[str, dict[str, Any], int | None]] = [
     ("reaction removed", {"type": "reaction", "reaction": {"message_id": "wamid.X", "emoji": ""}}, None),
     (
         "four buttons",
-        {"type": "interactive", "interactive": {"type": "button", "action": {"buttons": [1] * 4}}},
+        {
+            "type": "interactive",
+            "interactive": {"type": "button", "body": {"text": "x"}, "action": {"buttons": [{}] * 4}},
+        },
         131009,
     ),
     (
         "a list of eleven rows",
         {
             "type": "interactive",
-            "interactive": {"type": "list", "action": {"sections": [{"rows": [1] * 11}]}},
+            "interactive": {
+                "type": "list",
+                "body": {"text": "x"},
+                "action": {"button": "x", "sections": [{"rows": [{}] * 11}]},
+            },
         },
         131009,
     ),

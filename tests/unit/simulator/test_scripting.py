@@ -82,3 +82,22 @@ async def test_a_misspelt_script_is_refused(bench: Bench) -> None:
     async with bench.http.post("/sim/script", json={"then": {"eror": 1}}) as answer:
         assert answer.status == 422
         assert (await answer.json())["error"][0]["at"] == "then.eror"
+
+
+@pytest.mark.parametrize(
+    ("let_go", "statuses"), [({}, ["sent", "delivered"]), ({"drop_code": 132015}, ["failed"])]
+)
+async def test_a_templates_messages_are_held_until_they_are_let_go_or_dropped(
+    bench: Bench, let_go: dict[str, int], statuses: list[str]
+) -> None:
+    await bench.sim("POST", "/templates/promo/hold", {"as": "held_for_quality_assessment"})
+    body = (await bench.call(template()))[1]
+    assert body["messages"][0]["message_status"] == "held_for_quality_assessment"
+    await bench.advance(86_400)
+    assert bench.receiver.statuses() == []
+    assert (await bench.sim("GET", "/quiet"))["quiet"] is True
+    assert await bench.sim("POST", "/templates/promo/let_go", let_go) == {"messages": 1}
+    await bench.advance(1)
+    assert [s["status"] for s in bench.receiver.statuses()] == statuses
+    assert (await bench.call(template(to=B)))[1]["messages"][0]["message_status"] == "accepted"
+    assert await bench.sim("POST", "/templates/promo/let_go", {}) == {"messages": 0}

@@ -62,14 +62,55 @@ async def test_the_signature_is_over_escaped_bytes(bench: Bench) -> None:
     assert bench.receiver.messages()[0]["text"]["body"] == "äöü <50% @ 1/2>"
 
 
-async def test_a_read_mark_is_answered_with_success(bench: Bench) -> None:
-    mark = {
-        "messaging_product": "whatsapp",
-        "status": "read",
-        "message_id": "wamid.X",
-        "typing_indicator": {"type": "text"},
-    }
-    assert await bench.call(mark) == (200, {"success": True})
+def mark(message_id: str, **more: object) -> dict[str, Any]:
+    return {"messaging_product": "whatsapp", "status": "read", "message_id": message_id, **more}
+
+
+async def test_a_read_mark_is_answered_with_success_and_remembered_apart_from_messages(bench: Bench) -> None:
+    wamid = await bench.writes(A)
+    assert await bench.call(mark(wamid, typing_indicator={"type": "text"})) == (200, {"success": True})
+    ledger = await bench.sim("GET", "/ledger")
+    assert (ledger["calls"], ledger["counts"]["calls"], ledger["counts"]["marks"]) == ([], 0, 1)
+    [noted] = ledger["marks"]
+    assert (noted["message_id"], noted["phone_number_id"], noted["typing"]) == (wamid, N1, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (mark("wamid.unknown"), 100),
+        (mark("wamid.unknown", to=A), 100),
+        (mark(""), 131009),
+        (mark("wamid.unknown", typing_indicator={}), 131008),
+    ],
+)
+async def test_a_read_mark_of_nothing_is_refused(bench: Bench, body: dict[str, Any], code: int) -> None:
+    _, answer = await bench.call(body)
+    assert answer["error"]["code"] == code
+    assert (await bench.counts())["marks"] == 0
+
+
+async def test_marketing_goes_to_its_own_endpoint_and_nothing_else_does(bench: Bench) -> None:
+    async def posted(body: dict[str, Any], endpoint: str = "marketing_messages") -> int | None:
+        _, answer = await bench.call(body, endpoint=endpoint)
+        code: int | None = answer.get("error", {}).get("code")
+        return code
+
+    policy = {"product_policy": "STRICT", "message_activity_sharing": True}
+    await bench.writes(A)
+    assert await posted(template() | policy) is None
+    assert await posted(template("order_update")) == 134100
+    assert await posted(text()) == 134100
+    assert await posted(template() | policy, "messages") == 100
+    assert await posted(template(), "messages") is None
+    await bench.sim("PATCH", "/accounts/W1", {"disable_marketing_messages_on_cloud_api": True})
+    assert await posted(template(), "messages") == 131063
+    assert await posted(template()) is None
+    assert await posted(template("order_update"), "messages") is None
+    calls = (await bench.sim("GET", "/ledger"))["calls"]
+    assert [call["endpoint"] for call in calls if call["wamid"]] == [
+        *("marketing_messages", "messages", "marketing_messages", "messages")
+    ]
 
 
 REFUSALS: list[tuple[str, dict[str, Any], str, int, int]] = [

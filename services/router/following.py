@@ -1,0 +1,31 @@
+"""What became of the request that another one is to follow, as far as their conversation remembers. Pure."""
+
+from typing import Literal
+
+from services.router.seen import fingerprint
+from services.router.state import DELIVERED, FAILED, State
+
+Fate = Literal["pending", "arrived", "failed", "unknown"]
+
+
+def fate_of(state: State, request_id: str) -> Fate:
+    """Whether it may still arrive, has arrived (was delivered), never will, or was not asked for in the last 8 days.
+
+    A message of which nobody knows whether it went out is pending until it is given up; of one sent twice, one that arrives is enough.
+    """
+    if any(deferred.id == request_id for deferred in state.deferred):
+        return "pending"
+    stages = [life.stage for life in state.lives if life.request_id == request_id]
+    stages += [ended.stage for ended in state.ended if ended.request == request_id]
+    if any(DELIVERED <= stage < FAILED for stage in stages):
+        return "arrived"
+    if any(stage < DELIVERED for stage in stages):
+        return "pending"
+    if stages:
+        return "failed"
+    # A message that failed before Meta took it leaves no trace but its answer.
+    wanted = fingerprint(request_id)
+    known = any(
+        answer.request == wanted and answer.reason != "idempotency_conflict" for answer in state.answers
+    )
+    return "failed" if known else "unknown"

@@ -1,0 +1,30 @@
+"""A short run of crashes, as part of everything that must pass; `make crashes` is the long one."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from tests.chaos.sends.plan import Plan
+from tests.chaos.sends.run import run
+
+
+class Silent:
+    """Nobody looks on."""
+
+    def doing(self, what: str) -> None:
+        """Not shown."""
+
+    def crashed(self, crashes: Mapping[str, int], zombies: Mapping[str, int]) -> None:
+        """Not shown."""
+
+
+@pytest.mark.timeout(240)
+async def test_senders_killed_at_every_moment_of_a_send_lose_nothing_and_send_nothing_twice() -> None:
+    report = await run(Plan(seed=3, crashes=25, zombies=1, at_default_settings=False), Silent())
+    assert report.clean, json.dumps(report.as_json())
+    assert report.crashes == {"claimed": 5, "calling": 5, "answered": 5, "recorded": 5, "reported": 5}
+    assert report.answers_lost.total() > 5
+    assert report.verdict.resolved["given up"] > 0
+    assert report.verdict.sent_twice["authentication"] == 0
+    assert len(report.takeovers_s) == 1
