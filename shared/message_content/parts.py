@@ -34,14 +34,14 @@ def word(value: object) -> str:
     return value.lower() if isinstance(value, str) else ""
 
 
-def by_type(kinds: Mapping[str, type[Part]], otherwise: type[Part] = Other, *, named_by: str = "type") -> Any:
-    """The union of the models of `kinds`, chosen by the word in the member `named_by`; any other word means `otherwise`."""
+def by_type(kinds: Mapping[str, type[Part]], otherwise: type[Part] = Other) -> Any:
+    """The union of the models of `kinds`, chosen by the word in the member `type`; any other word means `otherwise`."""
+    tags = {kind: f"<{kind}>" for kind in kinds}
 
     def kind_of(value: object) -> str:
-        kind = word(value.get(named_by) if isinstance(value, Mapping) else getattr(value, named_by, None))
-        return f"<{kind}>" if kind in kinds else "<>"
+        return tags.get(word(value.get("type")), "<>") if isinstance(value, dict) else "<>"
 
-    tagged = [Annotated[model, Tag(f"<{kind}>")] for kind, model in kinds.items()]
+    tagged = [Annotated[model, Tag(tags[kind])] for kind, model in kinds.items()]
     return Annotated[Union[(*tagged, Annotated[otherwise, Tag("<>")])], Discriminator(kind_of)]
 
 
