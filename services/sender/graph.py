@@ -1,10 +1,9 @@
 """The Graph API: one POST per message out, what it came to back. The only place that knows Meta's URLs."""
 
 from time import monotonic
-from types import SimpleNamespace
 
 import aiohttp
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, TraceConfig
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
 from services.sender.answers import Answer, NoAnswer, NotSent, read
 from shared.events import Endpoint
@@ -14,12 +13,14 @@ from shared.tokens import Credentials
 KEEPALIVE_S = 10.0
 """Idle connections are closed by us before Meta closes them: a request written into a closing connection is an uncertain send."""
 LARGEST_ANSWER = 64 * 1024
+_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+"""Failures before there was a connection to write the request into."""
 
 
 class Graph:
     """A part that calls `POST {url}/{version}/{phone_number_id}/messages`, or `/marketing_messages`.
 
-    Nothing is ever repeated here: Meta has no idempotency key. A failure before the request's head was written is certain, any later one is not.
+    Nothing is ever repeated here: Meta has no idempotency key. A failure to connect is certain, any later one is not.
     """
 
     def __init__(self, url: str, version: str, *, timeout_s: float, connect_timeout_s: float) -> None:
@@ -28,13 +29,11 @@ class Graph:
         self._session: ClientSession
 
     async def start(self) -> None:
-        trace = TraceConfig()
-        trace.on_request_headers_sent.append(_left)
         self._session = ClientSession(
             # Unbounded here: the desk bounds the calls, and a wait for a connection would look like an unreachable platform.
             connector=TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             timeout=self._timeout,
-            trace_configs=[trace],
+            cookie_jar=DummyCookieJar(),
             raise_for_status=False,
         )
 
@@ -45,7 +44,6 @@ class Graph:
         self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
     ) -> Answer:
         """Post one message; every failure is an answer too."""
-        trip = _Trip()
         started = monotonic()
         try:
             async with self._session.post(
@@ -54,29 +52,14 @@ class Graph:
                 params=credentials.query,
                 headers={**credentials.headers, "Content-Type": "application/json"},
                 allow_redirects=False,
-                trace_request_ctx=trip,
             ) as response:
                 answer = await response.content.read(LARGEST_ANSWER)
                 while not response.content.at_eof() and len(answer) < LARGEST_ANSWER:
                     answer += await response.content.read(LARGEST_ANSWER - len(answer))
                 return read(response.status, answer, response.headers)
+        except _NOT_CONNECTED as failure:
+            return NotSent(type(failure).__name__)
         except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-            cause = type(failure).__name__
-            return NoAnswer(cause) if trip.left else NotSent(cause)
+            return NoAnswer(type(failure).__name__)
         finally:
             GRAPH_SECONDS.observe(monotonic() - started)
-
-
-class _Trip:
-    """Whether a request has begun to leave."""
-
-    __slots__ = ("left",)
-
-    def __init__(self) -> None:
-        self.left = False
-
-
-async def _left(
-    session: ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestHeadersSentParams
-) -> None:
-    context.trace_request_ctx.left = True

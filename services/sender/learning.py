@@ -1,5 +1,6 @@
 """What the sender learns from an answer beyond the command itself: metrics, the number's pace, circuits, facts of the account."""
 
+from logging import INFO
 from typing import Any, Literal
 
 import structlog
@@ -30,16 +31,17 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
     GRAPH_CALLS.labels(outcome).inc()
     if judgement.label is not None:
         SEND_ERRORS.labels(judgement.label).inc()
-    log.info(
-        "sent" if isinstance(answer, Accepted | Marked) else "not_sent",
-        outcome=outcome,
-        command_id=command.command_id,
-        phone_number_id=command.phone_number_id,
-        user=desk.user_hash(command.user),
-        category=command.category,
-        code=answer.code if isinstance(answer, Refused) else None,
-        label=judgement.label,
-    )
+    if log.is_enabled_for(INFO):
+        log.info(
+            "sent" if isinstance(answer, Accepted | Marked) else "not_sent",
+            outcome=outcome,
+            command_id=command.command_id,
+            phone_number_id=command.phone_number_id,
+            user=desk.user_hash(command.user),
+            category=command.category,
+            code=answer.code if isinstance(answer, Refused) else None,
+            label=judgement.label,
+        )
     desk.permits.heard(command, answer, judgement)
     if isinstance(judgement, Again) and judgement.throttled:
         desk.gate(command.phone_number_id).throttled()
