@@ -80,7 +80,7 @@ class Lane:
             self.wake.clear()
             await self._look()
             for number in list(self._numbers.values()):
-                self._desk.let(number, partial(self.pump, number))
+                self._let(number)
             if self._serving():
                 await self._rest()
 
@@ -133,6 +133,7 @@ class Lane:
         for id, priority, waiting in survey.queues:
             self._number(id).waiting[priority] = waiting
             await self._load(self._number(id), priority, waiting)
+            self._let(self._number(id))  # at once: hundreds of queues may still be to be looked at
         for number in self._numbers.values():
             await self._turn_away(number)
         for number in list(self._numbers.values()):
@@ -312,6 +313,9 @@ class Lane:
                 number.waiting[priority] = 0  # asked for; the next look says what is left
                 self.wake.set()
 
+    def _let(self, number: NumberLane) -> None:
+        self._desk.let(number, partial(self.pump, number))
+
     def _work(self, id: str, work: Coroutine[Any, Any, None]) -> None:
         self._desk.in_flight.add(id)
         self._desk.spawn(self._worked(id, work), f"send-{self.partition}")
@@ -364,4 +368,4 @@ class Lane:
         number.schedule.land(candidate, held_until_ms)
         if candidate.user in number.schedule.lines:
             self.wake.set()
-        self._desk.let(number, partial(self.pump, number))
+        self._let(number)
