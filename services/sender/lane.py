@@ -286,27 +286,27 @@ class Lane:
 
     def pump(self, number: NumberLane) -> None:
         """Start all commands of a number that may go now."""
-        while self._serving() and number.claiming < number.gate.ahead:
-            candidate = number.schedule.best()
-            if candidate is None or not self._desk.permits.may_go(candidate.command):
+        desk, schedule = self._desk, number.schedule
+        ahead, room = number.gate.ahead, desk.permits.room(number.id)
+        while number.claiming < ahead and self._serving():
+            candidate = schedule.best()
+            if candidate is None or not desk.permits.may_go(candidate.command):
                 break
             command = candidate.command
-            until_ms = self._desk.permits.template_waits_until(command)
+            until_ms = desk.permits.template_waits_until(command)
             if until_ms is not None:
-                number.schedule.fly(candidate)
+                schedule.fly(candidate)
                 self._work(candidate.found.id, self._postpone(number, candidate, until_ms))
                 continue
             # One call is always allowed: busy numbers must not starve a quiet one.
-            if number.schedule.flying and not self._desk.shares.room(command.waba_id, command.priority):
-                self._desk.wanting.setdefault(number, partial(self.pump, number))
+            crowded = bool(schedule.flying) and not desk.shares.room(command.waba_id, command.priority)
+            if crowded or number.claiming >= room:
+                if crowded or not schedule.flying:  # it is others' calls that must end, not ours
+                    desk.wanting.setdefault(number, partial(self.pump, number))
                 break
-            if number.claiming >= self._desk.permits.room(number.id):
-                if not number.schedule.flying:  # others' calls are in the way, and none of ours will end
-                    self._desk.wanting.setdefault(number, partial(self.pump, number))
-                break
-            number.schedule.fly(candidate)
+            schedule.fly(candidate)
             number.claiming += 1
-            self._desk.shares.begin(command.waba_id)
+            desk.shares.begin(command.waba_id)
             self._work(candidate.found.id, self._send(number, candidate))
         for priority, waiting in number.waiting.items():
             if waiting > WINDOW and len(number.schedule.window(priority)) < LOW_WATER:
