@@ -153,6 +153,10 @@ FAILURES: Mapping[str, Reason] = MappingProxyType(
             "The message waited for its turn until the window, the request's `expires_at` or the promised price was over.",
             "Send it anew if it still matters; it has not gone out.",
         ),
+        "backlog": Reason(
+            "More messages of the number waited already than it can send in four hours; the least urgent and youngest are turned away.",
+            "Send it later, in smaller portions, or from another number; it has not gone out.",
+        ),
         "outcome_unknown": Reason(
             "Meta gave no answer from which it follows whether the message went out (event `uncertain`).",
             "Nothing to do: a status of Meta decides, or else at `retry_at` it is sent once more or given up. Do not send it again yourself.",

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from services.sender.answers import Accepted, Answer, Marked, NoAnswer, NotSent, Refused
 from shared.error_table import ErrorTable, Label, Scope, Verdict
 from shared.events import SendAccepted, SendFailed, SendMessage, SendUncertain
+from shared.reasons import FAILURES, REASONS
 
 
 class Opens(NamedTuple):
@@ -134,26 +135,21 @@ def uncertain(command_id: str, cause: str, now_ms: int, label: Label = "uncertai
 
 def expired(command_id: str, now_ms: int) -> End:
     """The end of a command whose time ran out before its call."""
-    return _unsent(command_id, now_ms, "expired", "not sent before its time ran out")
+    return _unsent(command_id, now_ms, "expired")
 
 
 def cancelled(command_id: str, now_ms: int) -> End:
     """The end of a command that was taken back before its call."""
-    return _unsent(command_id, now_ms, "cancelled", "taken back before it was sent")
+    return _unsent(command_id, now_ms, "cancelled")
 
 
 def turned_away(command_id: str, now_ms: int) -> End:
     """The end of a command that stands behind more than its number can send."""
-    return _unsent(
-        command_id,
-        now_ms,
-        "backlog",
-        "more waits already than the number can send in four hours",
-        "Send it later, in smaller portions, or from another number.",
-    )
+    return _unsent(command_id, now_ms, "backlog", retryable=True)
 
 
-def _unsent(command_id: str, now_ms: int, reason: str, message: str, fix: str | None = None) -> End:
+def _unsent(command_id: str, now_ms: int, reason: str, *, retryable: bool = False) -> End:
+    known = FAILURES.get(reason) or REASONS[reason]
     return End(
         "failed",
         SendFailed(
@@ -162,8 +158,8 @@ def _unsent(command_id: str, now_ms: int, reason: str, message: str, fix: str | 
             command_id=command_id,
             origin="policy",
             reason=reason,
-            retryable=fix is not None,
-            message=message,
-            fix=fix,
+            retryable=retryable,
+            message=known.meaning,
+            fix=known.fix,
         ),
     )
