@@ -19,8 +19,8 @@ ROUTER_DEADLINE_MS = 900_000
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One command in the journal.
 
-    A queued or claimed entry holds the command; one whose outcome is known but not yet on Kafka holds that event as `outcome`; a
-    finished one holds neither and only stops repetitions.
+    A queued entry holds the command; a claimed one does not, for nobody else may send it; one whose outcome is known but not yet on Kafka holds that
+    event as `outcome`; a finished one only stops repetitions.
     """
 
     status: EntryStatus
@@ -86,14 +86,16 @@ def maybe_sent(command: SendMessage) -> Entry:
 def claimed(entry: Entry, epoch: int, now_ms: int) -> Entry:
     """The entry while its call is made."""
     return msgspec.structs.replace(
-        entry, status="claimed", epoch=epoch, claimed_ms=now_ms, attempts=entry.attempts + 1
+        entry, status="claimed", command=None, epoch=epoch, claimed_ms=now_ms, attempts=entry.attempts + 1
     )
 
 
-def unclaimed(entry: Entry, *, called: bool) -> Entry:
+def unclaimed(entry: Entry, command: SendMessage, *, called: bool) -> Entry:
     """Back in the queue; `called` says whether the attempt counts."""
     attempts = entry.attempts if called else entry.attempts - 1
-    return msgspec.structs.replace(entry, status="queued", epoch=0, claimed_ms=0, attempts=attempts)
+    return msgspec.structs.replace(
+        entry, status="queued", command=encode(command), epoch=0, claimed_ms=0, attempts=attempts
+    )
 
 
 def ended(
@@ -115,7 +117,7 @@ def tombstone(entry: Entry) -> Entry:
 
 
 def command_of(entry: Entry) -> SendMessage:
-    """The command of a queued or claimed entry (ValueError for any other)."""
+    """The command of a queued entry (ValueError for any other)."""
     if entry.command is None:
         raise ValueError(f"a {entry.status} entry holds no command")
     return decode_command(entry.command)

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
+from services.sender.moving_second import SECOND_S, MovingSecond
 from services.sender.pace import Pace
-from services.sender.window import SECOND_S, Window
 
 CAUTIOUS_S = 1800.0
 """So long after the start, or after Meta refused a call as too fast, caution has gone."""
@@ -24,7 +24,7 @@ class Gate:
         self._allowed = allowed
         self._others = others
         self._pace = Pace()
-        self._window = Window()
+        self._second = MovingSecond()
         self._cautious_from_s = monotonic()
         self._waiting: deque[asyncio.Future[bool]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -38,7 +38,7 @@ class Gate:
     def ahead(self) -> int:
         """How many commands to claim before their moment: a tenth of a second's worth, which hides the journal's round trip. None while only answers make room."""
         limit = self.limit
-        return max(1, limit // 10) if self._window.next_s(limit, monotonic()) is not None else 0
+        return max(1, limit // 10) if self._second.next_s(limit, monotonic()) is not None else 0
 
     async def enter(self) -> float | None:
         """Wait for a place and take it; when that was, None if there is none to be had any more."""
@@ -64,12 +64,12 @@ class Gate:
         """The call is over, however it ended."""
         now_s = monotonic()
         caution = max(0.0, 1 - (now_s - self._cautious_from_s) / CAUTIOUS_S)
-        self._window.answered(entered_s, now_s, caution)
+        self._second.answered(entered_s, now_s, caution)
         self._admit()
 
     def unused(self) -> None:
         """Give a place back without a call."""
-        self._window.unused()
+        self._second.unused()
         self._admit()
 
     def throttled(self) -> None:
@@ -79,7 +79,7 @@ class Gate:
 
     def taken_over(self, at_s: float) -> None:
         """The number was another process's until then: a second later, what that one sent counts no more."""
-        self._window.shut(at_s + SECOND_S)
+        self._second.shut(at_s + SECOND_S)
 
     def _admit(self) -> None:
         if self._timer is not None:
@@ -90,11 +90,11 @@ class Gate:
             if self._waiting[0].done():
                 self._waiting.popleft()
                 continue
-            at_s = self._window.next_s(limit, now_s)
+            at_s = self._second.next_s(limit, now_s)
             if at_s is None:
                 return  # the next answer admits
             if at_s > now_s:
                 self._timer = asyncio.get_running_loop().call_later(at_s - now_s, self._admit)
                 return
-            self._window.take(limit, now_s)
+            self._second.take(limit, now_s)
             self._waiting.popleft().set_result(True)

@@ -50,6 +50,8 @@ class NumberLane:
     schedule: Schedule = field(default_factory=Schedule)
     claiming: int = 0
     """Commands between their claim and their call."""
+    stalled: bool = False
+    """Whether it would have started more calls, had others ended."""
     waiting: dict[int, int] = field(default_factory=dict)
     """Commands in each priority's queue at the last look."""
 
@@ -288,6 +290,7 @@ class Lane:
         """Start all commands of a number that may go now."""
         desk, schedule = self._desk, number.schedule
         ahead, room = number.gate.ahead, desk.permits.room(number.id)
+        number.stalled = ahead == 0
         while number.claiming < ahead and self._serving():
             candidate = schedule.best()
             if candidate is None or not desk.permits.may_go(candidate.command):
@@ -301,6 +304,7 @@ class Lane:
             # One call is always allowed: busy numbers must not starve a quiet one.
             crowded = bool(schedule.flying) and not desk.shares.room(command.waba_id, command.priority)
             if crowded or number.claiming >= room:
+                number.stalled = True
                 if crowded or not schedule.flying:  # it is others' calls that must end, not ours
                     desk.wanting.setdefault(number, partial(self.pump, number))
                 break
@@ -368,4 +372,5 @@ class Lane:
         number.schedule.land(candidate, held_until_ms)
         if candidate.user in number.schedule.lines:
             self.wake.set()
-        self._let(number)
+        if number.stalled or self._desk.wanting:
+            self._let(number)

@@ -93,15 +93,17 @@ class Records:
             places.append(Place(PAIRS, _pair(command), now_ms + judgement.delay_ms + ahead_ms))
         elif not judgement.called:
             places.append(Place(PAIRS, _pair(command), claim.pair_due_ms - interval_ms))
-        value = encode_entry(entries.unclaimed(found.entry, called=judgement.called))
+        value = encode_entry(entries.unclaimed(found.entry, command, called=judgement.called))
         await self._journal.write(self._partition, self._epoch_now(), found.id, found.value, value, places)
 
     async def end(self, found: Stored, end: End) -> None:
         """Record an outcome and report it."""
         await self.report(await self.record(found, end))
 
-    async def record(self, found: Stored, end: End, claim: Claimed | None = None) -> Stored:
-        """Write the outcome into the journal, before anybody is told. With `claim`, the message was called, and may have arrived until now."""
+    async def record(
+        self, found: Stored, end: End, called: tuple[SendMessage, Claimed] | None = None
+    ) -> Stored:
+        """Write the outcome into the journal, before anybody is told. A message that was `called` may have arrived until now."""
         event = end.event
         wamid = event.wamid if isinstance(event, SendAccepted) else None
         new = entries.ended(found.entry, end.status, event.event_id, encode(event), wamid)
@@ -116,8 +118,8 @@ class Records:
                 lined,
             ]
             places.append(Place(UNREPORTED, found.id, self._desk.now_ms()))
-        if claim is not None:
-            places += self._arrived(command_of(found.entry), claim)
+        if called is not None:
+            places += self._arrived(*called)
         if end.status == "uncertain":
             UNCERTAIN_SENDS.inc()
         written = await self._journal.write(

@@ -98,7 +98,7 @@ async def call(desk: Desk, records: Records, candidate: Candidate, ready: Ready)
         desk.called.pop(found.id, None)
         await records.again(found, command, judgement, ready.claim)
         return None
-    return await records.record(found, judgement, ready.claim)
+    return await records.record(found, judgement, (command, ready.claim))
 
 
 async def _answer(desk: Desk, command: SendMessage) -> Answer:

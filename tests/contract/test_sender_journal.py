@@ -134,7 +134,7 @@ async def test_a_write_moves_and_replaces_all_or_nothing(kit: Kit) -> None:
     await claim(kit, one)
     (found,) = await kit.journal.fetch(0, ["r1#1"])
     places = [Place(UNREPORTED, "r1#1", None), Place(DELAYED, "r1#1", NOW_MS + 5)]
-    value = encode_entry(unclaimed(found.entry, called=True))
+    value = encode_entry(unclaimed(found.entry, one, called=True))
     assert await kit.journal.write(0, kit.epoch + 1, "r1#1", found.value, value, places) == "lost"
     assert await kit.journal.write(0, kit.epoch, "r1#1", b"else", value, places) == "changed"
     assert await kit.members(DELAYED) == {}

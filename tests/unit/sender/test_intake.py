@@ -1,5 +1,7 @@
 """Intake: each command id is taken in once."""
 
+import pytest
+
 from services.sender.entry import (
     claimed,
     command_of,
@@ -56,15 +58,19 @@ def test_the_key_is_the_command_and_the_record_its_encoding() -> None:
 
 def test_an_entry_survives_its_encoding_and_gives_its_command_back() -> None:
     one = command("r1")
-    entry = claimed(queued(one), 7, NOW_MS)
-    assert decode_entry(encode_entry(entry)) == entry
+    entry = decode_entry(encode_entry(queued(one)))
+    assert entry == queued(one)
     assert command_of(entry) == one
+    held = claimed(entry, 7, NOW_MS)
+    assert decode_entry(encode_entry(held)) == held
+    with pytest.raises(ValueError, match="claimed"):
+        command_of(held)
 
 
 def test_only_a_call_that_was_made_counts_as_a_try() -> None:
     entry = claimed(queued(command("r1")), 7, NOW_MS)
-    assert unclaimed(entry, called=True).attempts == 1
-    assert unclaimed(entry, called=False) == queued(command("r1"))
+    assert unclaimed(entry, command("r1"), called=True).attempts == 1
+    assert unclaimed(entry, command("r1"), called=False) == queued(command("r1"))
 
 
 def test_a_tombstone_is_small() -> None:

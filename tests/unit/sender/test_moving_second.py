@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.sender.window import OF_LATE_S, SECOND_S, Window
+from services.sender.moving_second import OF_LATE_S, SECOND_S, MovingSecond
 
 Trip = Callable[[random.Random], tuple[float, float]]
 """Seconds to Meta, and back."""
@@ -16,16 +16,16 @@ Trip = Callable[[random.Random], tuple[float, float]]
 def play(limit: int, trip: Trip, seconds: float, caution: float = 1.0, seed: int = 1) -> list[float]:
     """Arrival times at Meta of a sender that always has something to send."""
     rng = random.Random(seed)
-    window, now, arrivals = Window(), 100.0, []
+    second, now, arrivals = MovingSecond(), 100.0, []
     answers: list[tuple[float, float]] = []
     end = now + seconds
     while now < end:
         while answers and answers[0][0] <= now:
             at, sent = heapq.heappop(answers)
-            window.answered(sent, at, caution)
-        at_s = window.next_s(limit, now)
+            second.answered(sent, at, caution)
+        at_s = second.next_s(limit, now)
         if at_s is not None and at_s <= now:
-            window.take(limit, now)
+            second.take(limit, now)
             there, back = trip(rng)
             arrivals.append(now + there)
             heapq.heappush(answers, (now + there + back, now))
@@ -92,40 +92,40 @@ def test_calls_keep_an_even_pace() -> None:
 
 
 def test_while_all_places_are_flying_only_an_answer_makes_room() -> None:
-    window = Window()
+    second = MovingSecond()
     for _ in range(2):
-        window.take(2, 10.0)
-    assert window.next_s(2, 10.0) is None
-    window.answered(10.0, 10.5)
-    assert window.next_s(2, 10.5) == pytest.approx(11.5)
+        second.take(2, 10.0)
+    assert second.next_s(2, 10.0) is None
+    second.answered(10.0, 10.5)
+    assert second.next_s(2, 10.5) == pytest.approx(11.5)
 
 
 def test_a_place_not_used_is_free_at_once() -> None:
-    window = Window()
-    window.take(1, 10.0)
-    window.unused()
-    assert window.next_s(1, 12.0) == 12.0
+    second = MovingSecond()
+    second.take(1, 10.0)
+    second.unused()
+    assert second.next_s(1, 12.0) == 12.0
 
 
 def test_a_shut_window_opens_at_its_time() -> None:
-    window = Window()
-    window.shut(11.0)
-    assert window.next_s(80, 10.0) == 11.0
-    window.shut(5.0)
-    assert window.next_s(80, 10.0) == 11.0
+    second = MovingSecond()
+    second.shut(11.0)
+    assert second.next_s(80, 10.0) == 11.0
+    second.shut(5.0)
+    assert second.next_s(80, 10.0) == 11.0
 
 
 def test_a_lower_limit_waits_for_as_many_places_as_are_too_many() -> None:
-    window = Window()
+    second = MovingSecond()
     for nth in range(4):
-        window.take(4, 10 + nth / 10)
-        window.answered(10 + nth / 10, 10 + nth / 10)
-    assert window.next_s(2, 10.5) == pytest.approx(11.2)
+        second.take(4, 10 + nth / 10)
+        second.answered(10 + nth / 10, 10 + nth / 10)
+    assert second.next_s(2, 10.5) == pytest.approx(11.2)
 
 
 def test_a_shortest_trip_is_forgotten_when_it_is_not_of_late() -> None:
-    window = Window()
+    second = MovingSecond()
     for at_s, trip_s in ((0.0, 0.01), (OF_LATE_S, 0.2), (2 * OF_LATE_S, 0.2)):
-        window.take(80, at_s)
-        window.answered(at_s, at_s + trip_s)
-    assert min(window._shortest_s) == pytest.approx(0.2)
+        second.take(80, at_s)
+        second.answered(at_s, at_s + trip_s)
+    assert min(second._shortest_s) == pytest.approx(0.2)

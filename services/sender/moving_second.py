@@ -22,8 +22,8 @@ AT_ONCE_S = 0.05
 
 
 @dataclass(slots=True)
-class Window:
-    """One number's places; times in monotonic seconds.
+class MovingSecond:
+    """One number's places in any second; times are monotonic.
 
     A place is flying from `take` until `answered` (or `unused`), then it is coming back until its second is over.
     """
