@@ -3,7 +3,7 @@
 from services.router.account_changes import AccountsFold
 from services.router.fold import RouterFold
 from services.router.meta_errors import MetaErrors
-from services.router.metering import MeteredFold
+from services.router.metering import Meter
 from services.router.settings import RouterSettings
 from services.router.stop_words import StopWords
 from shared.account_reader import AccountReader
@@ -30,13 +30,14 @@ def build(service: Service, settings: RouterSettings) -> None:
             service,
             settings,
             group="router",
-            fold=MeteredFold(fold, clock),
+            fold=fold,
             source=CONVERSATION_EVENTS,
             memory=SEND_EVENTS,
             facts=lambda: reader.facts,
             redis=redis,
             clock=clock,
             cache=settings.state_cache,
+            told=Meter(clock).count,
         )
     )
     service.add(

@@ -69,7 +69,8 @@ _Conversational = (
     | SendUncertain
 )
 _OUTCOMES = (SendAccepted, SendFailed, SendUncertain)
-Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim | Owned, ...], object]
+Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim | Owned, ...], bool]
+"""State, events, releases, claims, whether more than the claims counts."""
 
 
 class RouterFold:
@@ -112,14 +113,14 @@ class RouterFold:
             known = state
         else:
             known = state or State(VERSION, event.phone_number_id, event.user)
-        new, out, releases, claims, work = self._brought(known, event, facts, grants)
-        if claims:
-            return Step(state, claims=claims, work=work)
+        new, out, releases, claims, complete = self._brought(known, event, facts, grants)
+        if not complete:
+            return Step(state, claims=claims, complete=False)
         if new.deferred:
             new = released(new, event.at_ms)
         if new is known and not out:
-            return Step(state)
-        return _step(new, out, releases, known.wake_ms)
+            return Step(state, claims=claims)
+        return _step(new, out, releases, known.wake_ms, claims)
 
     def malformed(self, record_key: str, value: bytes, reason: str) -> tuple[Outgoing, ...]:
         """The refusal of a send request that can't be folded; nothing for other records."""
@@ -147,12 +148,12 @@ class RouterFold:
             if out and grants.recalled is None:
                 state, said = preferences.said_in(state, event, self._words, facts)
                 out += said
-            return state, out, (), (), None
+            return state, out, (), (), True
         if isinstance(event, ReceiverVerified):
-            return _verified(state, event), (), (), (), None
+            return _verified(state, event), (), (), (), True
         if isinstance(event, PreferenceChanged):
             state, out = preferences.changed(state, event, facts)
-            return state, out, (), (), None
+            return state, out, (), (), True
         if isinstance(event, StatusReceived):
             if event.waba_id and event.waba_id != state.waba and state.lives:
                 state = replace(state, waba=event.waba_id)
@@ -163,7 +164,7 @@ class RouterFold:
             lived = on_failed(state, event, facts, self._tariff)
         else:
             lived = on_uncertain(state, event)
-        return *lived, None
+        return lived
 
     def _woken(
         self, state: State | None, event: TimerFired, facts: AccountFacts, grants: Grants
@@ -174,11 +175,13 @@ class RouterFold:
         now_ms = max(event.at_ms, event.due_ms)
         lived = overdue(state, now_ms, facts, self._tariff)
         new, out, releases = lived.state, lived.out, lived.releases
+        claims: tuple[Claim | Owned, ...] = ()
         handled = on_due(new, now_ms, facts, self._tariff, grants)
         if handled is not None:
-            if handled.claims:
-                return Step(state, claims=handled.claims, work=handled.work)
+            if not handled.complete:
+                return Step(state, claims=handled.claims, complete=False)
             new, out, releases = handled.state, out + handled.out, releases + handled.releases
+            claims = handled.claims
         new, again = preferences.renewed(tidied(released(new, now_ms), now_ms), now_ms)
         new, verified_again = _renewed(new, now_ms)
         out += again + verified_again
@@ -186,8 +189,8 @@ class RouterFold:
             new.verified or new.word is not None or new.deferred or any(life.until_ms for life in new.lives)
         )
         if not kept and forget_at(new) <= now_ms:
-            return Step(None, out, releases=releases)
-        return _step(new, out, releases, wake_ms=0)
+            return Step(None, out, claims=claims, releases=releases)
+        return _step(new, out, releases, 0, claims)
 
 
 class _Poisoned(msgspec.Struct):
@@ -199,7 +202,11 @@ class _Poisoned(msgspec.Struct):
 
 
 def _step(
-    state: State, out: tuple[Outgoing, ...], releases: tuple[Release, ...], wake_ms: int
+    state: State,
+    out: tuple[Outgoing, ...],
+    releases: tuple[Release, ...],
+    wake_ms: int,
+    claims: tuple[Claim | Owned, ...],
 ) -> Step[State]:
     """The step to `state`, with its timer moved if it is not at `wake_ms` any more."""
     due = next_wake(state)
@@ -208,7 +215,7 @@ def _step(
         timers = {WAKE: due or None}
     if due != state.wake_ms:
         state = replace(state, wake_ms=due)
-    return Step(state, out, timers=timers, releases=releases)
+    return Step(state, out, timers, claims, releases)
 
 
 def _received(state: State, event: MessageReceived) -> tuple[State, tuple[Outgoing, ...]]:

@@ -41,7 +41,7 @@ from shared.events import (
     StatusReceived,
     decode_send_event,
 )
-from shared.stream.fold import Claim, Grants, Outgoing, Release
+from shared.stream.fold import Claim, Grants, Outgoing, Owned, Release
 
 STAGES: Mapping[str, int] = {
     "sent": SENT,
@@ -55,12 +55,13 @@ UNCERTAIN_MS = 900_000
 
 
 class Lived(NamedTuple):
-    """What an outcome or a status brought; with `claims`, ask them first and nothing else counts."""
+    """What an outcome or a status brought, if the `claims` are answered as is to be expected; not `complete`: nothing but them counts, ask them first."""
 
     state: State
     out: tuple[Outgoing, ...] = ()
     releases: tuple[Release, ...] = ()
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim | Owned, ...] = ()
+    complete: bool = True
 
 
 def on_accepted(state: State, event: SendAccepted) -> Lived:
@@ -198,12 +199,13 @@ def _arrive(
     """Delivered, read or played: the first of them is the delivery, and the charge."""
     known = life
     back: tuple[Release, ...] = ()
+    claims: tuple[Claim | Owned, ...] = ()
     pricing = _signature(event.pricing)
     if life.stage < DELIVERED:
         delivery = deliver(state, life, event, facts, tariff, grants, _recalled_delivery(grants))
-        if delivery.claims:
-            return Lived(state, claims=delivery.claims)
-        state, back = delivery.state, delivery.releases
+        if not delivery.complete:
+            return Lived(state, claims=delivery.claims, complete=False)
+        state, back, claims = delivery.state, delivery.releases, delivery.claims
         life = replace(
             _stepped(life, DELIVERED, event.at_ms), pricing=pricing, free_claim=False, tier_claim=False
         )
@@ -231,7 +233,7 @@ def _arrive(
         return Lived(state)
     finished = life.stage == PLAYED or (life.stage == READ and not life.audio)
     state = _ended(state, life, life.stage, event.at_ms) if finished else _kept(state, life)
-    return Lived(state, tuple(out), back)
+    return Lived(state, tuple(out), back, claims)
 
 
 def _fail(

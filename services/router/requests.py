@@ -33,13 +33,13 @@ _read_request = msgspec.json.Decoder(SendRequested).decode
 
 
 class Handled(NamedTuple):
-    """What a request brought; with `claims`, ask them first and nothing else counts but `work`, which comes back with the answers."""
+    """What a request brought, if the `claims` are answered as is to be expected; not `complete`: nothing but them counts, ask them first."""
 
     state: State
     out: tuple[Outgoing, ...] = ()
     releases: tuple[Release, ...] = ()
     claims: tuple[Claim | Owned, ...] = ()
-    work: object = None
+    complete: bool = True
 
 
 def on_request(
@@ -85,7 +85,7 @@ def on_due(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, grant
         if 0 < waiting.due_ms <= now_ms:
             request = _read_request(waiting.request)
             done = settle(_without(state, waiting), request, now_ms, facts, tariff, grants, waiting)
-            if done.claims:
+            if not done.complete:
                 return done._replace(state=state)
             over = waiting.id not in {d.id for d in done.state.deferred}
             turns = _turns(state, waiting, facts, tariff) if over else ()
@@ -134,19 +134,17 @@ def settle(
             return _as_before(state, request, recalled, now_ms, facts, tariff, grants, seq)
         return Handled(state if waiting is None else _waits_on(state, waiting, now_ms))
     verdict = decide(state, request, facts, now_ms, tariff, grants)
+    decision, claims = verdict.decision, verdict.claims
     own = _own(state, request) if waiting is None and not request.dry_run else None
-    wanted: tuple[Claim | Owned, ...] = verdict.claims
-    if own is not None and own.id not in grants:
-        wanted = (*wanted, own)
-    if wanted:
-        return Handled(state, claims=wanted, work=verdict.weighed)
-    if own is not None and not grants[own.id].granted:
-        return _conflict(state, request, facts, grants)._replace(releases=verdict.releases + verdict.turn)
-    decision = verdict.decision
+    if own is not None:
+        claims += grants.unanswered(own)
     if decision is None:
-        raise ValueError(f"neither a decision nor claims: {request.request_id}")
+        return Handled(state, claims=claims, complete=False)
+    if own is not None and not grants[own].granted:
+        refused = _conflict(state, request, facts, grants)
+        return refused._replace(releases=verdict.releases + verdict.turn, claims=claims)
     if waiting is not None and _waits_as_told(waiting, decision, now_ms):
-        return Handled(_waits_on(state, waiting, now_ms), releases=verdict.releases)
+        return Handled(_waits_on(state, waiting, now_ms), releases=verdict.releases, claims=claims)
     state = replace(state, waba=facts.waba_of(state.number) or state.waba)
     id_ = request.request_id
     event_id = answers.first_id(answers.name_of(request)) if decision.final else answers.deferred_id(id_, seq)
@@ -156,8 +154,9 @@ def settle(
     followed = _follow(state, request, decision, told, now_ms, tariff, seq)
     if decision.outcome == "allow" and not request.dry_run:
         until = announce.valid_until(state, request, decision, now_ms)
-        return Handled(followed, (told, announce.command(state, request, decision, now_ms, until)))
-    return Handled(followed, (told,), verdict.releases)
+        command = announce.command(state, request, decision, now_ms, until)
+        return Handled(followed, (told, command), claims=claims)
+    return Handled(followed, (told,), verdict.releases, claims)
 
 
 def _as_before(
@@ -177,9 +176,7 @@ def _as_before(
         return Handled(answers.remember(state, request, decision, told, request.at_ms), (told,))
     state = replace(state, waba=event.waba_id or state.waba)
     claims = _claimed(state, request, decision, now_ms, facts, tariff, grants)
-    if claims:
-        return Handled(state, claims=claims)
-    return Handled(_follow(state, request, decision, told, now_ms, tariff, seq), (told,))
+    return Handled(_follow(state, request, decision, told, now_ms, tariff, seq), (told,), claims=claims)
 
 
 def _own(state: State, request: SendRequested) -> Owned:
@@ -322,7 +319,7 @@ def _claimed(
         found += budget_claims(
             state, command, category, price.amount_micros, account, state.waba, month, now_ms
         )
-    return tuple(claim for claim in found if claim is not None and claim.id not in grants)
+    return grants.unanswered(*found)
 
 
 def _recalled(grants: Grants, request_id: str) -> tuple[SendEvent, Decision, bytes] | None:

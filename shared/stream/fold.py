@@ -92,6 +92,11 @@ class Grant(NamedTuple):
     free_ms: int = 0
 
 
+_OWNED = Grant(True, 1)
+_EMPTY = Grant(True, 0)
+_MOST_SCOPES = 10_000
+
+
 class Rank(NamedTuple):
     """A member of a sorted set in the partition's own state; `score` None removes it."""
 
@@ -110,18 +115,43 @@ class Recalled(msgspec.Struct, frozen=True):
     events: tuple[bytes, ...]
 
 
+class Expected:
+    """How claims will probably be answered, by what their scope answered last. A guess: nothing that rests on it happens before it has proved right."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Grant] = {}
+
+    def __getitem__(self, claim: Claim | Owned) -> Grant:
+        if isinstance(claim, Owned):
+            return _OWNED
+        last = self._last.get(claim.scope, _EMPTY)
+        used = last.used + claim.weight
+        if used <= claim.limit:
+            return Grant(True, used if claim.take else last.used)
+        return Grant(False, last.used, last.free_ms)
+
+    def note(self, claim: Claim | Owned, grant: Grant) -> None:
+        """Go on from this answer."""
+        if isinstance(claim, Claim):
+            if len(self._last) >= _MOST_SCOPES:
+                self._last.clear()
+            self._last[claim.scope] = grant
+
+
 class Grants(msgspec.Struct, frozen=True):
-    """What a fold may ask for beyond its state: answers to the claims it asked for, what it decided before, and its own `Step.work`."""
+    """What a fold may ask for beyond its state: the answers to its claims, those to be expected of claims that were not asked yet, and what it decided before."""
 
     answers: Mapping[str, Grant] = msgspec.field(default_factory=dict)
     recalled: Recalled | None = None
-    work: object = None
+    expected: Expected = msgspec.field(default_factory=Expected)
 
-    def __getitem__(self, claim_id: str) -> Grant:
-        return self.answers[claim_id]
+    def __getitem__(self, claim: Claim | Owned) -> Grant:
+        """The answer, or the one to be expected."""
+        return self.answers.get(claim.id) or self.expected[claim]
 
-    def __contains__(self, claim_id: str) -> bool:
-        return claim_id in self.answers
+    def unanswered(self, *claims: Claim | Owned | None) -> tuple[Claim | Owned, ...]:
+        """Those of the claims that are still to be asked."""
+        return tuple(claim for claim in claims if claim is not None and claim.id not in self.answers)
 
 
 class Step(msgspec.Struct, Generic[S], frozen=True):
@@ -131,8 +161,8 @@ class Step(msgspec.Struct, Generic[S], frozen=True):
         state: the key's new state; None forgets the key.
         out: events to publish, in order.
         timers: name → time due in epoch ms, or None to cancel; a timer comes back as `TimerFired` for the same key.
-        claims: not empty means: nothing else of this step counts but `work`; ask these and fold again.
-        work: what was found out so far, handed back with the answers so that it need not be found out again; the facts may have changed meanwhile.
+        claims: what the step rests on and nobody was asked yet: it counts if they are answered as was to be expected, else the record is folded again with the answers.
+        complete: False: nothing of the step counts but its claims; ask them and fold again.
         releases: claims to give back once the step is committed.
         ranks: changes to the partition's sorted sets.
     """
@@ -143,7 +173,7 @@ class Step(msgspec.Struct, Generic[S], frozen=True):
     claims: tuple[Claim | Owned, ...] = ()
     releases: tuple[Release, ...] = ()
     ranks: tuple[Rank, ...] = ()
-    work: object = None
+    complete: bool = True
 
 
 class Fold(Protocol[S, E, F_contra]):

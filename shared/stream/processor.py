@@ -10,7 +10,7 @@ Per poll and partition: states are loaded in one round trip, records folded in o
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic
@@ -35,7 +35,7 @@ from shared.events import TimerFired, encode
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
 from shared.stream.claims import Claims
-from shared.stream.fold import Claim, Fold, Grant, Grants, Outgoing, Owned, Recalled
+from shared.stream.fold import Claim, Expected, Fold, Grant, Grants, Outgoing, Owned, Recalled
 from shared.stream.folding import Folding, Item
 from shared.stream.publisher import (
     KafkaPublisher,
@@ -56,6 +56,8 @@ log = structlog.get_logger(__name__)
 S = TypeVar("S")
 E = TypeVar("E")
 F = TypeVar("F")
+
+Told = tuple[E, tuple[Outgoing, ...]]
 
 _SPEC_VERSION = ("ce_specversion", b"1.0")
 _JSON = ("content-type", b"application/json")
@@ -143,6 +145,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         source: the topic folded; every outgoing topic has as many partitions (or one).
         memory: the topic on which the fold's decisions can be found again; None when the fold decides nothing that could come out differently.
         facts: the facts as of now, read once per batch.
+        told: called with what each committed batch tells, before it is published: (event, what it brought forth) in no particular order; not of a silent one.
         cache: states kept decoded per partition; 0 when others change the states too.
         store, publisher: for tests that stop a worker at a certain step; the real ones otherwise.
     """
@@ -160,6 +163,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         redis: Redis,
         clock: Clock,
         cache: int = 50_000,
+        told: Callable[[Iterable[Told[E]]], None] = lambda _: None,
         store: Store | None = None,
         publisher: Callable[[Publisher], Publisher] = lambda publisher: publisher,
     ) -> None:
@@ -173,6 +177,8 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._facts = facts
         self._clock = clock
         self._cache = cache
+        self._told = told
+        self._expected = Expected()
         self._store = store or Store(redis)
         self._claims = Claims(redis, settings.redis_namespace)
         self._wrap = publisher
@@ -195,6 +201,8 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         label = (group,)
         self._m_records = metrics.STREAM_RECORDS.labels(*label)
         self._m_silent = metrics.STREAM_SILENT.labels(*label)
+        self._m_granted = metrics.STREAM_CLAIMS.labels(*label, "granted")
+        self._m_refused = metrics.STREAM_CLAIMS.labels(*label, "refused")
         self._m_published = metrics.STREAM_PUBLISHED.labels(*label)
         self._m_batch = metrics.STREAM_BATCH_SECONDS.labels(*label)
         self._m_lag = metrics.STREAM_LAG.labels(*label)
@@ -431,6 +439,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             return None
         if recalled is None:
             self._count_parked(folding)
+            self._told((item.event, out) for item, out in folding.out.values())
         owned.offset = owned.position = next_offset
         if self._cache:
             owned.cache.update(folding.states)
@@ -448,7 +457,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
     ) -> tuple[list[Item[E]], dict[int, tuple[Any, str]]]:
         items: list[Item[E]] = []
         poisoned: dict[int, tuple[Any, str]] = {}
-        none = Grants()
+        plain = Grants(expected=self._expected)
         for index, record in enumerate(records):
             try:
                 event = self._fold.decode(record.value)
@@ -456,7 +465,8 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             except Exception as error:  # noqa: BLE001 whatever a record does to its decoder, the next one must not suffer for it
                 poisoned[record.offset] = (record, f"undecodable: {error}")
                 continue
-            items.append(Item(record, key, event, none if recalled is None else Grants({}, recalled[index])))
+            grants = plain if recalled is None else Grants({}, recalled[index], self._expected)
+            items.append(Item(record, key, event, grants))
         return items, poisoned
 
     async def _load(self, owned: _Owned[S], names: set[str]) -> dict[str, S | None]:
@@ -479,8 +489,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         if not force and await self._store.whole_partitions(keys) < self._partitions:
             raise BookIncomplete(keys.group)
         answers = await self._claims.ask(wanted, self._now_ms(), force=force)
-        for grant in answers.values():
-            metrics.STREAM_CLAIMS.labels(self.group, "granted" if grant.granted else "refused").inc()
+        granted = sum(grant.granted for grant in answers.values())
+        self._m_granted.inc(granted)
+        self._m_refused.inc(len(answers) - granted)
         return answers
 
     def _now_ms(self) -> int:
@@ -505,7 +516,8 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                     (source.key or b"").decode(errors="replace"), source.value or b"", reason
                 )
             else:
-                source, out = folding.out[offset]
+                item, out = folding.out[offset]
+                source = item.source
             records += [self._outgoing(source, index, event) for index, event in enumerate(out)]
         return records
 
