@@ -1,6 +1,6 @@
 """What a delivery costs by our own rules: priced by the day of the delivery, settled by what is open then. Pure."""
 
-from typing import NamedTuple
+import msgspec
 
 from services.router.conversations import Settled, rules_of, settle
 from services.router.quotas import budget_claims, budget_releases, free_claim, releases
@@ -12,7 +12,7 @@ from shared.pricing import Quote, QuoteType, Regime, quote_type
 from shared.stream.fold import Claim, Grants, Owned, Release
 
 
-class Delivered(NamedTuple):
+class Delivered(msgspec.Struct, frozen=True, gc=False):
     """The state after a delivery and its charge (None: no rate is known), if the `claims` are answered as is to be expected; not `complete`: ask them first."""
 
     state: State

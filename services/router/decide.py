@@ -4,7 +4,10 @@ The reasons and their order of precedence are those of `shared/reasons.py`: the 
 reason that passes with time defers a request that says until when it matters (`expires_at`), and refuses any other.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from services.router.american import MARKETING_STOPPED_MS, is_american
 from services.router.conversations import Foreseen, answers_click, foresee, rules_of
@@ -51,7 +54,7 @@ _CATEGORIES: dict[str, Category] = {
 }
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """A decision, made as if the `claims` that are still to be asked were answered as is to be expected; None: ask them first.
 
     `held` are the claims that were granted on the way; of a request that does not go out, `releases` gives them back. `tier` is the one on the messaging limit.
@@ -75,7 +78,7 @@ class Verdict(NamedTuple):
         return () if self.tier is None else (Release(self.tier.scope, self.tier.id, self.tier.member),)
 
 
-class Refusal(NamedTuple):
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The first check that failed. `until_ms`: when it passes by itself; None: some day; 0: never. `message`: what exactly is wrong."""
 
     reason: str
@@ -83,7 +86,7 @@ class Refusal(NamedTuple):
     message: str | None = None
 
 
-class _Sending(NamedTuple):
+class _Sending(msgspec.Struct, frozen=True, gc=False):
     """What is to be sent: the message itself, or its fallback template when the window is shut."""
 
     category: Category
@@ -91,7 +94,7 @@ class _Sending(NamedTuple):
     used_fallback: bool
 
 
-class _Sender(NamedTuple):
+class _Sender(msgspec.Struct, frozen=True, gc=False):
     """Who sends: the number and its account."""
 
     waba: str
@@ -99,7 +102,7 @@ class _Sender(NamedTuple):
     number: Number
 
 
-class _Question(NamedTuple):
+class _Question(msgspec.Struct, frozen=True, gc=False):
     """All that a decision is made from. `now_ms` is the time it is made for."""
 
     state: State
@@ -133,7 +136,7 @@ class _Question(NamedTuple):
 
     def refuse(self, refusal: Refusal, sending: _Sending | None = None, **more: Any) -> Decision:
         """No; or not yet, where the reason passes before the request loses its sense. Either way `not_before_at` says when, if that is known."""
-        reason, until_ms, _ = refusal
+        reason, until_ms = refusal.reason, refusal.until_ms
         passes = until_ms is None or until_ms > self.now_ms
         if until_ms is not None and passes:
             more["not_before_at"] = rfc3339(until_ms)
@@ -142,7 +145,7 @@ class _Question(NamedTuple):
 
     def place(self, claim: Claim) -> Claim:
         """The claim; of a dry run one that takes nothing."""
-        return claim._replace(take=False, waits_until_ms=0) if self.request.dry_run else claim
+        return replace(claim, take=False, waits_until_ms=0) if self.request.dry_run else claim
 
     @property
     def waits_until_ms(self) -> int:
@@ -299,8 +302,14 @@ def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regim
 
 def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regime) -> Verdict:
     """Decide by price and limits, the last checks: by the places the message needs, and whether it gets them."""
-    state, request, _, now_ms, tariff, grants = asked
-    waba, account, _ = sender
+    state, request, now_ms, tariff, grants = (
+        asked.state,
+        asked.request,
+        asked.now_ms,
+        asked.tariff,
+        asked.grants,
+    )
+    waba, account = sender.waba, sender.account
     category, command = sending.category, command_id(request.request_id, 1)
     seen = foresee(state, category, command, now_ms, answers=answers_click(state, regime, now_ms))
     quoted = _quoted(asked, category, account, regime, seen, room=True)

@@ -11,9 +11,9 @@ import msgspec
 from msgspec.structs import replace
 
 from services.router import announce, preferences
-from services.router.lives import on_accepted, on_failed, on_status, on_uncertain, overdue
+from services.router.lives import Lived, on_accepted, on_failed, on_status, on_uncertain, overdue
 from services.router.meta_errors import MetaErrors
-from services.router.requests import on_cancel, on_due, on_request, released
+from services.router.requests import Handled, on_cancel, on_due, on_request, released
 from services.router.seen import add, fingerprint, has
 from services.router.state import (
     RENEW_MS,
@@ -69,8 +69,6 @@ _Conversational = (
     | SendUncertain
 )
 _OUTCOMES = (SendAccepted, SendFailed, SendUncertain)
-Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim | Owned, ...], bool]
-"""State, events, releases, claims, whether more than the claims counts."""
 
 
 class RouterFold:
@@ -113,14 +111,15 @@ class RouterFold:
             known = state
         else:
             known = state or State(VERSION, event.phone_number_id, event.user)
-        new, out, releases, claims, complete = self._brought(known, event, facts, grants)
-        if not complete:
-            return Step(state, claims=claims, complete=False)
+        brought = self._brought(known, event, facts, grants)
+        if not brought.complete:
+            return Step(state, claims=brought.claims, complete=False)
+        new, out, claims = brought.state, brought.out, brought.claims
         if new.deferred:
             new = released(new, event.at_ms)
         if new is known and not out:
             return Step(state, claims=claims)
-        return _step(new, out, releases, known.wake_ms, claims)
+        return _step(new, out, brought.releases, known.wake_ms, claims)
 
     def malformed(self, record_key: str, value: bytes, reason: str) -> tuple[Outgoing, ...]:
         """The refusal of a send request that can't be folded; nothing for other records."""
@@ -138,33 +137,32 @@ class RouterFold:
             ),
         )
 
-    def _brought(self, state: State, event: _Conversational, facts: AccountFacts, grants: Grants) -> Brought:
+    def _brought(
+        self, state: State, event: _Conversational, facts: AccountFacts, grants: Grants
+    ) -> Handled | Lived:
+        if isinstance(event, StatusReceived):  # the most frequent first
+            if event.waba_id and event.waba_id != state.waba and state.lives:
+                state = replace(state, waba=event.waba_id)
+            return on_status(state, event, facts, self._tariff, self._errors, grants)
         if isinstance(event, SendRequested):
             return on_request(state, event, facts, self._tariff, grants)
-        if isinstance(event, CancelRequested):
-            return on_cancel(state, event, facts, self._tariff)
+        if isinstance(event, SendAccepted):
+            return on_accepted(state, event)
         if isinstance(event, MessageReceived):
             state, out = _received(state, event)
             if out and grants.recalled is None:
                 state, said = preferences.said_in(state, event, self._words, facts)
                 out += said
-            return state, out, (), (), True
+            return Handled(state, out)
+        if isinstance(event, CancelRequested):
+            return on_cancel(state, event, facts, self._tariff)
         if isinstance(event, ReceiverVerified):
-            return _verified(state, event), (), (), (), True
+            return Handled(_verified(state, event))
         if isinstance(event, PreferenceChanged):
-            state, out = preferences.changed(state, event, facts)
-            return state, out, (), (), True
-        if isinstance(event, StatusReceived):
-            if event.waba_id and event.waba_id != state.waba and state.lives:
-                state = replace(state, waba=event.waba_id)
-            lived = on_status(state, event, facts, self._tariff, self._errors, grants)
-        elif isinstance(event, SendAccepted):
-            lived = on_accepted(state, event)
-        elif isinstance(event, SendFailed):
-            lived = on_failed(state, event, facts, self._tariff)
-        else:
-            lived = on_uncertain(state, event)
-        return lived
+            return Handled(*preferences.changed(state, event, facts))
+        if isinstance(event, SendFailed):
+            return on_failed(state, event, facts, self._tariff)
+        return on_uncertain(state, event)
 
     def _woken(
         self, state: State | None, event: TimerFired, facts: AccountFacts, grants: Grants

@@ -5,8 +5,8 @@ the send's own answer. `delivered` is implied by `read`; whatever Meta says impl
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from services.router import announce
@@ -54,7 +54,7 @@ UNCERTAIN_MS = 900_000
 """How long a message of unknown outcome waits for a status; Meta's statuses follow within seconds, its retries within minutes."""
 
 
-class Lived(NamedTuple):
+class Lived(msgspec.Struct, frozen=True, gc=False):
     """What an outcome or a status brought, if the `claims` are answered as is to be expected; not `complete`: nothing but them counts, ask them first."""
 
     state: State

@@ -1,7 +1,5 @@
 """Send requests: each is decided once, remembered, and commanded if it may go out; a repeated one is answered again. Pure."""
 
-from typing import NamedTuple
-
 import msgspec
 from msgspec.structs import replace
 
@@ -32,7 +30,7 @@ LOOK_AGAIN_MS = 600_000
 _read_request = msgspec.json.Decoder(SendRequested).decode
 
 
-class Handled(NamedTuple):
+class Handled(msgspec.Struct, frozen=True, gc=False):
     """What a request brought, if the `claims` are answered as is to be expected; not `complete`: nothing but them counts, ask them first."""
 
     state: State
@@ -86,10 +84,10 @@ def on_due(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, grant
             request = _read_request(waiting.request)
             done = settle(_without(state, waiting), request, now_ms, facts, tariff, grants, waiting)
             if not done.complete:
-                return done._replace(state=state)
+                return replace(done, state=state)
             over = waiting.id not in {d.id for d in done.state.deferred}
             turns = _turns(state, waiting, facts, tariff) if over else ()
-            return done._replace(releases=done.releases + turns)
+            return replace(done, releases=done.releases + turns)
     return None
 
 
@@ -142,7 +140,7 @@ def settle(
         return Handled(state, claims=claims, complete=False)
     if own is not None and not grants[own].granted:
         refused = _conflict(state, request, facts, grants)
-        return refused._replace(releases=verdict.releases + verdict.turn, claims=claims)
+        return replace(refused, releases=verdict.releases + verdict.turn, claims=claims)
     if waiting is not None and _waits_as_told(waiting, decision, now_ms):
         return Handled(_waits_on(state, waiting, now_ms), releases=verdict.releases, claims=claims)
     state = replace(state, waba=facts.waba_of(state.number) or state.waba)

@@ -5,7 +5,7 @@ it never does anything itself, so it may be called again for the same record and
 """
 
 from collections.abc import Mapping
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -21,7 +21,7 @@ class Undecodable(ValueError):
     """A record that no fold can take; it is parked in the dead-letter topic with this text as its reason."""
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One event to publish. Its bytes are fixed here: a repeated publication is identical.
 
     Attributes:
@@ -41,7 +41,7 @@ class Outgoing(NamedTuple):
     beside_source: bool = False
 
 
-class Claim(NamedTuple):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A place wanted in a limit shared between partitions, idempotent by `id`.
 
     The distinct members of a scope weigh at most `limit` together; a member already in it costs nothing more. The place is free again at
@@ -63,7 +63,7 @@ class Claim(NamedTuple):
     waits_until_ms: int = 0
 
 
-class Owned(NamedTuple):
+class Owned(msgspec.Struct, frozen=True, gc=False):
     """A name that one `owner` alone may bear in all partitions: granted to the first who asks, and to that one again, for `keep_ms` from `at_ms`.
 
     One value of `keep_ms` serves all names of a deployment. A replay asks again for names whose time is over: they bind nobody.
@@ -76,7 +76,7 @@ class Owned(NamedTuple):
     at_ms: int
 
 
-class Release(NamedTuple):
+class Release(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Give back the place of a claim (refusal or failure); idempotent."""
 
     scope: str
@@ -84,7 +84,7 @@ class Release(NamedTuple):
     member: str
 
 
-class Grant(NamedTuple):
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """The answer to a claim: whether it was granted, what the scope now holds, and (refused) when a place becomes free for it; 0: unknown."""
 
     granted: bool
@@ -97,7 +97,7 @@ _EMPTY = Grant(True, 0)
 _MOST_SCOPES = 10_000
 
 
-class Rank(NamedTuple):
+class Rank(msgspec.Struct, frozen=True, gc=False):
     """A member of a sorted set in the partition's own state; `score` None removes it."""
 
     set: str
@@ -138,7 +138,7 @@ class Expected:
             self._last[claim.scope] = grant
 
 
-class Grants(msgspec.Struct, frozen=True):
+class Grants(msgspec.Struct, frozen=True, gc=False):
     """What a fold may ask for beyond its state: the answers to its claims, those to be expected of claims that were not asked yet, and what it decided before."""
 
     answers: Mapping[str, Grant] = msgspec.field(default_factory=dict)
@@ -154,7 +154,7 @@ class Grants(msgspec.Struct, frozen=True):
         return tuple(claim for claim in claims if claim is not None and claim.id not in self.answers)
 
 
-class Step(msgspec.Struct, Generic[S], frozen=True):
+class Step(msgspec.Struct, Generic[S], frozen=True, gc=False):
     """What one record changes.
 
     Attributes:

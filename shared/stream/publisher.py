@@ -14,7 +14,7 @@ from shared.stream.fold import Release
 from shared.topics import SEND_COMMANDS
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One record to publish, fixed to the byte. `topic` is the catalogue's name, without the deployment's prefix."""
 
     topic: str

@@ -90,11 +90,11 @@ def test_what_a_scope_answered_last_is_expected_of_it_next() -> None:
     limit = Claim("places", "1", "user", 2, 2**52)
     assert expected[limit] == granted(1)
     expected.note(limit, granted(1))
-    assert expected[limit._replace(id="2")] == granted(2)
-    assert expected[limit._replace(id="2", take=False)] == granted(1)
+    assert expected[replace(limit, id="2")] == granted(2)
+    assert expected[replace(limit, id="2", take=False)] == granted(1)
     expected.note(limit, Grant(False, 2, 99))
-    assert expected[limit._replace(id="3")] == Grant(False, 2, 99)
-    assert expected[limit._replace(id="4", limit=5)] == granted(3)
+    assert expected[replace(limit, id="3")] == Grant(False, 2, 99)
+    assert expected[replace(limit, id="4", limit=5)] == granted(3)
     assert expected[Owned("n|own", "n", "a", 9, 1)] == granted(1)
 
 
