@@ -4,8 +4,7 @@ The reading path: `requests.py` (send requests, over `decide.py`), `lives.py` (o
 what customers write, what they prefer, and time.
 """
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -78,10 +77,7 @@ class RouterFold:
         self._tariff = Tariff(book)
         self._errors = errors
         self._words = words
-
-    def decode(self, value: bytes) -> ConversationEvent:
-        """The event of a record."""
-        return cast(ConversationEvent, decode_conversation_event(value))
+        self.decode: Callable[[bytes], ConversationEvent] = decode_conversation_event
 
     def key(self, record_key: str, event: ConversationEvent) -> str:
         """The conversation, by which the topic is keyed."""

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from shared.events import TimerFired
 from shared.stream.fold import Claim, Fold, Grant, Grants, Outgoing, Owned, Release, Step
 
@@ -24,8 +26,7 @@ class Changes:
     ranks: list[tuple[str, str, int, str]] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class Item(Generic[E]):
+class Item(msgspec.Struct, Generic[E], eq=False):
     """One decoded record on its way through the fold; until its claims are answered, its `step` from the state `before`, with the answers `assumed`."""
 
     source: Any
@@ -96,10 +97,10 @@ class Folding(Generic[S, E, F]):
             if step is not known:
                 expected = item.grants.expected
                 item.before, item.step = state, step
-                item.assumed = tuple(expected[claim] for claim in step.claims)
+                item.assumed = tuple([expected[claim] for claim in step.claims])
             if line is None:
                 line = lines[item.key] = _Line()
-            elif not step.complete or any(isinstance(claim, Claim) for claim in step.claims):
+            elif step.claims and not (step.complete and _only_names(step.claims)):
                 _wait(line, item)
                 continue
             self._ahead(line, item, step)
@@ -138,10 +139,11 @@ class Folding(Generic[S, E, F]):
             member = f"{item.key}\n{item.event.name}"
             self.fired.append(member)
             self.ranks.append((TIMERS, member, item.event.due_ms, "due"))
-        for name, due_ms in step.timers.items():
-            self.ranks.append(
-                (TIMERS, f"{item.key}\n{name}", due_ms or 0, "remove" if due_ms is None else "set")
-            )
+        if step.timers:
+            for name, due_ms in step.timers.items():
+                self.ranks.append(
+                    (TIMERS, f"{item.key}\n{name}", due_ms or 0, "remove" if due_ms is None else "set")
+                )
         for rank in step.ranks:
             self.ranks.append(
                 (rank.set, rank.member, rank.score or 0, "remove" if rank.score is None else "set")
@@ -159,6 +161,10 @@ class Folding(Generic[S, E, F]):
             else:
                 changes.states[key] = self.fold.encode_state(state)
         return changes
+
+
+def _only_names(claims: Iterable[Claim | Owned]) -> bool:
+    return all(isinstance(claim, Owned) for claim in claims)
 
 
 def _wait(line: _Line[E], item: Item[E]) -> None:

@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -47,7 +48,7 @@ from shared.stream.publisher import (
     partition_of,
 )
 from shared.stream.recall import GROUP_HEADER, Recall
-from shared.stream.source import SOURCE_HEADER, Source
+from shared.stream.source import SOURCE_HEADER, source_header
 from shared.stream.store import Held, Keys, Refused, Store
 from shared.topics import MAX_RECORD_BYTES, Topic
 
@@ -518,7 +519,8 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             else:
                 item, out = folding.out[offset]
                 source = item.source
-            records += [self._outgoing(source, index, event) for index, event in enumerate(out)]
+            for index, event in enumerate(out):
+                records.append(self._outgoing(source, index, event))
         return records
 
     def _count_parked(self, folding: Folding[S, E, F]) -> None:
@@ -631,10 +633,10 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         headers = [
             _SPEC_VERSION,
             ("ce_id", out.id.encode()),
-            ("ce_type", out.type.encode()),
+            _type_header(out.type),
             self._origin,
             _JSON,
-            (SOURCE_HEADER, Source(source.partition, source.offset, index).header()),
+            (SOURCE_HEADER, source_header(source.partition, source.offset, index)),
         ]
         return Record(out.topic.name, partition, key, out.value, headers)
 
@@ -655,6 +657,11 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                 *((name, value) for name, value in source.headers),
             ],
         )
+
+
+@lru_cache(maxsize=256)
+def _type_header(type: str) -> tuple[str, bytes]:
+    return ("ce_type", type.encode())
 
 
 def _timer_record(source: Topic, partition: int, member: str, due_ms: int, now_ms: int) -> Record:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from shared.stream.fold import Release
 from shared.topics import SEND_COMMANDS
@@ -85,13 +86,18 @@ class KafkaPublisher:
         batch = self._producer.create_batch()
         acknowledgements = []
         for record in records:
-            row = {"key": record.key, "value": record.value, "timestamp": None, "headers": record.headers}
-            if batch.append(**row) is None:
+            if not _added(batch, record):
                 acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
                 batch = self._producer.create_batch()
-                if batch.append(**row) is None:
+                if not _added(batch, record):
                     raise ValueError(
                         f"record of {len(record.value)} bytes for {name} exceeds the producer's batch"
                     )
         acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
         await asyncio.gather(*acknowledgements)
+
+
+def _added(batch: BatchBuilder, record: Record) -> bool:
+    """Whether the batch had room for the record, and has it now."""
+    added = batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
+    return added is not None
