@@ -336,9 +336,9 @@ def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regi
         month, amount = tariff.month(account.timezone, now_ms), quoted.amount_micros
         spent = budget_claims(state, command, category, amount, account, waba, month, now_ms)
         budgets = tuple(asked.place(claim) for claim in spent)
-    wanted = tuple(claim for claim in (free, tier, *budgets) if claim is not None)
+    wanted = [claim for claim in (free, tier, *budgets) if claim is not None]
     claims = grants.unanswered(*wanted)
-    held = tuple(claim for claim in wanted if claim.take and grants[claim].granted)
+    held = tuple([claim for claim in wanted if claim.take and grants[claim].granted])
     refusal = _price_refusal(asked, account, quoted, tier, budgets)
     told: dict[str, Any] = {
         "price": _priced(quoted) if isinstance(quoted, Quote) else None,

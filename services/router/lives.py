@@ -356,8 +356,8 @@ def _by_wamid(state: State, wamid: str) -> Life | None:
 
 
 def _kept(state: State, life: Life) -> State:
-    lives = tuple(life if known.command == life.command else known for known in state.lives)
-    return replace(state, lives=lives)
+    lives = [life if known.command == life.command else known for known in state.lives]
+    return replace(state, lives=tuple(lives))
 
 
 def _without(state: State, life: Life) -> State:

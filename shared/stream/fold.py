@@ -151,7 +151,8 @@ class Grants(msgspec.Struct, frozen=True, gc=False):
 
     def unanswered(self, *claims: Claim | Owned | None) -> tuple[Claim | Owned, ...]:
         """Those of the claims that are still to be asked."""
-        return tuple(claim for claim in claims if claim is not None and claim.id not in self.answers)
+        answers = self.answers
+        return tuple([claim for claim in claims if claim is not None and claim.id not in answers])
 
 
 class Step(msgspec.Struct, Generic[S], frozen=True, gc=False):
