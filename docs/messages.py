@@ -96,6 +96,10 @@ def _walk(
         if reference not in above:
             yield from _walk(defs[reference], defs, path, needed, (*above, reference))
         return
+    for part in node.get("allOf", ()):
+        yield from _walk(part.get("then", part), defs, path, needed and "then" not in part, above)
+    if "allOf" in node:
+        return
     options = [
         option for option in (*node.get("anyOf", ()), *node.get("oneOf", ())) if option.get("type") != "null"
     ]

@@ -133,7 +133,9 @@ class Breakers:
 
     def silent(self, way: Sequence[Part], now_ms: int, call: str) -> list[Part]:
         """No answer, or one from which nothing follows; what it opens."""
-        self._tried_in_vain(way, now_ms, call)
+        for circuit in self._tried(way, call):
+            circuit.openings += 1
+            circuit.until_ms = now_ms + _doubled(SILENT_FIRST_MS, SILENT_LONGEST_MS, circuit.openings)
         opened = []
         narrower: str | None = None
         for part in reversed(way):
@@ -149,27 +151,29 @@ class Breakers:
         return opened
 
     def unreachable(self, way: Sequence[Part], now_ms: int, call: str) -> list[Part]:
-        """No connection: everything waits. What it opens."""
-        self._tried_in_vain(way, now_ms, call)
+        """No connection: everything waits, and what this call tried besides is as it was. What it opens."""
+        for circuit in self._tried(way, call):
+            if circuit.reason == "unreachable":
+                circuit.openings += 1
+                pause_ms = _doubled(UNREACHABLE_FIRST_MS, UNREACHABLE_LONGEST_MS, circuit.openings)
+                circuit.until_ms = now_ms + pause_ms
         platform = way[0]
-        if platform.key in self._circuits:
+        known = self._circuits.get(platform.key)
+        if known is not None and (known.reason == "unreachable" or known.until_ms > now_ms):
             return []
         self._circuits[platform.key] = _Circuit("unreachable", now_ms + UNREACHABLE_FIRST_MS, None)
         return [platform]
 
-    def _tried_in_vain(self, way: Iterable[Part], now_ms: int, call: str) -> None:
-        for part in way:
-            circuit = self._circuits.get(part.key)
-            if circuit is None or circuit.probe != call:
-                continue
+    def _tried(self, way: Iterable[Part], call: str) -> list[_Circuit]:
+        """The circuits that the call tried, and tries no more."""
+        tried = [
+            circuit
+            for part in way
+            if (circuit := self._circuits.get(part.key)) is not None and circuit.probe == call
+        ]
+        for circuit in tried:
             circuit.probe = None
-            if circuit.reason == "unreachable":
-                circuit.openings += 1
-                pause_ms = _doubled(UNREACHABLE_FIRST_MS, UNREACHABLE_LONGEST_MS, circuit.openings)
-            else:
-                circuit.openings += circuit.reason == "no_answer"
-                pause_ms = _doubled(SILENT_FIRST_MS, SILENT_LONGEST_MS, circuit.openings)
-            circuit.until_ms = now_ms + pause_ms
+        return tried
 
     # --- for people
 

@@ -80,7 +80,7 @@ class Lane:
             self.wake.clear()
             await self._look()
             for number in list(self._numbers.values()):
-                self._desk.let(number, partial(self.pump, number))
+                self._let(number)
             if self._serving():
                 await self._rest()
 
@@ -133,6 +133,7 @@ class Lane:
         for id, priority, waiting in survey.queues:
             self._number(id).waiting[priority] = waiting
             await self._load(self._number(id), priority, waiting)
+            self._let(self._number(id))  # at once: hundreds of queues may still be to be looked at
         for number in self._numbers.values():
             await self._turn_away(number)
         for number in list(self._numbers.values()):
@@ -285,32 +286,35 @@ class Lane:
 
     def pump(self, number: NumberLane) -> None:
         """Start all commands of a number that may go now."""
-        while self._serving() and number.claiming < number.gate.ahead:
-            candidate = number.schedule.best()
-            if candidate is None or not self._desk.permits.may_go(candidate.command):
+        desk, schedule = self._desk, number.schedule
+        ahead, room = number.gate.ahead, desk.permits.room(number.id)
+        while number.claiming < ahead and self._serving():
+            candidate = schedule.best()
+            if candidate is None or not desk.permits.may_go(candidate.command):
                 break
             command = candidate.command
-            until_ms = self._desk.permits.template_waits_until(command)
+            until_ms = desk.permits.template_waits_until(command)
             if until_ms is not None:
-                number.schedule.fly(candidate)
+                schedule.fly(candidate)
                 self._work(candidate.found.id, self._postpone(number, candidate, until_ms))
                 continue
             # One call is always allowed: busy numbers must not starve a quiet one.
-            if number.schedule.flying and not self._desk.shares.room(command.waba_id, command.priority):
-                self._desk.wanting.setdefault(number, partial(self.pump, number))
+            crowded = bool(schedule.flying) and not desk.shares.room(command.waba_id, command.priority)
+            if crowded or number.claiming >= room:
+                if crowded or not schedule.flying:  # it is others' calls that must end, not ours
+                    desk.wanting.setdefault(number, partial(self.pump, number))
                 break
-            if number.claiming >= self._desk.permits.room(number.id):
-                if not number.schedule.flying:  # others' calls are in the way, and none of ours will end
-                    self._desk.wanting.setdefault(number, partial(self.pump, number))
-                break
-            number.schedule.fly(candidate)
+            schedule.fly(candidate)
             number.claiming += 1
-            self._desk.shares.begin(command.waba_id)
+            desk.shares.begin(command.waba_id)
             self._work(candidate.found.id, self._send(number, candidate))
         for priority, waiting in number.waiting.items():
             if waiting > WINDOW and len(number.schedule.window(priority)) < LOW_WATER:
                 number.waiting[priority] = 0  # asked for; the next look says what is left
                 self.wake.set()
+
+    def _let(self, number: NumberLane) -> None:
+        self._desk.let(number, partial(self.pump, number))
 
     def _work(self, id: str, work: Coroutine[Any, Any, None]) -> None:
         self._desk.in_flight.add(id)
@@ -364,4 +368,4 @@ class Lane:
         number.schedule.land(candidate, held_until_ms)
         if candidate.user in number.schedule.lines:
             self.wake.set()
-        self._desk.let(number, partial(self.pump, number))
+        self._let(number)

@@ -46,11 +46,11 @@ class Permits:
 
     def may_go(self, command: SendMessage) -> bool:
         """Whether a command may be claimed now: nothing that it concerns is held back, and its priority may use what is left of the allowance."""
-        now_ms = self._now_ms()
-        reference = self.reference(command.phone_number_id)
-        if not self._usage.may_go(command.waba_id, reference, command.priority, now_ms):
-            return False
-        return not (self._breakers.any and self._breakers.hold(self._way(command), now_ms))
+        if self._usage.any:
+            reference = self.reference(command.phone_number_id)
+            if not self._usage.may_go(command.waba_id, reference, command.priority, self._now_ms()):
+                return False
+        return not (self._breakers.any and self._breakers.hold(self._way(command), self._now_ms()))
 
     def template_waits_until(self, command: SendMessage) -> int | None:
         """When the pause of the command's template is over, in epoch ms; None when it has none."""
@@ -76,15 +76,15 @@ class Permits:
 
     def heard(self, command: SendMessage, answer: Answer, judgement: End | Again) -> None:
         """Open and close circuits, widen and narrow windows, note the usage."""
-        number, id, now_ms = command.phone_number_id, command.command_id, self._now_ms()
+        number, id = command.phone_number_id, command.command_id
         if isinstance(answer, NotSent):
             self._congestion.returned(number)
-            for part in self._breakers.unreachable(self._way(command), now_ms, id):
+            for part in self._breakers.unreachable(self._way(command), self._now_ms(), id):
                 _tell(part, "unreachable", command)
             return
         if judgement.silent:
             self._congestion.silent(number)
-            for part in self._breakers.silent(self._way(command), now_ms, id):
+            for part in self._breakers.silent(self._way(command), self._now_ms(), id):
                 _tell(part, "no_answer", command)
             return
         self._congestion.answered(number)

@@ -22,6 +22,11 @@ class UsageBook:
 
     _readings: dict[tuple[UsageScope, str], tuple[float, int]] = field(default_factory=dict)
 
+    @property
+    def any(self) -> bool:
+        """Whether Meta has told of any usage."""
+        return bool(self._readings)
+
     def note(self, scope: UsageScope, id: str, percent: float, now_ms: int) -> None:
         """An answer tells how much is used."""
         self._readings[scope, id] = percent, now_ms

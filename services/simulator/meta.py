@@ -418,7 +418,7 @@ class Meta:
         pricing: dict[str, Any] = {
             "billable": cost.billable,
             "pricing_model": model.wire_name,
-            "category": cost.category,
+            "category": _told_category(message, cost),
         }
         if model.unit == "message":
             pricing["type"] = cost.type
@@ -498,6 +498,12 @@ class Meta:
 
 def _scope(model: PricingModel, message: Message) -> str:
     return message.number.id if model.free_scope == "number" else message.waba.id
+
+
+def _told_category(message: Message, cost: Charge) -> str:
+    """By the name that `pricing` tells: what the Marketing Messages API sends is charged as marketing under a name of its own (Meta, webhooks, pricing)."""
+    lite = message.send.endpoint == "marketing_messages" and cost.category == "marketing"
+    return "marketing_lite" if lite else cost.category
 
 
 def _digits(display: str) -> str:

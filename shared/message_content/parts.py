@@ -10,9 +10,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    GetJsonSchemaHandler,
     StringConstraints,
     Tag,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from shared.message_content.problems import broken
 
@@ -34,15 +37,37 @@ def word(value: object) -> str:
     return value.lower() if isinstance(value, str) else ""
 
 
-def by_type(kinds: Mapping[str, type[Part]], otherwise: type[Part] = Other, *, named_by: str = "type") -> Any:
-    """The union of the models of `kinds`, chosen by the word in the member `named_by`; any other word means `otherwise`."""
+def by_type(kinds: Mapping[str, type[Part]], otherwise: type[Part] = Other) -> Any:
+    """The union of the models of `kinds`, chosen by the word in the member `type`; any other word means `otherwise`."""
+    tags = {kind: f"<{kind}>" for kind in kinds}
 
     def kind_of(value: object) -> str:
-        kind = word(value.get(named_by) if isinstance(value, Mapping) else getattr(value, named_by, None))
-        return f"<{kind}>" if kind in kinds else "<>"
+        return tags.get(word(value.get("type")), "<>") if isinstance(value, dict) else "<>"
 
-    tagged = [Annotated[model, Tag(f"<{kind}>")] for kind, model in kinds.items()]
-    return Annotated[Union[(*tagged, Annotated[otherwise, Tag("<>")])], Discriminator(kind_of)]
+    tagged = [Annotated[model, Tag(tags[kind])] for kind, model in kinds.items()]
+    return Annotated[
+        Union[(*tagged, Annotated[otherwise, Tag("<>")])], Discriminator(kind_of), _InWords(tuple(kinds))
+    ]
+
+
+class _InWords:
+    """The JSON Schema of such a union: what is asked depends on the word, and of an unknown one only what is asked of all."""
+
+    def __init__(self, kinds: tuple[str, ...]) -> None:
+        self._kinds = kinds
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        *models, otherwise = handler(schema)["oneOf"]
+        chosen = [
+            {
+                "if": {"properties": {"type": {"enum": [kind, kind.upper()]}}, "required": ["type"]},
+                "then": model,
+            }
+            for kind, model in zip(self._kinds, models, strict=True)
+        ]
+        return {"allOf": [otherwise, *chosen]}
 
 
 def written(value: object) -> object:
@@ -67,9 +92,9 @@ def _position(value: object) -> object:
 
 Written = Annotated[str, StringConstraints(min_length=1)]
 """Text that is not empty."""
-Id = Annotated[Written, BeforeValidator(written)]
+Id = Annotated[Written, BeforeValidator(written, json_schema_input_type=Written | int)]
 """An id that Meta gave."""
 WebLink = Annotated[str, AfterValidator(_web_link)]
 """An address from which Meta fetches a file, or that a button opens."""
-Position = Annotated[int, BeforeValidator(_position)]
+Position = Annotated[int, BeforeValidator(_position, json_schema_input_type=int | str)]
 """A position from 0, as a number or in digits."""

@@ -31,7 +31,11 @@ class TextParameter(Part):
     """Text, or a number."""
 
     type: Written
-    text: Annotated[Written, BeforeValidator(written), AfterValidator(_readable)]
+    text: Annotated[
+        Written,
+        BeforeValidator(written, json_schema_input_type=Written | float),
+        AfterValidator(_readable),
+    ]
     parameter_name: Written | None = None
 
 
@@ -122,7 +126,7 @@ class ActionParameter(Part):
 class Offer(Part):
     """Until when an offer lasts, epoch milliseconds."""
 
-    expiration_time_ms: Annotated[int, BeforeValidator(_time), Field(ge=0)]
+    expiration_time_ms: Annotated[int, BeforeValidator(_time, json_schema_input_type=int | str), Field(ge=0)]
 
 
 class OfferParameter(Part):

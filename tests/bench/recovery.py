@@ -46,8 +46,8 @@ class Case:
 
 
 CASES = (
-    # 0.5, 1, 2 … 15 s between tries; under way at the beginning: RATE * LATENCY_S, and twice as many may be.
-    Case("hang", {"kind": "hang", "for_s": 30}, 16, 20),
+    # 0.5, 1, 2 … 15 s between tries. Uncertain: twice what is under way at the peaks of the load (about three times RATE * LATENCY_S), and the tries.
+    Case("hang", {"kind": "hang", "for_s": 30}, 16, 30),
     Case("5xx, not processed", {"kind": "failing", "for_s": 15}, 9, 25),
     Case("5xx, processed", {"kind": "failing", "for_s": 10, "processed": True}, 9, 25),
     Case("lost answers", {"kind": "lost_answers", "for_s": 5}, 5, 25),

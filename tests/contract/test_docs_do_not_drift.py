@@ -1,5 +1,6 @@
 """The generated documentation is what the code says, and the schemas are what is published."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from shared.events import (
     encode,
 )
 from shared.reasons import REASONS
+from tests.unit.messages import GOOD, LIMITS, having, whole
 
 DOCS = Path(generate.__file__).parent
 GUIDE_PRECEDENCE = [
@@ -110,6 +112,20 @@ def _references(value: Any) -> Any:
     elif isinstance(value, list):
         for inner in value:
             yield from _references(inner)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_schema_of_messages_takes_every_type(name: str) -> None:
+    schema = json.loads((DOCS / "schemas" / "message-content.json").read_text("utf-8"))
+    jsonschema.validate(whole(GOOD[name]), schema)
+
+
+@pytest.mark.parametrize("of", ["text", "reply buttons", "list", "template"])
+def test_the_schema_of_messages_has_the_limits_of_single_fields(of: str) -> None:
+    schema = json.loads((DOCS / "schemas" / "message-content.json").read_text("utf-8"))
+    limit = next(limit for limit in LIMITS if limit.of == of)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(having(limit.of, limit.way, limit.breaks), schema)
 
 
 AT = "2026-12-01T09:00:00.000Z"

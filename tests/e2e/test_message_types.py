@@ -73,6 +73,14 @@ async def test_marketing_that_names_a_product_policy_goes_by_the_marketing_messa
     ]
 
 
+async def test_what_meta_prices_as_marketing_lite_is_charged_as_marketing(stage: Stage) -> None:
+    await stage.settled()
+    [entry] = [entry for entry in stage.business.ledger() if entry.request_id == "e2e-marketing"]
+    assert entry.category == "marketing"
+    assert entry.meta_pricing is not None
+    assert entry.meta_pricing.category == "marketing_lite"
+
+
 async def test_what_meta_would_refuse_is_told_by_its_place_and_never_called(stage: Stage) -> None:
     message = to("Emil", having("image", ("image", "caption"), "x" * 1025))
     await ask(stage, "e2e-malformed", message)

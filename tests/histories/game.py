@@ -33,6 +33,7 @@ from shared.events import (
     StatusReceived,
     TemplateRef,
     UncertainSettled,
+    decode_command,
     decode_send_event,
 )
 from shared.pricing import PriceBook
@@ -42,6 +43,15 @@ from tests.histories.generated import FATES, FORGOTTEN, NUMBERS, TEMPLATES, Sett
 from tests.histories.naive import Ask, Charge, Naive, Price, Sent, Telling
 from tests.histories.naive_talk import DAY, HOUR, Told
 from tests.unit.router.world import World, book, errors, words
+
+NEEDED_OF_A_MARK = {
+    "ok",
+    "account_restricted",
+    "number_not_registered",
+    "number_restricted",
+    "paused_by_operator",
+}
+"""All that a read mark can be answered: it needs a number that may be used, and nothing else."""
 
 
 @cache
@@ -88,6 +98,7 @@ class Game:
     webhooks: bool = True
     fated: list[Sent] = field(default_factory=list)
     resent: dict[tuple[str, str], list[Telling]] = field(default_factory=dict)
+    marked: int = 0
     wrote: dict[str, int] = field(default_factory=dict)
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
 
@@ -176,6 +187,32 @@ class Game:
         assert (answer.decision.outcome, answer.decision.reason) == (telling.outcome, telling.reason)
         if new and not known.conflict:
             self.fates[known.key, known.id] = (fate, pace, told)
+
+    def _mark(self, user: int, number: str, fate: str) -> None:
+        """A read mark and its fate, of which the model hears nothing: it must change nothing that the model knows."""
+        key, before = self._key(number, user), self.heard
+        self.marked += 1
+        id_ = f"m{self.marked}"
+        self._play(key, SendRequested(
+            event_id=id_, at_ms=self.now, request_id=id_, phone_number_id=number, user=self.setting.users[user],
+            type="read_mark", message=msgspec.Raw(b"{}"), digest=id_, marks="wamid.in",
+        ))  # fmt: skip
+        answer = decision(next(e for e in self._said_since(before) if e.request_id == id_))
+        assert answer.reason in NEEDED_OF_A_MARK
+        assert (answer.outcome == "allow") == (answer.reason == "ok")
+        command = f"{id_}#1"
+        heard: dict[str, ConversationEvent] = {
+            "accepted": SendAccepted(event_id="a", at_ms=self.now, command_id=command, wamid="", user=""),
+            "refused": SendFailed(
+                event_id="f", at_ms=self.now, command_id=command, origin="meta", reason="x", retryable=False
+            ),
+            "uncertain": SendUncertain(event_id="u", at_ms=self.now, command_id=command, cause="timeout"),
+        }
+        if fate in heard:
+            self._play(key, heard[fate])
+            steps = [event.event for event in self._said_since(before) if event.request_id == id_]
+            ends = ["accepted" if fate == "accepted" else "failed"]
+            assert steps == ["decided", *(ends if answer.outcome == "allow" else [])]
 
     def _hear(self, n: int, what: str, late: int, told: Any) -> None:
         asks = [a for a in self.naive.asks if not a.conflict]
@@ -333,7 +370,7 @@ class Game:
         for out in self.world.out[self.heard :]:
             known = self.said.setdefault((out.key, out.id), out.value)
             if out.topic is SEND_COMMANDS:
-                self.commanded += out.type == "SendMessage"
+                self.commanded += out.type == "SendMessage" and decode_command(out.value).marks is None
             elif out.topic is SEND_EVENTS:
                 event = decode_send_event(out.value)
                 old = len(self.told.get((out.key, event.request_id or ""), []))

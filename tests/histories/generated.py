@@ -91,6 +91,7 @@ moves = st.one_of(
     st.tuples(st.just("pause"), st.sampled_from(PAUSES)),
     st.tuples(st.just("pause"), st.sampled_from(PAUSES)),
     st.tuples(st.just("hear"), st.integers(0, 30), st.sampled_from(_statuses), st.sampled_from(LATE), _told),
+    st.tuples(st.just("mark"), _user, _number, st.sampled_from(["accepted", "refused", "uncertain", "silence"])),
     st.tuples(st.just("cancel"), st.integers(0, 30)),
     st.tuples(st.just("webhooks"), st.booleans()),
     st.tuples(st.just("settle"), st.integers(0, 30), st.sampled_from(["sent", "not_sent", "resend"])),

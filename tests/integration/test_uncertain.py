@@ -20,6 +20,7 @@ from services.console.settling import OpenMessages, RedisIndex
 from shared.clock import FileClock
 from shared.events import (
     AccountChanged,
+    CancelRequested,
     SendEvent,
     SendRequested,
     TemplateRef,
@@ -38,6 +39,10 @@ NUMBER, OTHER = "1001", "1002"
 TEMPLATES = {"order_update": "utility", "login_code": "authentication"}
 QUARTER_S = 16 * 60.0
 """Past the first look at a message of unknown outcome."""
+
+
+def user_of(request_id: str) -> str:
+    return f"4915110{sum(map(ord, request_id)):06}"
 
 
 class UncertainBench(Bench):
@@ -111,7 +116,7 @@ class UncertainBench(Bench):
 
     async def ask(self, request_id: str, template: str = "order_update", number: str = NUMBER) -> None:
         """Ask to send; each request to a user of its own."""
-        user = f"4915110{sum(map(ord, request_id)):06}"
+        user = user_of(request_id)
         message = {
             "messaging_product": "whatsapp", "to": f"+{user}", "type": "template",
             "template": {"name": template, "language": {"code": "en"}},
@@ -122,6 +127,14 @@ class UncertainBench(Bench):
             template=TemplateRef(template, "en"),
         )  # fmt: skip
         await self.feed([(conversation_key(number, user), encode(request))])
+
+    async def take_back(self, request_id: str) -> None:
+        """Take a request back."""
+        user = user_of(request_id)
+        event = CancelRequested(
+            event_id="c", at_ms=int(self.clock.time() * 1000), request_id=request_id, phone_number_id=NUMBER, user=user
+        )  # fmt: skip
+        await self.feed([(conversation_key(NUMBER, user), encode(event))])
 
     async def lose(self, request_id: str, template: str = "order_update", **then: Any) -> None:
         """Ask to send, let the first call or its answer be lost, and wait until nobody knows what became of it."""
@@ -287,3 +300,27 @@ async def test_without_the_answer_to_a_second_call_too_both_messages_are_told_an
     assert [e.event for e in await bench.steps("twice")][-1] == "delivered"
     assert [e.seq for e in await bench.steps("twice")] == [1, 2, 3, 4, 5, 6, 7]
     assert await bench.meta.calls_of("twice") == 2
+
+
+async def test_what_waits_at_the_sender_is_taken_back_and_what_has_gone_out_is_told_so(
+    bench: UncertainBench,
+) -> None:
+    slow = AccountChanged(
+        event_id="slow", at_ms=2, waba_id="W1", subject="number", id=NUMBER, fields={"throughput": 1}
+    )
+    await bench.feed([("W1", encode(slow))], ACCOUNT_EVENTS)
+    await bench.ask("known")
+    await bench.told("known", "accepted")
+    queued = [f"queued{n}" for n in range(8)]
+    for request_id in queued:
+        await bench.ask(request_id)
+    await bench.told(queued[-1], "decided")
+    await bench.take_back(queued[-1])
+    assert await bench.told(queued[-1], "cancelled") == ["decided", "cancelled"]
+    await bench.told(queued[-2], "delivered")
+    await bench.take_back(queued[-2])
+    await bench.ask("last")
+    await bench.told("last", "delivered")
+    assert [event.event for event in await bench.steps(queued[-2])].count("cancelled") == 0
+    assert await bench.meta.calls_of(queued[-1]) == 0
+    assert {await bench.meta.calls_of(request_id) for request_id in queued[:-1]} == {1}

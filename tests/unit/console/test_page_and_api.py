@@ -187,6 +187,20 @@ async def test_the_page_shows_accounts_numbers_templates_tallies_and_links(site:
     assert site.billing.asked == {"1": "2026-11"}, "the month of the account's own time zone"
 
 
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        ("marketing_messages_api: true", "by the Marketing Messages API"),
+        ("marketing_on_cloud_api_disabled: true", "refused on /messages"),
+    ],
+)
+async def test_the_page_shows_by_which_way_marketing_goes(site: Site, facts: str, shown: str) -> None:
+    await site.apply(FILE)
+    assert shown not in await site.page()
+    assert (await site.apply(FILE.replace("timezone:", f"{facts}\n    timezone:")))[0] == 200
+    assert shown in await site.page()
+
+
 async def test_the_page_is_there_before_any_account_and_without_billing(site: Site) -> None:
     assert "No account is set up yet" in await site.page()
     await site.apply(FILE)

@@ -66,6 +66,7 @@ def test_every_member_arrives() -> None:
             not_before_at="2026-10-01T10:00:00+01:00",
             expires_at="2026-12-02T09:00:00Z",
             after_request_id="4711-paid",
+            after_failed="send",
             max_price={"amount_micros": 60000, "currency": "USD"},
             dry_run=True,
             tags={"cost_center": "logistics"},
@@ -79,6 +80,7 @@ def test_every_member_arrives() -> None:
     assert (event.not_before_ms, event.expires_ms) == (1_790_845_200_000, 1_796_202_000_000)
     assert (event.max_price_micros, event.max_price_currency) == (60000, "USD")
     assert (event.correlation_id, event.after_request_id, event.dry_run) == ("order-4711", "4711-paid", True)
+    assert (event.after_failed, taken(given_request()).after_failed) == ("send", "refuse")
     assert event.tags == {"cost_center": "logistics"}
     assert encode(decode_conversation_event(encode(event))) == encode(event)
 
@@ -305,6 +307,7 @@ def test_the_same_meaning_has_the_same_digest(members: dict[str, Any]) -> None:
         {"expires_at": "2026-12-02T09:00:00Z"},
         {"not_before_at": "2026-10-02T09:00:00Z"},
         {"after_request_id": "x"},
+        {"after_failed": "send"},
         {"max_price": {"amount_micros": 1, "currency": "USD"}},
         {"fallback_template": {"name": "x", "language": {"code": "de"}}},
     ],
@@ -324,7 +327,7 @@ JSON = st.recursive(
 )
 NAMES = (
     "request_id", "from", "correlation_id", "message", "fallback_template", "not_before_at", "expires_at",
-    "after_request_id", "max_price", "dry_run", "tags",
+    "after_request_id", "after_failed", "max_price", "dry_run", "tags",
 )  # fmt: skip
 
 

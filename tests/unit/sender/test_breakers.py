@@ -180,13 +180,27 @@ def test_no_connection_holds_everything_and_is_tried_soon() -> None:
     assert pauses == [250, 500, 1000, 2000, 2000, 2000]
 
 
+def test_an_outage_makes_a_silent_number_wait_no_longer() -> None:
+    breakers = Breakers()
+    for nth in range(IN_A_ROW):
+        breakers.silent(way(), 0, str(nth))
+    for now_ms in range(1000, 60_000, 2500):
+        assert breakers.admit(way(), now_ms, f"try{now_ms}")
+        breakers.unreachable(way(), now_ms, f"try{now_ms}")
+    assert breakers.admit(way(), 62_500, "at last")
+    breakers.answered(way(), "at last")
+    assert not breakers.any
+
+
 def test_a_try_that_could_not_leave_does_not_end_another_trouble() -> None:
     breakers = Breakers()
     breakers.open(way()[2], "auth", 0, 1000)
     assert breakers.admit(way(), 1000, "a")
     breakers.unreachable(way(), 1000, "a")
-    assert opened(breakers, 1001) == {("waba", "auth"), ("platform", "unreachable")}
+    assert opened(breakers, 1001) == {("platform", "unreachable")}
     assert breakers.admit(way(), 10_000, "b")
+    assert not breakers.admit(way(), 10_000, "c")
+    assert opened(breakers, 10_000) == {("waba", "auth"), ("platform", "unreachable")}
     breakers.answered(way(), "b")
     assert not breakers.any
 

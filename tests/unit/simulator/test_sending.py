@@ -107,6 +107,10 @@ async def test_marketing_goes_to_its_own_endpoint_and_nothing_else_does(bench: B
     assert await posted(template(), "messages") == 131063
     assert await posted(template()) is None
     assert await posted(template("order_update"), "messages") is None
+    await bench.advance(1)
+    told = {s["pricing"]["category"] for s in bench.receiver.statuses() if "pricing" in s}
+    assert told == {"marketing", "marketing_lite", "utility"}
+    assert set(await bench.tally()) == {"marketing", "utility"}
     calls = (await bench.sim("GET", "/ledger"))["calls"]
     assert [call["endpoint"] for call in calls if call["wamid"]] == [
         *("marketing_messages", "messages", "marketing_messages", "messages")
