@@ -30,14 +30,14 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A public value: every field is written, nulls too."""
 
 
-class Internal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
+class Internal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="event"):
     """An internal record: defaults are left out."""
 
 
 # --- conversation.events: all that happens in one conversation, in one order
 
 
-class MetaPricing(msgspec.Struct, frozen=True, omit_defaults=True):
+class MetaPricing(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """`statuses[].pricing` (Meta, webhooks, messages): fields appear and disappear, so all are optional."""
 
     billable: bool | None = None
@@ -46,7 +46,7 @@ class MetaPricing(msgspec.Struct, frozen=True, omit_defaults=True):
     category: str | None = None
 
 
-class MetaConversation(msgspec.Struct, frozen=True, omit_defaults=True):
+class MetaConversation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """`statuses[].conversation`; the expiry (`expires_ms`) comes with `sent` only (Meta, webhooks)."""
 
     id: str
@@ -94,7 +94,7 @@ class StatusReceived(Internal, frozen=True, kw_only=True, tag="StatusReceived"):
     error_text: str | None = None
 
 
-class TemplateRef(msgspec.Struct, frozen=True):
+class TemplateRef(msgspec.Struct, frozen=True, gc=False):
     """A template as a message names it."""
 
     name: str

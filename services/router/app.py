@@ -4,7 +4,7 @@ from services.router.account_changes import AccountsFold
 from services.router.fold import RouterFold
 from services.router.heard import Heard
 from services.router.meta_errors import MetaErrors
-from services.router.metering import MeteredFold
+from services.router.metering import Meter
 from services.router.settings import RouterSettings
 from services.router.sharing import Sharing
 from services.router.stop_words import StopWords
@@ -27,15 +27,11 @@ def build(service: Service, settings: RouterSettings) -> None:
     redis, clock = connect(settings), clock_from(settings.clock_file)
     words = StopWords.parse((settings.config_dir / "stop_words.yaml").read_text("utf-8"))
     heard = Heard()
-    fold = MeteredFold(
-        RouterFold(
-            PriceBook.load(settings.config_dir),
-            MetaErrors.load(settings.config_dir),
-            words,
-            Resending(settings.resent_categories, heard),
-        ),
-        clock,
-        heard,
+    fold = RouterFold(
+        PriceBook.load(settings.config_dir),
+        MetaErrors.load(settings.config_dir),
+        words,
+        Resending(settings.resent_categories, heard),
     )
     reader = service.add(AccountReader(service, settings))
     conversations = service.add(
@@ -50,6 +46,7 @@ def build(service: Service, settings: RouterSettings) -> None:
             redis=redis,
             clock=clock,
             cache=settings.state_cache,
+            told=Meter(clock, heard).count,
         )
     )
     service.add(Sharing(service, redis, settings.redis_namespace, clock, heard, conversations.owned.keys()))

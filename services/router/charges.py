@@ -1,6 +1,6 @@
 """What a delivery costs by our own rules: priced by the day of the delivery, settled by what is open then. Pure."""
 
-from typing import NamedTuple
+import msgspec
 
 from services.router.conversations import Settled, rules_of, settle
 from services.router.quotas import budget_claims, budget_releases, free_claim, releases
@@ -9,16 +9,17 @@ from services.router.tariff import Tariff
 from shared.accounts import Account, AccountFacts
 from shared.events import ChargePredicted, SendEvent, StatusReceived
 from shared.pricing import Quote, QuoteType, Regime, quote_type
-from shared.stream.fold import Claim, Grants, Release
+from shared.stream.fold import Claim, Grants, Owned, Release
 
 
-class Delivered(NamedTuple):
-    """The state after a delivery and its charge (None: no rate is known); with `claims`, ask them first and nothing else counts."""
+class Delivered(msgspec.Struct, frozen=True, gc=False):
+    """The state after a delivery and its charge (None: no rate is known), if the `claims` are answered as is to be expected; not `complete`: ask them first."""
 
     state: State
     charge: ChargePredicted | None
     releases: tuple[Release, ...]
-    claims: tuple[Claim, ...]
+    claims: tuple[Claim | Owned, ...]
+    complete: bool = True
 
 
 def deliver(
@@ -54,10 +55,9 @@ def deliver(
         free = free_claim(
             state, life.holder, pending, account, state.waba, regime, tariff, at_ms, settled=True
         )
-        if free is not None and free.id not in grants:
-            return Delivered(state, None, (), (free,))
-        if free is not None and not grants[free.id].granted:
+        if free is not None and not grants[free].granted:
             kind = _kind(regime, life, settled, room=False)
+    claims = grants.unanswered(free)
     back: tuple[Release, ...] = ()
     if life.free_claim and (kind != "free_tier" or free is not None):
         back = releases(state, life, account, state.waba, tariff, free_only=True)
@@ -68,10 +68,11 @@ def deliver(
         settled = settle(state, life, at_ms, tariff.named(life.regime), status.conversation)
     if charge is not None:
         spent, unspent = _settled_budgets(state, life, charge, account, tariff, at_ms)
-        if any(claim.id not in grants for claim in spent):
-            return Delivered(state, None, (), (*spent, *((free,) if free is not None else ())))
+        if spent and claims:
+            return Delivered(state, None, (), claims, complete=False)  # what it costs is not certain yet
+        claims += grants.unanswered(*spent)
         back += unspent
-    return Delivered(settled.state, charge, back, ())
+    return Delivered(settled.state, charge, back, claims)
 
 
 def _has_place(

@@ -5,8 +5,7 @@ any open one, its own first. The answer to a click on an ad opens a free entry p
 own id and expiry win. Source: Meta, conversation-based pricing.
 """
 
-from typing import NamedTuple
-
+import msgspec
 from msgspec.structs import replace
 
 from services.router.state import (
@@ -27,7 +26,7 @@ ENTRY = "referral_conversion"
 SERVICE = "service"
 
 
-class Foreseen(NamedTuple):
+class Foreseen(msgspec.Struct, frozen=True, gc=False):
     """The conversation a message will most likely fall into; `expires_ms` None while it is pending."""
 
     id: str
@@ -37,7 +36,7 @@ class Foreseen(NamedTuple):
     free_entry: bool
 
 
-class Settled(NamedTuple):
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """The conversation a delivery fell into, and the state after it."""
 
     state: State

@@ -4,7 +4,10 @@ The reasons and their order of precedence are those of `shared/reasons.py`: the 
 reason that passes with time defers a request that says until when it matters (`expires_at`), and refuses any other.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from services.router.american import MARKETING_STOPPED_MS, is_american
 from services.router.conversations import Foreseen, answers_click, foresee, rules_of
@@ -27,7 +30,7 @@ from shared.events import Category, ConversationUse, Decision, Price, SendReques
 from shared.ids import command_id
 from shared.phone import canonical_user, is_bsuid
 from shared.pricing import Quote, RateUnknown, Regime
-from shared.stream.fold import Claim, Grants, Release
+from shared.stream.fold import Claim, Grants, Owned, Release
 from shared.times import DAY_MS, rfc3339
 from shared.topics import MAX_WAIT_DAYS
 
@@ -53,19 +56,18 @@ _CATEGORIES: dict[str, Category] = {
 }
 
 
-class Verdict(NamedTuple):
-    """A decision; or, with `claims` not empty, the wish to be asked again with their answers.
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """A decision, made as if the `claims` that are still to be asked were answered as is to be expected; None: ask them first.
 
-    `held` are the claims that were granted on the way; of a request that does not go out, `releases` gives them back. `weighed`, handed back as
-    `Grants.work`, spares the second time what was checked the first time.
+    `held` are the claims that were granted on the way; of a request that does not go out, `releases` gives them back. `tier` is the one on the messaging limit.
     """
 
     decision: Decision | None
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim | Owned, ...] = ()
     held: tuple[Claim, ...] = ()
     message: str | None = None
     """What exactly is wrong, where the reason alone does not say it."""
-    weighed: "Weighed | None" = None
+    tier: Claim | None = None
 
     @property
     def releases(self) -> tuple[Release, ...]:
@@ -75,11 +77,10 @@ class Verdict(NamedTuple):
     @property
     def turn(self) -> tuple[Release, ...]:
         """The place it may have among those who wait for one in the messaging limit."""
-        tier = self.weighed.tier if self.weighed is not None else None
-        return () if tier is None else (Release(tier.scope, tier.id, tier.member),)
+        return () if self.tier is None else (Release(self.tier.scope, self.tier.id, self.tier.member),)
 
 
-class Refusal(NamedTuple):
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The first check that failed. `until_ms`: when it passes by itself; None: some day; 0: never. `message`: what exactly is wrong."""
 
     reason: str
@@ -87,7 +88,7 @@ class Refusal(NamedTuple):
     message: str | None = None
 
 
-class _Sending(NamedTuple):
+class _Sending(msgspec.Struct, frozen=True, gc=False):
     """What is to be sent: the message itself, or its fallback template when the window is shut."""
 
     category: Category
@@ -99,7 +100,7 @@ _MARK = _Sending("service", None, False)
 """A read mark: no message, so it needs no window, costs nothing and takes no place in any limit."""
 
 
-class _Sender(NamedTuple):
+class _Sender(msgspec.Struct, frozen=True, gc=False):
     """Who sends: the number and its account."""
 
     waba: str
@@ -107,22 +108,7 @@ class _Sender(NamedTuple):
     number: Number
 
 
-class Weighed(NamedTuple):
-    """A message that nothing but price and limits can stop, by the facts of one revision: its conversation, price and places."""
-
-    revision: int
-    sending: _Sending
-    account: Account
-    waba: str
-    limit: int
-    regime: Regime
-    seen: Foreseen
-    quoted: Quote | RateUnknown
-    free: Claim | None
-    tier: Claim | None
-
-
-class _Question(NamedTuple):
+class _Question(msgspec.Struct, frozen=True, gc=False):
     """All that a decision is made from. `now_ms` is the time it is made for."""
 
     state: State
@@ -156,12 +142,16 @@ class _Question(NamedTuple):
 
     def refuse(self, refusal: Refusal, sending: _Sending | None = None, **more: Any) -> Decision:
         """No; or not yet, where the reason passes before the request loses its sense. Either way `not_before_at` says when, if that is known."""
-        reason, until_ms, _ = refusal
+        reason, until_ms = refusal.reason, refusal.until_ms
         passes = until_ms is None or until_ms > self.now_ms
         if until_ms is not None and passes:
             more["not_before_at"] = rfc3339(until_ms)
         waits = passes and self.waits_until_ms > max(until_ms or 0, self.now_ms)
         return self.answer("defer" if waits else "reject", reason, sending, **more)
+
+    def place(self, claim: Claim) -> Claim:
+        """The claim; of a dry run one that takes nothing."""
+        return replace(claim, take=False, waits_until_ms=0) if self.request.dry_run else claim
 
     @property
     def waits_until_ms(self) -> int:
@@ -186,9 +176,6 @@ def decide(
         UnknownRegimeError, KeyError: the account's facts name a regime or time zone that nobody knows.
     """
     asked = _Question(state, request, facts, now_ms, tariff, grants)
-    weighed = grants.work
-    if isinstance(weighed, Weighed) and weighed.revision == facts.revision:
-        return _judged(asked, weighed)
     if request.expires_ms is not None and request.expires_ms <= max(now_ms, request.not_before_ms or 0):
         return Verdict(asked.answer("reject", "request_expired"))
     sender = _sender(asked)
@@ -338,22 +325,57 @@ def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regim
 
 
 def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regime) -> Verdict:
-    """Decide by price and limits, the last checks: ask for the places the message needs, then judge by the answers."""
-    state, request, now_ms, tariff = asked.state, asked.request, asked.now_ms, asked.tariff
-    waba, account, _ = sender
+    """Decide by price and limits, the last checks: by the places the message needs, and whether it gets them."""
+    state, request, now_ms, tariff, grants = (
+        asked.state,
+        asked.request,
+        asked.now_ms,
+        asked.tariff,
+        asked.grants,
+    )
+    waba, account = sender.waba, sender.account
     category, command = sending.category, command_id(request.request_id, 1)
     seen = foresee(state, category, command, now_ms, answers=answers_click(state, regime, now_ms))
     quoted = _quoted(asked, category, account, regime, seen, room=True)
     free = tier = None
+    budgets: tuple[Claim, ...] = ()
     if isinstance(quoted, Quote) and quoted.type == "free_tier":
         free = free_claim(state, command, seen.id, account, waba, regime, tariff, now_ms)
+    if free is not None:
+        free = asked.place(free)
+        if not grants[free].granted:
+            quoted = _quoted(asked, category, account, regime, seen, room=False)
     limit = asked.facts.messaging_limit(waba)
     if not asked.in_window:
         tier = tier_claim(
             state, command, category, limit, account, waba, regime, now_ms, asked.waits_until_ms
         )
-    revision = asked.facts.revision
-    return _judged(asked, Weighed(revision, sending, account, waba, limit, regime, seen, quoted, free, tier))
+    if tier is not None:
+        tier = asked.place(tier)
+    if isinstance(quoted, Quote) and not quoted.free and account.budgets:
+        if grants.unanswered(free):
+            return Verdict(
+                None, grants.unanswered(free, tier)
+            )  # it takes of the budgets only if it is not free
+        month, amount = tariff.month(account.timezone, now_ms), quoted.amount_micros
+        spent = budget_claims(state, command, category, amount, account, waba, month, now_ms)
+        budgets = tuple(asked.place(claim) for claim in spent)
+    wanted = [claim for claim in (free, tier, *budgets) if claim is not None]
+    claims = grants.unanswered(*wanted)
+    held = tuple([claim for claim in wanted if claim.take and grants[claim].granted])
+    refusal = _price_refusal(asked, account, quoted, tier, budgets)
+    told: dict[str, Any] = {
+        "price": _priced(quoted) if isinstance(quoted, Quote) else None,
+        "tier": None if tier is None else _tier(limit, tier, grants[tier].used),
+        "free_left": None if free is None else max(0, free.limit - grants[free].used),
+    }
+    if refusal is None:
+        decision = asked.answer("allow", "ok", sending, conversation=_use(seen), **told)
+        return Verdict(decision, claims, held, tier=tier)
+    decision = asked.refuse(refusal, sending, **told)
+    if tier is not None and decision.outcome == "reject" and tier.waits_until_ms and tier not in held:
+        held = (*held, tier)  # its turn among those who wait
+    return Verdict(decision, claims, held, tier=tier)
 
 
 def _quoted(
@@ -372,39 +394,6 @@ def _quoted(
     )
 
 
-def _judged(asked: _Question, weighed: Weighed) -> Verdict:
-    """Ask for the places that are not answered yet; else decide by the answers."""
-    _, sending, account, waba, limit, regime, seen, quoted, free, tier = weighed
-    state, request, now_ms, grants = asked.state, asked.request, asked.now_ms, asked.grants
-    budgets: tuple[Claim, ...] = ()
-    if free is not None and free.id in grants and not grants[free.id].granted:
-        quoted = _quoted(asked, sending.category, account, regime, seen, room=False)
-    if isinstance(quoted, Quote) and not quoted.free and account.budgets:
-        command, month = command_id(request.request_id, 1), asked.tariff.month(account.timezone, now_ms)
-        budgets = budget_claims(
-            state, command, sending.category, quoted.amount_micros, account, waba, month, now_ms
-        )
-    wanted = tuple(claim for claim in (free, tier, *budgets) if claim is not None)
-    if request.dry_run:
-        wanted = tuple(claim._replace(take=False, waits_until_ms=0) for claim in wanted)
-    if not all(claim.id in grants for claim in wanted):
-        return Verdict(None, claims=wanted, weighed=weighed)
-    held = tuple(claim for claim in wanted if claim.take and grants[claim.id].granted)
-    refusal = _price_refusal(asked, account, quoted, tier, budgets)
-    told: dict[str, Any] = {
-        "price": _priced(quoted) if isinstance(quoted, Quote) else None,
-        "tier": None if tier is None else _tier(limit, tier, grants[tier.id].used),
-        "free_left": None if free is None else max(0, free.limit - grants[free.id].used),
-    }
-    if refusal is None:
-        decision = asked.answer("allow", "ok", sending, conversation=_use(seen), **told)
-        return Verdict(decision, held=held, weighed=weighed)
-    decision = asked.refuse(refusal, sending, **told)
-    if tier is not None and decision.outcome == "reject" and tier.waits_until_ms and tier not in held:
-        held = (*held, tier)  # its turn among those who wait
-    return Verdict(decision, held=held, weighed=weighed)
-
-
 def _price_refusal(
     asked: _Question,
     account: Account,
@@ -416,8 +405,8 @@ def _price_refusal(
     next_month_ms = asked.tariff.next_month_ms(account.timezone, asked.now_ms)
     if costs and not account.can_pay(asked.now_ms):
         return Refusal("free_tier_exhausted", next_month_ms)
-    if tier is not None and not asked.grants[tier.id].granted:
-        return Refusal("tier_limit_reached", asked.grants[tier.id].free_ms or None)
+    if tier is not None and not asked.grants[tier].granted:
+        return Refusal("tier_limit_reached", asked.grants[tier].free_ms or None)
     if isinstance(quoted, RateUnknown):
         return Refusal("rate_unknown")
     most, currency = asked.request.max_price_micros, asked.request.max_price_currency
@@ -427,7 +416,7 @@ def _price_refusal(
         and (quoted.amount_micros > most or quoted.currency != (currency or quoted.currency))
     ):
         return Refusal("max_price_exceeded")
-    if not all(asked.grants[claim.id].granted for claim in budgets):
+    if not all(asked.grants[claim].granted for claim in budgets):
         return Refusal("budget_exceeded", next_month_ms)
     return None
 

@@ -4,17 +4,16 @@ The reading path: `requests.py` (send requests, over `decide.py`), `lives.py` (o
 what customers write, what they prefer, and time.
 """
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
 
 import msgspec
 from msgspec.structs import replace
 
 from services.router import announce, preferences
 from services.router.heard import Heard
-from services.router.lives import on_accepted, on_failed, on_status
+from services.router.lives import Lived, on_accepted, on_failed, on_status
 from services.router.meta_errors import MetaErrors
-from services.router.requests import on_cancel, on_due, on_request, released
+from services.router.requests import Handled, on_cancel, on_due, on_request, released
 from services.router.seen import add, fingerprint, has
 from services.router.state import (
     RENEW_MS,
@@ -74,7 +73,6 @@ _Conversational = (
     | UncertainSettled
 )
 _OUTCOMES = (SendAccepted, SendFailed, SendUncertain, UncertainSettled)
-Brought = tuple[State, tuple[Outgoing, ...], tuple[Release, ...], tuple[Claim | Owned, ...], object]
 
 
 class RouterFold:
@@ -91,10 +89,7 @@ class RouterFold:
         self._errors = errors
         self._words = words
         self.resending = resending or Resending(RESENT, Heard())
-
-    def decode(self, value: bytes) -> ConversationEvent:
-        """The event of a record."""
-        return cast(ConversationEvent, decode_conversation_event(value))
+        self.decode: Callable[[bytes], ConversationEvent] = decode_conversation_event
 
     def key(self, record_key: str, event: ConversationEvent) -> str:
         """The conversation, by which the topic is keyed."""
@@ -124,14 +119,15 @@ class RouterFold:
             known = state
         else:
             known = state or State(VERSION, event.phone_number_id, event.user)
-        new, out, releases, claims, work = self._brought(known, event, facts, grants)
-        if claims:
-            return Step(state, claims=claims, work=work)
+        brought = self._brought(known, event, facts, grants)
+        if not brought.complete:
+            return Step(state, claims=brought.claims, complete=False)
+        new, out, claims = brought.state, brought.out, brought.claims
         if new.deferred:
             new = released(new, event.at_ms)
         if new is known and not out:
-            return Step(state)
-        return _step(new, out, releases, known.wake_ms, moved(known, new))
+            return Step(state, claims=claims)
+        return _step(new, out, brought.releases, known.wake_ms, claims, moved(known, new))
 
     def malformed(self, record_key: str, value: bytes, reason: str) -> tuple[Outgoing, ...]:
         """The refusal of a send request that can't be folded; nothing for other records."""
@@ -149,35 +145,34 @@ class RouterFold:
             ),
         )
 
-    def _brought(self, state: State, event: _Conversational, facts: AccountFacts, grants: Grants) -> Brought:
+    def _brought(
+        self, state: State, event: _Conversational, facts: AccountFacts, grants: Grants
+    ) -> Handled | Lived:
+        if isinstance(event, StatusReceived):  # the most frequent first
+            if event.waba_id and event.waba_id != state.waba and state.lives:
+                state = replace(state, waba=event.waba_id)
+            return on_status(state, event, facts, self._tariff, self._errors, grants)
         if isinstance(event, SendRequested):
             return on_request(state, event, facts, self._tariff, grants)
-        if isinstance(event, CancelRequested):
-            return on_cancel(state, event, facts, self._tariff)
+        if isinstance(event, SendAccepted):
+            return on_accepted(state, event)
         if isinstance(event, MessageReceived):
             state, out = _received(state, event)
             if out and grants.recalled is None:
                 state, said = preferences.said_in(state, event, self._words, facts)
                 out += said
-            return state, out, (), (), None
+            return Handled(state, out)
+        if isinstance(event, CancelRequested):
+            return on_cancel(state, event, facts, self._tariff)
         if isinstance(event, ReceiverVerified):
-            return _verified(state, event), (), (), (), None
+            return Handled(_verified(state, event))
         if isinstance(event, UncertainSettled):
             return on_settled(state, event, facts, self._tariff, grants)
         if isinstance(event, PreferenceChanged):
-            state, out = preferences.changed(state, event, facts)
-            return state, out, (), (), None
-        if isinstance(event, StatusReceived):
-            if event.waba_id and event.waba_id != state.waba and state.lives:
-                state = replace(state, waba=event.waba_id)
-            lived = on_status(state, event, facts, self._tariff, self._errors, grants)
-        elif isinstance(event, SendAccepted):
-            lived = on_accepted(state, event)
-        elif isinstance(event, SendFailed):
-            lived = on_failed(state, event, facts, self._tariff)
-        else:
-            lived = on_uncertain(state, event)
-        return *lived, None
+            return Handled(*preferences.changed(state, event, facts))
+        if isinstance(event, SendFailed):
+            return on_failed(state, event, facts, self._tariff)
+        return on_uncertain(state, event)
 
     def _woken(
         self, state: State | None, event: TimerFired, facts: AccountFacts, grants: Grants
@@ -187,14 +182,15 @@ class RouterFold:
             return Step(state)
         now_ms = max(event.at_ms, event.due_ms)
         looked, decided = overdue(state, now_ms, facts, self._tariff, self.resending, grants)
-        if looked.claims:
-            return Step(state, claims=looked.claims, work=looked.work)
-        new, out, releases = looked.state, looked.out, looked.releases
+        if not looked.complete:
+            return Step(state, claims=looked.claims, complete=False)
+        new, out, releases, claims = looked.state, looked.out, looked.releases, looked.claims
         handled = None if decided else on_due(new, now_ms, facts, self._tariff, grants)
         if handled is not None:
-            if handled.claims:
-                return Step(state, claims=handled.claims, work=handled.work)
+            if not handled.complete:
+                return Step(state, claims=handled.claims, complete=False)
             new, out, releases = handled.state, out + handled.out, releases + handled.releases
+            claims = handled.claims
         new, again = preferences.renewed(tidied(released(new, now_ms), now_ms), now_ms)
         new, verified_again = _renewed(new, now_ms)
         out += again + verified_again
@@ -202,8 +198,8 @@ class RouterFold:
             new.verified or new.word is not None or new.deferred or any(life.until_ms for life in new.lives)
         )
         if not kept and forget_at(new) <= now_ms:
-            return Step(None, out, releases=releases, ranks=moved(state, new))
-        return _step(new, out, releases, 0, moved(state, new))
+            return Step(None, out, claims=claims, releases=releases, ranks=moved(state, new))
+        return _step(new, out, releases, 0, claims, moved(state, new))
 
 
 class _Poisoned(msgspec.Struct):
@@ -219,6 +215,7 @@ def _step(
     out: tuple[Outgoing, ...],
     releases: tuple[Release, ...],
     wake_ms: int,
+    claims: tuple[Claim | Owned, ...],
     ranks: tuple[Rank, ...],
 ) -> Step[State]:
     """The step to `state`, with its timer moved if it is not at `wake_ms` any more."""
@@ -228,7 +225,7 @@ def _step(
         timers = {WAKE: due or None}
     if due != state.wake_ms:
         state = replace(state, wake_ms=due)
-    return Step(state, out, timers=timers, releases=releases, ranks=ranks)
+    return Step(state, out, timers, claims, releases, ranks)
 
 
 def _received(state: State, event: MessageReceived) -> tuple[State, tuple[Outgoing, ...]]:

@@ -5,8 +5,9 @@ the send's own answer. `delivered` is implied by `read`; whatever Meta says impl
 """
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from services.router import announce
@@ -41,7 +42,7 @@ from shared.events import (
     decode_send_event,
 )
 from shared.reasons import FAILURES
-from shared.stream.fold import Claim, Grants, Outgoing, Release
+from shared.stream.fold import Claim, Grants, Outgoing, Owned, Release
 
 STAGES: Mapping[str, int] = {
     "sent": SENT,
@@ -57,13 +58,14 @@ HELD: Mapping[str, str] = {
 """What Meta says of a template's message that it took and does not send yet (Meta, Cloud API, messages, message_status), and our reason for it."""
 
 
-class Lived(NamedTuple):
-    """What an outcome or a status brought; with `claims`, ask them first and nothing else counts."""
+class Lived(msgspec.Struct, frozen=True, gc=False):
+    """What an outcome or a status brought, if the `claims` are answered as is to be expected; not `complete`: nothing but them counts, ask them first."""
 
     state: State
     out: tuple[Outgoing, ...] = ()
     releases: tuple[Release, ...] = ()
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim | Owned, ...] = ()
+    complete: bool = True
 
 
 def on_accepted(state: State, event: SendAccepted) -> Lived:
@@ -193,12 +195,13 @@ def _arrive(
     """Delivered, read or played: the first of them is the delivery, and the charge."""
     known = life
     back: tuple[Release, ...] = ()
+    claims: tuple[Claim | Owned, ...] = ()
     pricing = _signature(event.pricing)
     if life.stage < DELIVERED:
         delivery = deliver(state, life, event, facts, tariff, grants, _recalled_delivery(grants))
-        if delivery.claims:
-            return Lived(state, claims=delivery.claims)
-        state, back = delivery.state, delivery.releases
+        if not delivery.complete:
+            return Lived(state, claims=delivery.claims, complete=False)
+        state, back, claims = delivery.state, delivery.releases, delivery.claims
         life = replace(
             _stepped(life, DELIVERED, event.at_ms), pricing=pricing, free_claim=False, tier_claim=False
         )
@@ -226,7 +229,7 @@ def _arrive(
         return Lived(state)
     finished = life.stage == PLAYED or (life.stage == READ and not life.audio)
     state = _ended(state, life, life.stage, event.at_ms) if finished else kept(state, life)
-    return Lived(state, tuple(out), back)
+    return Lived(state, tuple(out), back, claims)
 
 
 def _fail(
@@ -393,8 +396,8 @@ def _by_wamid(state: State, wamid: str) -> Life | None:
 
 def kept(state: State, life: Life) -> State:
     """The state with this life as it is now."""
-    lives = tuple(life if known.command == life.command else _counted(known, life) for known in state.lives)
-    return replace(state, lives=lives)
+    lives = [life if known.command == life.command else _counted(known, life) for known in state.lives]
+    return replace(state, lives=tuple(lives))
 
 
 def _without(state: State, life: Life) -> State:

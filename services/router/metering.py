@@ -1,11 +1,12 @@
-"""Counts what the router decides, around its fold; the fold itself stays pure."""
+"""Counts what the router has told, batch by batch; the fold itself stays pure."""
+
+from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 
-from services.router.fold import RouterFold
 from services.router.heard import Heard, sent_ms
 from services.router.state import State
-from shared.accounts import AccountFacts
 from shared.clock import Clock
 from shared.events import ConversationEvent, SendRequested, StatusReceived, TimerFired, UncertainSettled
 from shared.metrics import (
@@ -17,7 +18,7 @@ from shared.metrics import (
     UNCERTAIN_RESOLVED,
 )
 from shared.reasons import REASONS
-from shared.stream.fold import Grants, Outgoing, Step
+from shared.stream.fold import Step
 from shared.topics import MESSAGES_RECEIVED, SEND_EVENTS
 from shared.uncertain import of_member
 
@@ -38,57 +39,56 @@ _STEPS = (
 _DUPLICATE = b'"reason":"duplicate"'
 
 
-class MeteredFold:
-    """The router's fold, counted. A batch that the store refuses is folded again and counts again: rare, and it errs upwards.
+class Meter:
+    """Decisions by reason, steps of messages' lives, received messages, what became of open ones, and how long requests took to their decision.
 
     It notes in `heard` of which numbers statuses come.
     """
 
-    def __init__(self, fold: RouterFold, clock: Clock, heard: Heard) -> None:
-        self._fold = fold
+    def __init__(self, clock: Clock, heard: Heard) -> None:
         self._clock = clock
-        self.decode = fold.decode
-        self.key = fold.key
-        self.malformed = fold.malformed
-        self.encode_state = fold.encode_state
-        self.decode_state = fold.decode_state
         self._heard = heard
         self._decisions = {reason: DECISIONS.labels(reason) for reason in REASONS}
         self._steps = {step: STATUS_STEPS.labels(step) for step in _STEPS}
 
-    def fold(
-        self, state: State | None, event: ConversationEvent, facts: AccountFacts, grants: Grants
-    ) -> Step[State]:
-        """As `RouterFold.fold`."""
-        step = self._fold.fold(state, event, facts, grants)
-        if grants.recalled is None and not step.claims and step.out:
-            for out in step.out:
-                self._count(out)
-            if isinstance(event, StatusReceived) and state is not None:
-                self._note(state, event)
-            for command in _resolved(step):
-                UNCERTAIN_RESOLVED.labels(_how(event, command, step)).inc()
+    def count(self, told: Iterable[tuple[ConversationEvent, State | None, Step[State]]]) -> None:
+        """Count what a batch told: each event that brought forth others, the state before it, and the step it made."""
+        now_s = self._clock.time()
+        received = duplicates = 0
+        steps, reasons, resolved = Counter[str](), Counter[str](), Counter[str]()
+        for event, state, step in told:
             if isinstance(event, SendRequested):
-                DECISION_SECONDS.observe(max(0.0, self._clock.time() - event.at_ms / 1000))
-        return step
+                DECISION_SECONDS.observe(max(0.0, now_s - event.at_ms / 1000))
+            elif isinstance(event, StatusReceived) and state is not None:
+                self._note(state, event)
+            for out in step.out:
+                if out.topic is MESSAGES_RECEIVED:
+                    received += 1
+                elif out.topic is SEND_EVENTS:
+                    if out.type == "decided":
+                        decision = _reason(out.value).decision
+                        if decision.final:
+                            reasons[decision.reason] += 1
+                    else:
+                        steps[out.type] += 1
+                        if out.type == "accepted" and _DUPLICATE in out.value:
+                            duplicates += 1
+            if step.ranks:
+                resolved.update(_how(event, command, step) for command in _resolved(step))
+        RECEIVED.inc(received)
+        DUPLICATES.inc(duplicates)
+        for reason, times in reasons.items():
+            self._decisions[reason].inc(times)
+        for name, times in steps.items():
+            if name in self._steps:
+                self._steps[name].inc(times)
+        for how, times in resolved.items():
+            UNCERTAIN_RESOLVED.labels(how).inc(times)
 
     def _note(self, state: State, status: StatusReceived) -> None:
         sent = sent_ms(state, status)
         if sent is not None:
             self._heard.note(state.number, sent, status.received_ms)
-
-    def _count(self, out: Outgoing) -> None:
-        if out.topic is MESSAGES_RECEIVED:
-            RECEIVED.inc()
-        elif out.topic is SEND_EVENTS:
-            if out.type == "decided":
-                decision = _reason(out.value).decision
-                if decision.final:
-                    self._decisions[decision.reason].inc()
-            elif out.type in self._steps:
-                self._steps[out.type].inc()
-                if out.type == "accepted" and _DUPLICATE in out.value:
-                    DUPLICATES.inc()
 
 
 def _resolved(step: Step[State]) -> set[str]:

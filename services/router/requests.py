@@ -1,7 +1,5 @@
 """Send requests: each is decided once, remembered, and commanded if it may go out; a repeated one is answered again. Pure."""
 
-from typing import NamedTuple
-
 import msgspec
 from msgspec.structs import replace
 
@@ -34,14 +32,14 @@ FOREVER_MS = 2**53
 _read_request = msgspec.json.Decoder(SendRequested).decode
 
 
-class Handled(NamedTuple):
-    """What a request brought; with `claims`, ask them first and nothing else counts but `work`, which comes back with the answers."""
+class Handled(msgspec.Struct, frozen=True, gc=False):
+    """What a request brought, if the `claims` are answered as is to be expected; not `complete`: nothing but them counts, ask them first."""
 
     state: State
     out: tuple[Outgoing, ...] = ()
     releases: tuple[Release, ...] = ()
     claims: tuple[Claim | Owned, ...] = ()
-    work: object = None
+    complete: bool = True
 
 
 def on_request(
@@ -102,11 +100,11 @@ def on_due(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, grant
         if 0 < waiting.due_ms <= now_ms:
             request = _read_request(waiting.request)
             done = settle(_without(state, waiting), request, now_ms, facts, tariff, grants, waiting)
-            if done.claims:
-                return done._replace(state=state)
+            if not done.complete:
+                return replace(done, state=state)
             over = waiting.id not in {d.id for d in done.state.deferred}
             turns = _turns(state, waiting, facts, tariff) if over else ()
-            return done._replace(releases=done.releases + turns)
+            return replace(done, releases=done.releases + turns)
     return None
 
 
@@ -151,19 +149,17 @@ def settle(
             return _as_before(state, request, recalled, now_ms, facts, tariff, grants, seq)
         return Handled(state if waiting is None else _waits_on(state, waiting, now_ms))
     verdict = decide(state, request, facts, now_ms, tariff, grants)
+    decision, claims = verdict.decision, verdict.claims
     own = _own(state, request) if waiting is None and not request.dry_run else None
-    wanted: tuple[Claim | Owned, ...] = verdict.claims
-    if own is not None and own.id not in grants:
-        wanted = (*wanted, own)
-    if wanted:
-        return Handled(state, claims=wanted, work=verdict.weighed)
-    if own is not None and not grants[own.id].granted:
-        return _conflict(state, request, facts, grants)._replace(releases=verdict.releases + verdict.turn)
-    decision = verdict.decision
+    if own is not None:
+        claims += grants.unanswered(own)
     if decision is None:
-        raise ValueError(f"neither a decision nor claims: {request.request_id}")
+        return Handled(state, claims=claims, complete=False)
+    if own is not None and not grants[own].granted:
+        refused = _conflict(state, request, facts, grants)
+        return replace(refused, releases=verdict.releases + verdict.turn, claims=claims)
     if waiting is not None and _waits_as_told(waiting, decision, now_ms):
-        return Handled(_waits_on(state, waiting, now_ms), releases=verdict.releases)
+        return Handled(_waits_on(state, waiting, now_ms), releases=verdict.releases, claims=claims)
     state = replace(state, waba=facts.waba_of(state.number) or state.waba)
     id_ = request.request_id
     event_id = answers.first_id(answers.name_of(request)) if decision.final else answers.deferred_id(id_, seq)
@@ -174,8 +170,9 @@ def settle(
     if decision.outcome == "allow" and not request.dry_run:
         until = announce.valid_until(state, request, decision, now_ms)
         endpoint = endpoint_for(state, request, decision, facts)
-        return Handled(followed, (told, announce.command(state, request, decision, now_ms, until, endpoint)))
-    return Handled(followed, (told,), verdict.releases)
+        command = announce.command(state, request, decision, now_ms, until, endpoint)
+        return Handled(followed, (told, command), claims=claims)
+    return Handled(followed, (told,), verdict.releases, claims)
 
 
 def _as_before(
@@ -195,9 +192,7 @@ def _as_before(
         return Handled(answers.remember(state, request, decision, told, request.at_ms), (told,))
     state = replace(state, waba=event.waba_id or state.waba)
     claims = _claimed(state, request, decision, now_ms, facts, tariff, grants)
-    if claims:
-        return Handled(state, claims=claims)
-    return Handled(_follow(state, request, decision, told, now_ms, tariff, seq), (told,))
+    return Handled(_follow(state, request, decision, told, now_ms, tariff, seq), (told,), claims=claims)
 
 
 def _own(state: State, request: SendRequested) -> Owned:
@@ -297,9 +292,8 @@ def _claimed(
     grants: Grants,
 ) -> tuple[Claim | Owned, ...]:
     """The places that a recalled decision held and that are not asked for again yet."""
-    found: list[Claim | Owned] = [] if request.dry_run else [_own(state, request)]
-    found += places_of(state, request, decision, now_ms, facts, tariff)
-    return tuple(claim for claim in found if claim.id not in grants)
+    own = () if request.dry_run else (_own(state, request),)
+    return grants.unanswered(*own, *places_of(state, request, decision, now_ms, facts, tariff))
 
 
 def _recalled(grants: Grants, request_id: str) -> tuple[SendEvent, Decision, bytes] | None:

@@ -234,8 +234,9 @@ def next_wake(state: State) -> int:
     for deferred in state.deferred:
         if deferred.due_ms and (not wake or deferred.due_ms < wake):
             wake = deferred.due_ms
-    if state.word is not None:
-        renew = state.word.noted_ms + RENEW_MS
+    word = state.word
+    if word is not None:
+        renew = word.noted_ms + RENEW_MS
         wake = min(wake, renew) if wake else renew
     if state.verified:
         renew = state.verified_ms + RENEW_MS

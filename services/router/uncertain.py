@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from services.router import announce
 from services.router.attempts import endpoint_for, life_of, places_of
-from services.router.decide import Weighed, decide
+from services.router.decide import decide
 from services.router.heard import Heard
 from services.router.lives import Lived, accept, another_went_out, back, by_command, kept, unmarked
 from services.router.quotas import claim_id
@@ -47,13 +47,6 @@ class Resending(NamedTuple):
 
     categories: Collection[Category]
     heard: Heard
-
-
-class _Work(NamedTuple):
-    """What was found out of the message that is to be sent again, while its places are asked for."""
-
-    command: str
-    weighed: Weighed | None
 
 
 def on_uncertain(state: State, event: SendUncertain) -> Lived:
@@ -116,7 +109,7 @@ def overdue(
     if chosen is None:
         return Handled(state, out, releases), False
     done = _again(state, chosen, now_ms, facts, tariff, grants)
-    return done._replace(out=out + done.out, releases=releases + done.releases), True
+    return replace(done, out=out + done.out, releases=releases + done.releases), True
 
 
 def on_settled(
@@ -223,28 +216,24 @@ def _again(
             return _give_up(state, life, now_ms, facts, tariff, "uncertain_not_allowed", told=told)
         (event, value), before = recalled, recalled[0].decision
         wanted = places_of(state, request, before, now_ms, facts, tariff)
-        if missing := tuple(claim for claim in wanted if claim.id not in grants):
-            return Handled(state, claims=missing)
         second = _second(rest, life, request, before, now_ms, tariff)
         return Handled(
             _joined(rest, second),
             (announce.step_as_told(state, "resent", event.event_id, value),),
             _stale(state, life, request, before, now_ms, facts, tariff),
+            grants.unanswered(*wanted),
         )
-    work = grants.work if isinstance(grants.work, _Work) and grants.work.command == life.command else None
-    verdict = decide(rest, request, facts, now_ms, tariff, replace(grants, work=work and work.weighed))
-    if verdict.claims:
-        return Handled(state, claims=verdict.claims, work=_Work(life.command, verdict.weighed))
-    decision = verdict.decision
+    verdict = decide(rest, request, facts, now_ms, tariff, grants)
+    decision, claims = verdict.decision, verdict.claims
     if decision is None:
-        raise ValueError(f"neither a decision nor claims: {life.command}")
+        return Handled(state, claims=claims, complete=False)
     if decision.outcome != "allow":
         why = f"{decision.reason}: {verdict.message}" if verdict.message else decision.reason
         done = _give_up(state, life, now_ms, facts, tariff, "uncertain_not_allowed", why)
         tier = claim_id(state, command_id(life.request_id, 1), "tier")
         stays = life.tier_claim or life.held_as
         asked = (r for r in verdict.releases + verdict.turn if not (stays and r.id == tier))
-        return done._replace(releases=(*done.releases, *asked))
+        return replace(done, releases=(*done.releases, *asked), claims=claims)
     second = _second(rest, life, request, decision, now_ms, tariff)
     return Handled(
         _joined(rest, second),
@@ -263,6 +252,7 @@ def _again(
             ),
         ),
         _stale(state, life, request, decision, now_ms, facts, tariff),
+        claims,
     )
 
 
@@ -304,10 +294,10 @@ def _stale(
 ) -> tuple[Release, ...]:
     """What the first attempt held and the second does not need: it falls into another conversation, month or price."""
     held = {
-        (claim.scope, claim.id, claim.member)
+        Release(claim.scope, claim.id, claim.member)
         for claim in places_of(state, request, decision, now_ms, facts, tariff)
     }
-    return tuple(release for release in _places(state, life, facts, tariff) if tuple(release) not in held)
+    return tuple(release for release in _places(state, life, facts, tariff) if release not in held)
 
 
 def _give_up(

@@ -5,7 +5,7 @@ it never does anything itself, so it may be called again for the same record and
 """
 
 from collections.abc import Mapping
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -21,7 +21,7 @@ class Undecodable(ValueError):
     """A record that no fold can take; it is parked in the dead-letter topic with this text as its reason."""
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One event to publish. Its bytes are fixed here: a repeated publication is identical.
 
     Attributes:
@@ -41,7 +41,7 @@ class Outgoing(NamedTuple):
     beside_source: bool = False
 
 
-class Claim(NamedTuple):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A place wanted in a limit shared between partitions, idempotent by `id`.
 
     The distinct members of a scope weigh at most `limit` together; a member already in it costs nothing more. The place is free again at
@@ -63,7 +63,7 @@ class Claim(NamedTuple):
     waits_until_ms: int = 0
 
 
-class Owned(NamedTuple):
+class Owned(msgspec.Struct, frozen=True, gc=False):
     """A name that one `owner` alone may bear in all partitions: granted to the first who asks, and to that one again, for `keep_ms` from `at_ms`.
 
     One value of `keep_ms` serves all names of a deployment. A replay asks again for names whose time is over: they bind nobody.
@@ -76,7 +76,7 @@ class Owned(NamedTuple):
     at_ms: int
 
 
-class Release(NamedTuple):
+class Release(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Give back the place of a claim (refusal or failure); idempotent."""
 
     scope: str
@@ -84,7 +84,7 @@ class Release(NamedTuple):
     member: str
 
 
-class Grant(NamedTuple):
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """The answer to a claim: whether it was granted, what the scope now holds, and (refused) when a place becomes free for it; 0: unknown."""
 
     granted: bool
@@ -92,7 +92,12 @@ class Grant(NamedTuple):
     free_ms: int = 0
 
 
-class Rank(NamedTuple):
+_OWNED = Grant(True, 1)
+_EMPTY = Grant(True, 0)
+_MOST_SCOPES = 10_000
+
+
+class Rank(msgspec.Struct, frozen=True, gc=False):
     """A member of a sorted set in the partition's own state; `score` None removes it."""
 
     set: str
@@ -110,29 +115,55 @@ class Recalled(msgspec.Struct, frozen=True):
     events: tuple[bytes, ...]
 
 
-class Grants(msgspec.Struct, frozen=True):
-    """What a fold may ask for beyond its state: answers to the claims it asked for, what it decided before, and its own `Step.work`."""
+class Expected:
+    """How claims will probably be answered, by what their scope answered last. A guess: nothing that rests on it happens before it has proved right."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Grant] = {}
+
+    def __getitem__(self, claim: Claim | Owned) -> Grant:
+        if isinstance(claim, Owned):
+            return _OWNED
+        last = self._last.get(claim.scope, _EMPTY)
+        used = last.used + claim.weight
+        if used <= claim.limit:
+            return Grant(True, used if claim.take else last.used)
+        return Grant(False, last.used, last.free_ms)
+
+    def note(self, claim: Claim | Owned, grant: Grant) -> None:
+        """Go on from this answer."""
+        if isinstance(claim, Claim):
+            if len(self._last) >= _MOST_SCOPES:
+                self._last.clear()
+            self._last[claim.scope] = grant
+
+
+class Grants(msgspec.Struct, frozen=True, gc=False):
+    """What a fold may ask for beyond its state: the answers to its claims, those to be expected of claims that were not asked yet, and what it decided before."""
 
     answers: Mapping[str, Grant] = msgspec.field(default_factory=dict)
     recalled: Recalled | None = None
-    work: object = None
+    expected: Expected = msgspec.field(default_factory=Expected)
 
-    def __getitem__(self, claim_id: str) -> Grant:
-        return self.answers[claim_id]
+    def __getitem__(self, claim: Claim | Owned) -> Grant:
+        """The answer, or the one to be expected."""
+        return self.answers.get(claim.id) or self.expected[claim]
 
-    def __contains__(self, claim_id: str) -> bool:
-        return claim_id in self.answers
+    def unanswered(self, *claims: Claim | Owned | None) -> tuple[Claim | Owned, ...]:
+        """Those of the claims that are still to be asked."""
+        answers = self.answers
+        return tuple([claim for claim in claims if claim is not None and claim.id not in answers])
 
 
-class Step(msgspec.Struct, Generic[S], frozen=True):
+class Step(msgspec.Struct, Generic[S], frozen=True, gc=False):
     """What one record changes.
 
     Attributes:
         state: the key's new state; None forgets the key.
         out: events to publish, in order.
         timers: name → time due in epoch ms, or None to cancel; a timer comes back as `TimerFired` for the same key.
-        claims: not empty means: nothing else of this step counts but `work`; ask these and fold again.
-        work: what was found out so far, handed back with the answers so that it need not be found out again; the facts may have changed meanwhile.
+        claims: what the step rests on and nobody was asked yet: it counts if they are answered as was to be expected, else the record is folded again with the answers.
+        complete: False: nothing of the step counts but its claims; ask them and fold again.
         releases: claims to give back once the step is committed.
         ranks: changes to the partition's sorted sets.
     """
@@ -143,7 +174,7 @@ class Step(msgspec.Struct, Generic[S], frozen=True):
     claims: tuple[Claim | Owned, ...] = ()
     releases: tuple[Release, ...] = ()
     ranks: tuple[Rank, ...] = ()
-    work: object = None
+    complete: bool = True
 
 
 class Fold(Protocol[S, E, F_contra]):

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from shared.events import TimerFired
-from shared.stream.fold import Claim, Fold, Grant, Grants, Outgoing, Owned, Release, Step
+from shared.stream.fold import Claim, Fold, Grant, Grants, Owned, Release, Step
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -24,15 +26,26 @@ class Changes:
     ranks: list[tuple[str, str, int, str]] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class Item(Generic[E]):
-    """One decoded record on its way through the fold; `asking` while it waits for answers."""
+class Item(msgspec.Struct, Generic[E], eq=False):
+    """One decoded record on its way through the fold: its `step` from the state `before`, which until its claims are answered rests on the answers `assumed`."""
 
     source: Any
     key: str
     event: E
     grants: Grants
-    asking: Step[Any] | None = None
+    before: Any = None
+    step: Step[Any] | None = None
+    assumed: tuple[Grant, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class _Line(Generic[E]):
+    """The records of a key from the first whose claims are asked: those folded ahead of the answers, and those that wait."""
+
+    ahead: list[Item[E]] = field(default_factory=list)
+    waiting: list[Item[E]] = field(default_factory=list)
+    closed: bool = False
+    """Whether the next records of the key must wait too."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,62 +53,98 @@ class Folding(Generic[S, E, F]):
     """The batch in the making.
 
     `feed` folds what can be folded; while `wanted` is not empty, ask those claims and `answer`. Then read the results: `states` by key (None: forgotten),
-    `out` and `poisoned` by source offset, `ranks`, `releases` and `fired` timers in order.
+    `out` (the records that brought forth any, with their steps) and `poisoned` by source offset, `ranks`, `releases` and `fired` timers in order.
+
+    A record is folded as if its claims were answered as is to be expected, and the next ones of its key after it. Where an answer is another, the key goes back to the
+    state before that record, which is folded again. Only names are asked ahead like this: a record that wants places waits until it is certain that it wants them.
     """
 
     fold: Fold[S, E, F]
     facts: F
     states: dict[str, S | None]
     wanted: list[Claim | Owned] = field(default_factory=list)
-    out: dict[int, tuple[Any, tuple[Outgoing, ...]]] = field(default_factory=dict)
+    out: dict[int, tuple[Item[E], Step[S]]] = field(default_factory=dict)
     poisoned: dict[int, tuple[Any, str]] = field(default_factory=dict)
     ranks: list[tuple[str, str, int, str]] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
     fired: list[str] = field(default_factory=list)
-    _held: dict[str, list[Item[E]]] = field(default_factory=dict)
+    _lines: dict[str, _Line[E]] = field(default_factory=dict)
 
     def feed(self, items: Iterable[Item[E]]) -> None:
-        """Fold these records, in the order given; a key that waits for claims holds back its later records."""
+        """Fold these records, in the order given."""
+        fold, facts, states, lines = self.fold.fold, self.facts, self.states, self._lines
         for item in items:
-            held = self._held.get(item.key)
-            if held is not None:
-                held.append(item)
+            line = lines.get(item.key)
+            if line is not None and line.closed:
+                line.waiting.append(item)
                 continue
-            try:
-                step = self.fold.fold(self.states.get(item.key), item.event, self.facts, item.grants)
-            except Exception as error:  # noqa: BLE001 the fold's own fault or the record's: it is parked, its state untouched
-                self.poisoned[item.source.offset] = (item.source, f"{type(error).__name__}: {error}")
-                continue
-            if step.claims:
-                item.asking = step
-                self._held[item.key] = [item]
-                self.wanted += step.claims
+            state, known = states.get(item.key), item.step
+            if known is not None and item.before is state:
+                step = known
             else:
+                try:
+                    step = fold(state, item.event, facts, item.grants)
+                except Exception as error:  # noqa: BLE001 the fold's own fault or the record's: it is parked, its state untouched
+                    item.step = None
+                    if line is None:
+                        self.poisoned[item.source.offset] = (item.source, f"{type(error).__name__}: {error}")
+                    else:
+                        _wait(line, item)  # perhaps of a state that will not be
+                    continue
+            if step is not known:
+                item.before, item.step = state, step
+            if line is None and not step.claims:
                 self._apply(item, step)
+                continue
+            if step.claims and step is not known:
+                expected = item.grants.expected
+                item.assumed = tuple([expected[claim] for claim in step.claims])
+            if line is None:
+                line = lines[item.key] = _Line()
+            elif step.claims and not (step.complete and _only_names(step.claims)):
+                _wait(line, item)
+                continue
+            self._ahead(line, item, step)
+
+    def _ahead(self, line: _Line[E], item: Item[E], step: Step[S]) -> None:
+        """Ask the record's claims, and go on as if they had been answered as assumed."""
+        line.ahead.append(item)
+        if step.claims:
+            self.wanted += step.claims
+            for claim, grant in zip(step.claims, item.assumed, strict=True):
+                item.grants.expected.note(claim, grant)
+        if step.complete:
+            self.states[item.key] = step.state
+        else:
+            line.closed = True
 
     def answer(self, answers: Mapping[str, Grant]) -> None:
-        """Fold again what waited, now with the answers to its claims."""
-        held, self._held, self.wanted = self._held, {}, []
-        for items in held.values():
-            first = items[0]
-            if first.asking is not None:
-                own = {claim.id: answers[claim.id] for claim in first.asking.claims}
-                known = first.grants
-                first.grants = Grants({**known.answers, **own}, known.recalled, first.asking.work)
-            self.feed(items)
+        """Let the steps count whose claims were answered as assumed; fold the records from the first on that was not, now with their answers."""
+        lines, self._lines, self.wanted = self._lines, {}, []
+        for key, line in lines.items():
+            self.states[key] = line.ahead[0].before
+            again: list[Item[E]] = []
+            for item in line.ahead:
+                proved = _proved(item, answers)
+                if proved is None or again:
+                    again.append(item)
+                else:
+                    self._apply(item, proved)
+            self.feed((*again, *line.waiting))
 
     def _apply(self, item: Item[E], step: Step[S]) -> None:
         self.states[item.key] = step.state
         if step.out:
-            self.out[item.source.offset] = (item.source, step.out)
+            self.out[item.source.offset] = (item, step)
         if isinstance(item.event, TimerFired):
             member = f"{item.key}\n{item.event.name}"
             self.fired.append(member)
             self.ranks.append((TIMERS, member, item.event.due_ms, "due"))
-        for name, due_ms in step.timers.items():
-            self.ranks.append(
-                (TIMERS, f"{item.key}\n{name}", due_ms or 0, "remove" if due_ms is None else "set")
-            )
+        if step.timers:
+            for name, due_ms in step.timers.items():
+                self.ranks.append(
+                    (TIMERS, f"{item.key}\n{name}", due_ms or 0, "remove" if due_ms is None else "set")
+                )
         for rank in step.ranks:
             self.ranks.append(
                 (rank.set, rank.member, rank.score or 0, "remove" if rank.score is None else "set")
@@ -113,3 +162,27 @@ class Folding(Generic[S, E, F]):
             else:
                 changes.states[key] = self.fold.encode_state(state)
         return changes
+
+
+def _only_names(claims: Iterable[Claim | Owned]) -> bool:
+    return all(isinstance(claim, Owned) for claim in claims)
+
+
+def _wait(line: _Line[E], item: Item[E]) -> None:
+    line.closed = True
+    line.waiting.append(item)
+
+
+def _proved(item: Item[E], answers: Mapping[str, Grant]) -> Step[Any] | None:
+    """The item's step if its claims were answered as assumed, else None: it is to be folded again with the answers, which it has now."""
+    step, grants = item.step, item.grants
+    if step is None or not step.claims:
+        return step
+    own = {claim.id: answers[claim.id] for claim in step.claims}
+    item.grants = Grants({**grants.answers, **own}, grants.recalled, grants.expected)
+    for claim in step.claims:
+        grants.expected.note(claim, own[claim.id])
+    if step.complete and tuple(own.values()) == item.assumed:
+        return step
+    item.step = None
+    return None

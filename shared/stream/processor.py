@@ -10,8 +10,9 @@ Per poll and partition: states are loaded in one round trip, records folded in o
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -35,7 +36,7 @@ from shared.events import TimerFired, encode
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
 from shared.stream.claims import Claims
-from shared.stream.fold import Claim, Fold, Grant, Grants, Outgoing, Owned, Recalled
+from shared.stream.fold import Claim, Expected, Fold, Grant, Grants, Outgoing, Owned, Recalled, Step
 from shared.stream.folding import Folding, Item
 from shared.stream.publisher import (
     KafkaPublisher,
@@ -47,7 +48,7 @@ from shared.stream.publisher import (
     partition_of,
 )
 from shared.stream.recall import GROUP_HEADER, Recall
-from shared.stream.source import SOURCE_HEADER, Source
+from shared.stream.source import SOURCE_HEADER, source_header
 from shared.stream.store import Held, Keys, Refused, Store
 from shared.topics import MAX_RECORD_BYTES, Topic
 
@@ -56,6 +57,8 @@ log = structlog.get_logger(__name__)
 S = TypeVar("S")
 E = TypeVar("E")
 F = TypeVar("F")
+
+Told = tuple[E, S | None, Step[S]]
 
 _SPEC_VERSION = ("ce_specversion", b"1.0")
 _JSON = ("content-type", b"application/json")
@@ -143,6 +146,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         source: the topic folded; every outgoing topic has as many partitions (or one).
         memory: the topic on which the fold's decisions can be found again; None when the fold decides nothing that could come out differently.
         facts: the facts as of now, read once per batch.
+        told: called with what each committed batch tells, before it is published: (event, state before, step) of each record that brought forth others, in no particular order; not of a silent one.
         cache: states kept decoded per partition; 0 when others change the states too.
         room: whether a partition may take in more; while it may not, its records wait in Kafka and the other partitions go on.
         store, publisher: for tests that stop a worker at a certain step; the real ones otherwise.
@@ -161,6 +165,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         redis: Redis,
         clock: Clock,
         cache: int = 50_000,
+        told: Callable[[Iterable[Told[E, S]]], None] = lambda _: None,
         room: Callable[[int], bool] = lambda partition: True,
         store: Store | None = None,
         publisher: Callable[[Publisher], Publisher] = lambda publisher: publisher,
@@ -178,7 +183,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._facts = facts
         self._clock = clock
         self._cache = cache
+        self._told = told
         self._room = room
+        self._expected = Expected()
         self._store = store or Store(redis)
         self._claims = Claims(redis, settings.redis_namespace)
         self._wrap = publisher
@@ -201,6 +208,8 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         label = (group,)
         self._m_records = metrics.STREAM_RECORDS.labels(*label)
         self._m_silent = metrics.STREAM_SILENT.labels(*label)
+        self._m_granted = metrics.STREAM_CLAIMS.labels(*label, "granted")
+        self._m_refused = metrics.STREAM_CLAIMS.labels(*label, "refused")
         self._m_published = metrics.STREAM_PUBLISHED.labels(*label)
         self._m_batch = metrics.STREAM_BATCH_SECONDS.labels(*label)
         self._m_lag = metrics.STREAM_LAG.labels(*label)
@@ -461,6 +470,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             return None
         if recalled is None:
             self._count_parked(folding)
+            self._told((item.event, item.before, step) for item, step in folding.out.values())
         owned.offset = owned.position = next_offset
         if self._cache:
             owned.cache.update(folding.states)
@@ -478,7 +488,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
     ) -> tuple[list[Item[E]], dict[int, tuple[Any, str]]]:
         items: list[Item[E]] = []
         poisoned: dict[int, tuple[Any, str]] = {}
-        none = Grants()
+        plain = Grants(expected=self._expected)
         for index, record in enumerate(records):
             try:
                 event = self._fold.decode(record.value)
@@ -486,7 +496,8 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             except Exception as error:  # noqa: BLE001 whatever a record does to its decoder, the next one must not suffer for it
                 poisoned[record.offset] = (record, f"undecodable: {error}")
                 continue
-            items.append(Item(record, key, event, none if recalled is None else Grants({}, recalled[index])))
+            grants = plain if recalled is None else Grants({}, recalled[index], self._expected)
+            items.append(Item(record, key, event, grants))
         return items, poisoned
 
     async def _load(self, owned: _Owned[S], names: set[str]) -> dict[str, S | None]:
@@ -509,8 +520,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         if not force and await self._store.whole_partitions(keys) < self._partitions:
             raise BookIncomplete(keys.group)
         answers = await self._claims.ask(wanted, self._now_ms(), force=force)
-        for grant in answers.values():
-            metrics.STREAM_CLAIMS.labels(self.group, "granted" if grant.granted else "refused").inc()
+        granted = sum(grant.granted for grant in answers.values())
+        self._m_granted.inc(granted)
+        self._m_refused.inc(len(answers) - granted)
         return answers
 
     def _now_ms(self) -> int:
@@ -535,8 +547,10 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                     (source.key or b"").decode(errors="replace"), source.value or b"", reason
                 )
             else:
-                source, out = folding.out[offset]
-            records += [self._outgoing(source, index, event) for index, event in enumerate(out)]
+                item, step = folding.out[offset]
+                source, out = item.source, step.out
+            for index, event in enumerate(out):
+                records.append(self._outgoing(source, index, event))
         return records
 
     def _count_parked(self, folding: Folding[S, E, F]) -> None:
@@ -651,10 +665,10 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         headers = [
             _SPEC_VERSION,
             ("ce_id", out.id.encode()),
-            ("ce_type", out.type.encode()),
+            _type_header(out.type),
             self._origin,
             _JSON,
-            (SOURCE_HEADER, Source(source.partition, source.offset, index).header()),
+            (SOURCE_HEADER, source_header(source.partition, source.offset, index)),
         ]
         return Record(out.topic.name, partition, key, out.value, headers)
 
@@ -675,6 +689,11 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                 *((name, value) for name, value in source.headers),
             ],
         )
+
+
+@lru_cache(maxsize=256)
+def _type_header(type: str) -> tuple[str, bytes]:
+    return ("ce_type", type.encode())
 
 
 def _timer_record(source: Topic, partition: int, member: str, due_ms: int, now_ms: int) -> Record:

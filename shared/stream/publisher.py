@@ -9,12 +9,13 @@ from typing import NamedTuple, Protocol
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from shared.stream.fold import Release
 from shared.topics import SEND_COMMANDS
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One record to publish, fixed to the byte. `topic` is the catalogue's name, without the deployment's prefix."""
 
     topic: str
@@ -85,13 +86,18 @@ class KafkaPublisher:
         batch = self._producer.create_batch()
         acknowledgements = []
         for record in records:
-            row = {"key": record.key, "value": record.value, "timestamp": None, "headers": record.headers}
-            if batch.append(**row) is None:
+            if not _added(batch, record):
                 acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
                 batch = self._producer.create_batch()
-                if batch.append(**row) is None:
+                if not _added(batch, record):
                     raise ValueError(
                         f"record of {len(record.value)} bytes for {name} exceeds the producer's batch"
                     )
         acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
         await asyncio.gather(*acknowledgements)
+
+
+def _added(batch: BatchBuilder, record: Record) -> bool:
+    """Whether the batch had room for the record, and has it now."""
+    added = batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
+    return added is not None

@@ -5,6 +5,11 @@ from typing import NamedTuple
 SOURCE_HEADER = "wa-source"
 
 
+def source_header(partition: int, offset: int, nth: int) -> bytes:
+    """`partition:offset:index`."""
+    return b"%d:%d:%d" % (partition, offset, nth)
+
+
 class Source(NamedTuple):
     """The record an event came of, and which of its events this is. A consumer that remembers the greatest of a partition has seen all before."""
 
@@ -12,13 +17,9 @@ class Source(NamedTuple):
     offset: int
     nth: int
 
-    def header(self) -> bytes:
-        """`partition:offset:index`."""
-        return b"%d:%d:%d" % self
-
     @classmethod
     def parse(cls, header: bytes | None) -> "Source":
-        """What `header` made.
+        """What `source_header` made.
 
         Raises:
             ValueError: it is absent or not of that form.

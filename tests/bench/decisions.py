@@ -220,9 +220,9 @@ async def _delete(redis: Redis, names: str) -> None:
 
 
 def _items(rows: Iterable[tuple[str, ConversationEvent]]) -> Iterator[Item[ConversationEvent]]:
-    none = Grants()
+    plain = Grants()
     for offset, (key, event) in enumerate(rows):
-        yield Item(_Record(offset), key, event, none)
+        yield Item(_Record(offset), key, event, plain)
 
 
 def _folding(

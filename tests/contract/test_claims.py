@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from deploy.local.stack import LocalStack
@@ -118,7 +119,7 @@ async def test_thousands_of_claims_on_many_scopes_are_asked_and_given_back_at_on
     names = [Owned(f"own{n}", f"r{n}", "N1:4915", KEEP_MS, NOW) for n in range(1000)]
     answers = await book.ask([*wanted, *names], NOW)
     assert all(grant.granted for grant in answers.values())
-    full = [claim._replace(id=f"other-{claim.id}", member=f"other-{claim.member}") for claim in wanted]
+    full = [replace(claim, id=f"other-{claim.id}", member=f"other-{claim.member}") for claim in wanted]
     assert not any(grant.granted for grant in (await book.ask(full, NOW)).values())
     await book.release([Release(claim.scope, claim.id, claim.member) for claim in wanted], NOW)
     assert all(grant.granted for grant in (await book.ask(full, NOW)).values())
@@ -128,7 +129,7 @@ async def test_names_of_one_bucket_are_forgotten_after_their_time_and_not_before
     namespace = f"claims-{uuid4().hex}"
     book = Claims(redis, namespace)
     one = Owned("id", "r1", "N1:4915", KEEP_MS, NOW)
-    other = one._replace(owner="N1:4916", at_ms=NOW + KEEP_MS)
+    other = replace(one, owner="N1:4916", at_ms=NOW + KEEP_MS)
     assert (await book.ask([one], NOW))["id"].granted
     assert not (await book.ask([other], NOW + KEEP_MS - 1000))["id"].granted
     assert (await book.ask([other], NOW + KEEP_MS))["id"].granted
@@ -143,7 +144,7 @@ async def test_a_name_asked_for_again_after_its_time_binds_nobody(redis: Redis) 
     new = Owned("id", "r1", "N1:4916", KEEP_MS, NOW - 1000)
     assert (await book.ask([old], NOW, force=True))["id"].granted
     assert (await book.ask([new], NOW, force=True))["id"].granted
-    assert not (await book.ask([old._replace(at_ms=NOW)], NOW))["id"].granted
+    assert not (await book.ask([replace(old, at_ms=NOW)], NOW))["id"].granted
 
 
 async def test_thousands_of_places_that_are_over_refuse_nobody(redis: Redis) -> None:

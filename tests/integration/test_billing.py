@@ -34,7 +34,7 @@ from shared.ids import conversation_key
 from shared.lifecycle import Service
 from shared.pricing import Market, PriceBook
 from shared.stream.publisher import partition_of
-from shared.stream.source import SOURCE_HEADER, Source
+from shared.stream.source import SOURCE_HEADER, source_header
 from shared.stream.store import Keys
 from shared.topics import BILLING_CHARGES, SEND_EVENTS, Topic
 from tests.conftest import Prefix
@@ -187,7 +187,7 @@ async def publish(producer: AIOKafkaProducer, settings: TalliesSettings, numbers
         one = entry(number)
         key = f"{one.phone_number_id}:{one.user_ref}".encode()
         place = partition_of(key, PARTITIONS)
-        headers = [(SOURCE_HEADER, Source(place, number, 0).header())]
+        headers = [(SOURCE_HEADER, source_header(place, number, 0))]
         sent.append(await producer.send(topic, encode(one), key=key, partition=place, headers=headers))
     await asyncio.gather(*sent)
 

@@ -89,13 +89,13 @@ class Counting:
             )
         granted = None
         by = facts
+        claim = Claim("places", event.id, event.id, PLACES, 2**52)
         if grants.recalled is not None:
             first = _published(grants.recalled.events[0])
             granted, by = first.granted, first.decided_by
-        if event.id not in grants and (granted or (event.claim and grants.recalled is None)):
-            return Step(state, claims=(Claim("places", event.id, event.id, PLACES, 2**52),))
-        if event.claim and grants.recalled is None:
-            granted = grants[event.id].granted
+        elif event.claim:
+            granted = grants[claim].granted
+        wanted = granted or (event.claim and grants.recalled is None)
         new = Total(
             state.count + 1, state.sum + event.n, state.granted + bool(granted), state.rung, event.ring_at_ms
         )
@@ -108,6 +108,7 @@ class Counting:
             new,
             out=(totalled, command) if event.n % 5 == 0 else (totalled,),
             timers={"ring": event.ring_at_ms},
+            claims=grants.unanswered(claim) if wanted else (),
         )
 
 

@@ -253,7 +253,7 @@ def test_a_message_given_up_and_delivered_in_one_batch_keeps_a_free_place() -> N
         batch.answer({claim.id: made.claims.ask(claim, due) for claim in batch.wanted})
     for release in batch.releases:  # the processor gives back once the batch is committed
         made.claims.release(release, due)
-    assert [event.charge.type for event in events(batch.out[1][1]) if event.charge] == ["free_tier"]
+    assert [event.charge.type for event in events(batch.out[1][1].out) if event.charge] == ["free_tier"]
     assert len(made.claims.members("free:W1:2026-11")) == 1
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from services.router.fold import RouterFold
 from services.router.heard import sent_ms
 from services.router.meta_errors import MetaErrors
@@ -21,7 +23,7 @@ from shared.events import (
     encode,
 )
 from shared.pricing import PriceBook
-from shared.stream.fold import Grants, Outgoing, Recalled
+from shared.stream.fold import Expected, Grants, Outgoing, Recalled, Step
 from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
 from shared.uncertain import UNCERTAIN
 from tests.claims_book import Claims
@@ -61,12 +63,15 @@ class World:
     fold: RouterFold = field(default_factory=lambda: RouterFold(book(), errors(), words()))
     facts: AccountFacts = field(default_factory=AccountFacts)
     claims: Claims = field(default_factory=Claims)
+    expected: Expected = field(default_factory=Expected)
     states: dict[str, bytes] = field(default_factory=dict)
     timers: dict[str, int] = field(default_factory=dict)
     uncertain: dict[str, int] = field(default_factory=dict)
     """The index of open messages."""
     out: list[Outgoing] = field(default_factory=list)
     log: list[Record] = field(default_factory=list)
+    told: list[tuple[ConversationEvent, State | None, Step[State]]] = field(default_factory=list)
+    """Each event that brought forth others, the state before it, and its step."""
 
     def know(self, *events: AccountEvent) -> None:
         for event in events:
@@ -107,15 +112,24 @@ class World:
         event = self.fold.decode(encode(event))
         known = self.states.get(key)
         state: State | None = None if known is None else self.fold.decode_state(known)
-        grants = Grants(recalled=recalled)
+        grants = Grants(recalled=recalled, expected=self.expected)
         step = self.fold.fold(state, event, self.facts, grants)
         for _ in range(3):
             if not step.claims:
                 break
-            answers = {c.id: self.claims.ask(c, now_ms, force=recalled is not None) for c in step.claims}
-            grants = Grants({**grants.answers, **answers}, recalled, step.work)
+            assumed, told = step, [grants[c] for c in step.claims]
+            answers = [self.claims.ask(c, now_ms, force=recalled is not None) for c in step.claims]
+            for claim, answer in zip(step.claims, answers, strict=True):
+                self.expected.note(claim, answer)
+            own = {claim.id: answer for claim, answer in zip(step.claims, answers, strict=True)}
+            grants = Grants({**grants.answers, **own}, recalled, self.expected)
             step = self.fold.fold(state, event, self.facts, grants)
+            if assumed.complete and told == answers:
+                assert replace(assumed, claims=()) == step, "what rests on the right answers must be right"
         assert not step.claims, "a fold must not ask without end"
+        assert step.complete
+        if recalled is None and step.out:
+            self.told.append((event, state, step))
         for rank in step.ranks:
             assert rank.set == UNCERTAIN
             if rank.score is None:
