@@ -36,9 +36,9 @@ class Gate:
 
     @property
     def ahead(self) -> int:
-        """How many commands to claim before their moment: a tenth of a second's worth, which hides the journal's round trip. None while only answers make room."""
+        """How many commands may wait here or be claimed: a twentieth of a second's worth. None while only answers make room."""
         limit = self.limit
-        return max(1, limit // 10) if self._second.next_s(limit, monotonic()) is not None else 0
+        return max(1, limit // 20) if self._second.next_s(limit, monotonic()) is not None else 0
 
     async def enter(self) -> float | None:
         """Wait for a place and take it; when that was, None if there is none to be had any more."""

@@ -49,7 +49,7 @@ class NumberLane:
     gate: Gate
     schedule: Schedule = field(default_factory=Schedule)
     claiming: int = 0
-    """Commands between their claim and their call."""
+    """Commands at the gate, or between it and their call."""
     stalled: bool = False
     """Whether it would have started more calls, had others ended."""
     waiting: dict[int, int] = field(default_factory=dict)

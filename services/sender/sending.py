@@ -1,4 +1,4 @@
-"""One command on its way: claim, wait for the number's moment, the last checks, the call, the record."""
+"""One command on its way: wait for the number's moment, claim, the last checks, the call, the record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,26 +57,25 @@ async def prepare(
         return await records.record(
             candidate.found, uncertain(candidate.found.id, "journal_lost", desk.now_ms())
         )
-    asked_s = monotonic()
-    claim, candidate.found = await records.claim(candidate.found, candidate.command, lined=candidate.lined)
-    if not isinstance(claim, Claimed):
-        return claim
-    found, command = candidate.found, candidate.command
-    await desk.reached("claimed", found.id)
+    command = candidate.command
     gate = desk.gate(command.phone_number_id)
+    # Only then the claim: what a crash finds claimed may have been called, so the fewer the better.
     entered_s = await gate.enter()
-    late = desk.now_ms() > found.entry.valid_until_ms
-    if entered_s is not None:
-        may_go = (
-            serving()
-            and desk.permits.may_go(command)
-            and (entered_s - asked_s < CLAIM_FRESH_S or await records.still_claimed(found))
-        )
-        if may_go and not late and desk.permits.admit(command):
-            return Ready(claim, entered_s)
+    if entered_s is None:
+        return None
+    claim, candidate.found = await records.claim(candidate.found, command, lined=candidate.lined)
+    if not isinstance(claim, Claimed):
         gate.unused()
-        if may_go and late:
-            return await records.record(found, too_late(desk, found))
+        return claim
+    found = candidate.found
+    await desk.reached("claimed", found.id)
+    late = desk.now_ms() > found.entry.valid_until_ms
+    may_go = serving() and (monotonic() - entered_s < CLAIM_FRESH_S or await records.still_claimed(found))
+    if may_go and not late and desk.permits.admit(command):
+        return Ready(claim, entered_s)
+    gate.unused()
+    if may_go and late:
+        return await records.record(found, too_late(desk, found))
     await records.again(found, command, Again(0, called=False), claim)
     return None
 
