@@ -55,6 +55,8 @@ class Crew:
         self._watching = watching
         self._names = [str(name) for name in range(size)]
         self._serving: dict[str, ForkedSender] = {}
+        self._zombie = False
+        """Whether one of them is a zombie, or will be."""
 
     async def live(self, lives: Sequence[tuple[Fault, ...]], seed: int) -> None:
         """Live all these lives, each name taking the next one; afterwards each name is served by a process that nothing befalls."""
@@ -83,14 +85,40 @@ class Crew:
 
     async def _serve(self, name: str, left: deque[tuple[Fault, ...]], chance: random.Random) -> None:
         while left:
-            faults = left.popleft()
+            faults = self._next(left)
+            if faults is None:
+                await self._keep_up(name)
+                continue
             sender = self._start(name, faults)
             for fault in faults:
                 if fault.stop:
                     await self._be_a_zombie(name, sender, fault, chance)
+                    self._zombie = False
                 else:
                     await self._die(name, sender, fault)
         self._start(name, ())
+
+    def _next(self, left: deque[tuple[Fault, ...]]) -> tuple[Fault, ...] | None:
+        """The next life; one at a time may be a zombie's, for the others must take over."""
+        for nth, faults in enumerate(left):
+            stops = any(fault.stop for fault in faults)
+            if stops and self._zombie:
+                continue
+            self._zombie = self._zombie or stops
+            del left[nth]
+            return faults
+        return None
+
+    async def _keep_up(self, name: str) -> None:
+        """Serve while another is a zombie."""
+        sender = self._start(name, ())
+
+        async def over() -> bool:
+            return not self._zombie
+
+        await until(over, "the end of a zombie", TAKEN_OVER_WITHIN_S + REACHED_WITHIN_S)
+        sender.kill()
+        await until(sender.gone, f"the end of sender {name}", STOPPED_WITHIN_S)
 
     def _start(self, name: str, faults: tuple[Fault, ...]) -> ForkedSender:
         env = {**self._env, "WA_INSTANCE": name, "FAULT": ",".join(map(str, faults))}
