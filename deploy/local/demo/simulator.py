@@ -53,14 +53,14 @@ class Simulator:
         counts: dict[str, Any] = (await self.call("GET", "/sim/ledger?calls=0&commands=0"))["counts"]
         return counts
 
-    async def quiet(self) -> None:
+    async def quiet(self, within_s: float = WITHIN_S) -> None:
         """Returns when every status has happened and every webhook was answered with 200.
 
         Raises:
-            Missing: it goes on for longer than `WITHIN_S`.
+            Missing: it goes on for longer.
         """
         try:
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(within_s):
                 while not (await self.call("GET", "/sim/quiet"))["quiet"]:  # noqa: ASYNC110 - another process
                     await asyncio.sleep(_LOOK_EVERY_S)
         except TimeoutError:

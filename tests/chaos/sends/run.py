@@ -97,7 +97,7 @@ async def _settle(traffic: Traffic, meta: Simulator, clock: Clock, watching: Wat
     await all_served(meta, clock.time())
     await traffic.end()
     await _until_open(traffic, lambda id: not traffic.uncertain(id))
-    await meta.quiet()
+    await meta.quiet(ENDED_WITHIN_S)
     for _ in range(SETTLES):
         if not await traffic.open():
             return
