@@ -150,8 +150,10 @@ class _Question(msgspec.Struct, frozen=True, gc=False):
         return self.answer("defer" if waits else "reject", reason, sending, **more)
 
     def place(self, claim: Claim) -> Claim:
-        """The claim; of a dry run one that takes nothing."""
-        return replace(claim, take=False, waits_until_ms=0) if self.request.dry_run else claim
+        """The claim; of a dry run one that takes nothing, under a name of its own."""
+        if not self.request.dry_run:
+            return claim
+        return replace(claim, id=f"{claim.id}?", take=False, waits_until_ms=0)
 
     @property
     def waits_until_ms(self) -> int:

@@ -223,8 +223,11 @@ def _again(
             _stale(state, life, request, before, now_ms, facts, tariff),
             grants.unanswered(*wanted),
         )
-    verdict = decide(rest, request, facts, now_ms, tariff, grants)
-    decision, claims = verdict.decision, verdict.claims
+    # A claim asked once more holds its place for another day: so it is asked only if the answer will be to send.
+    looked = decide(rest, replace(request, dry_run=True), facts, now_ms, tariff, grants)
+    goes = looked.decision is not None and looked.decision.outcome == "allow"
+    verdict = decide(rest, request, facts, now_ms, tariff, grants) if goes else looked
+    decision, claims = verdict.decision, (*looked.claims, *verdict.claims) if goes else looked.claims
     if decision is None:
         return Handled(state, claims=claims, complete=False)
     if decision.outcome != "allow":
