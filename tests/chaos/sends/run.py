@@ -25,11 +25,12 @@ SESSION_S = 3.0
 SENDER = {"WA_CALL_TIMEOUT_S": "2"}
 """A call is given up soon, so that its claim is."""
 OPTIONS: dict[str, object] = {"delay_s": 0.2, "batch": 50, "duplicate": 0.02, "shuffle": True}
-SETTLE_S = 20 * 60.0
-"""Longer than the router waits for the outcome of an uncertain send."""
-SETTLES = 4
-"""So often the clock is moved: a second attempt may be uncertain too, and whoever looks again does so after a while."""
+SETTLES_S = (20 * 60.0, 20 * 60.0, 5 * 3600.0, 25 * 3600.0)
+"""How far the clock is moved, one time after the other: longer than the router waits for the outcome of an uncertain send, twice, for a second attempt may be
+uncertain too; then beyond the time of a template, and of a window, for numbers of which no later status comes."""
 ENDED_WITHIN_S = 60.0
+STILL_S = 10.0
+"""Without a word for so long, no more comes until the clock is moved."""
 LOOK_S = 0.25
 
 
@@ -98,15 +99,17 @@ async def _settle(traffic: Traffic, meta: Simulator, clock: Clock, watching: Wat
     await traffic.end()
     await _until_open(traffic, lambda id: not traffic.uncertain(id))
     await meta.quiet(ENDED_WITHIN_S)
-    for _ in range(SETTLES):
+    for advance_s in SETTLES_S:
         if not await traffic.open():
             return
-        await meta.call("POST", "/sim/clock", {"advance_s": SETTLE_S})
+        await meta.call("POST", "/sim/clock", {"advance_s": advance_s})
         await _until_open(traffic, lambda id: True)
 
 
 async def _until_open(traffic: Traffic, matters: Callable[[str], bool]) -> None:
-    """Wait until no open request matters, or for so long; the verdict says what is still open."""
-    until_s = monotonic() + ENDED_WITHIN_S
-    while any(map(matters, await traffic.open())) and monotonic() < until_s:
+    """Wait until no open request matters, or nothing more is said of any; the verdict says what is still open."""
+    until_s, words, since_s = monotonic() + ENDED_WITHIN_S, 0, monotonic()
+    while any(map(matters, await traffic.open())) and monotonic() < min(until_s, since_s + STILL_S):
+        if traffic.words != words:
+            words, since_s = traffic.words, monotonic()
         await asyncio.sleep(LOOK_S)

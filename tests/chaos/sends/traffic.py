@@ -69,6 +69,11 @@ class Traffic:
         await self._listen()
         return {id for id in self.asked if not is_final(self.told.get(id, ()))}
 
+    @property
+    def words(self) -> int:
+        """How many events have been told."""
+        return sum(map(len, self.told.values()))
+
     def uncertain(self, id: str) -> bool:
         """Whether the business was told, last of all, that nobody knows about this request."""
         return bool(self.told.get(id)) and self.told[id][-1].event == "uncertain"
