@@ -14,6 +14,10 @@ COMPILE = .local/uv/bin/uv pip compile -q --universal --python-version 3.11 --ge
 .PHONY: help demo test check static up down status cases histories chaos crashes bench images k8s-check dashboards-check \
 	format lock docs install clean
 
+# Most tests on a real stack wait more than they work; those of chaos and of the whole system have the machine to themselves.
+PURE := tests/unit tests/histories
+ON_THE_STACK := tests/contract tests/integration
+
 help: ## Lists the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -22,7 +26,9 @@ demo: $(STAMP) ## Starts everything and plays the whole guide; leaves reports/de
 
 test: static ## Everything that must pass: static checks, then every test
 	@$(RUN) -m deploy.checks promtool
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 $(PURE)
+	$(BIN)/pytest -n 2 --dist loadfile $(ON_THE_STACK)
+	$(BIN)/pytest $(addprefix --ignore=,$(PURE) $(ON_THE_STACK))
 
 check: static ## Format, lint, types, import rules, unit tests; under a minute
 	$(BIN)/pytest -n auto tests/unit
