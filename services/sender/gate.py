@@ -8,8 +8,8 @@ from time import monotonic
 from services.sender.moving_second import SECOND_S, MovingSecond
 from services.sender.pace import Pace
 
-CAUTIOUS_S = 1800.0
-"""So long after the start, or after Meta refused a call as too fast, caution has gone."""
+CAUTIOUS_S = 900.0
+"""So long after the start, or after Meta refused a call as too fast, caution is full; as long again, and it has gone."""
 
 
 class Gate:
@@ -63,7 +63,7 @@ class Gate:
     def leave(self, entered_s: float) -> None:
         """The call is over, however it ended."""
         now_s = monotonic()
-        caution = max(0.0, 1 - (now_s - self._cautious_from_s) / CAUTIOUS_S)
+        caution = min(1.0, max(0.0, 2 - (now_s - self._cautious_from_s) / CAUTIOUS_S))
         self._second.answered(entered_s, now_s, caution)
         self._admit()
 

@@ -8,11 +8,10 @@ durable (`appendfsync always`).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
 
 from services.sender.entry import Stored, decode_entry
 from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, in_queue, queue, unsent
@@ -121,6 +120,10 @@ Verdict = Literal["ok", "changed", "lost"]
 """`changed`: the entry is not what the caller saw; `lost`: the partition is not ours any more, or Redis forgot us. Nothing was written."""
 
 
+_Move = tuple[int, list[str | bytes | int]]
+"""The partition, and the move as the script wants it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """The claim is durable. `pair_due_ms`: the pair limiter's memory with this message counted."""
@@ -179,7 +182,7 @@ class Journal:
         self._move = redis.register_script(_MOVE)
         self._line_up = redis.register_script(_LINE_UP)
         self._survey = redis.register_script(_SURVEY)
-        self._moves: dict[int, Together[list[str | bytes | int], tuple[str, int]]] = {}
+        self._moves: Together[_Move, tuple[str, int]] = Together(self._make)
 
     def _keys(self, partition: int) -> Keys:
         return Keys(self._namespace, self._group, partition)
@@ -225,18 +228,38 @@ class Journal:
         return verdict  # type: ignore[return-value]
 
     async def _ask(self, partition: int, move: list[str | bytes | int]) -> tuple[str, int]:
-        together = self._moves.get(partition)
-        if together is None:
-            together = self._moves[partition] = Together(partial(self._make, self._keys(partition)))
-        return await together.ask(move)
+        return await self._moves.ask((partition, move))
 
-    async def _make(self, keys: Keys, moves: Sequence[list[str | bytes | int]]) -> Sequence[tuple[str, int]]:
-        """Many moves with one script: one round trip, one write to disk."""
-        arguments = [keys.set(""), int(PAIR_LIMIT.interval), PAIR_LIMIT.burst, *chain.from_iterable(moves)]
-        found: list[bytes] = await self._move(keys=[keys.meta, keys.state], args=arguments)
-        return [
-            (verdict.decode(), int(number)) for verdict, number in zip(found[::2], found[1::2], strict=True)
-        ]
+    async def _make(self, moves: Sequence[_Move]) -> Sequence[tuple[str, int]]:
+        """Many moves in one round trip, those of a partition with one script and one write to disk."""
+        by_partition: dict[int, list[int]] = {}
+        for nth, (partition, _) in enumerate(moves):
+            by_partition.setdefault(partition, []).append(nth)
+        calls = []
+        for partition, nths in by_partition.items():
+            keys = self._keys(partition)
+            call: list[str | bytes | int] = [keys.meta, keys.state, keys.set("")]
+            call += (int(PAIR_LIMIT.interval), PAIR_LIMIT.burst)
+            for nth in nths:
+                call += moves[nth][1]
+            calls.append(call)
+        answers: list[tuple[str, int]] = [("", 0)] * len(moves)
+        try:
+            found = await self._run(calls)
+        except NoScriptError:
+            await self._redis.script_load(_MOVE)
+            found = await self._run(calls)  # what has been moved already is answered as it was
+        for nths, verdicts in zip(by_partition.values(), found, strict=True):
+            for place, nth in enumerate(nths):
+                answers[nth] = (verdicts[2 * place].decode(), int(verdicts[2 * place + 1]))
+        return answers
+
+    async def _run(self, calls: Sequence[list[str | bytes | int]]) -> list[list[bytes]]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for call in calls:
+            pipeline.evalsha(self._move.sha, 2, *call)
+        found: list[list[bytes]] = await pipeline.execute()
+        return found
 
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None:
         """Look at everything that may need work now; None when the partition is lost."""
