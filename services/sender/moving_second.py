@@ -1,9 +1,8 @@
 """Places in a moving second, counted so that Meta, at the other end of a way of unknown length, never sees more calls than it allows. Pure.
 
 A call made at `s` and answered at `a` was counted by Meta at some moment in between, so a place is free for another call a second after its answer:
-then the two are a second apart at Meta too. That is too cautious by what the way there and back takes in any case: the shortest trip of late, less
-what short trips differ by. So much earlier it is free. What a trip takes beyond that may all have been spent on the way there, so with full caution
-it counts; but it is more often Meta's own work after counting, so with less caution less of it does.
+then the two are a second apart at Meta too, whatever the ways and whatever else the machine had to do. With full caution that is all. But what a trip takes is more often Meta's
+own work after counting than the way there, so with less caution less of it counts.
 """
 
 from bisect import insort
@@ -11,10 +10,7 @@ from dataclasses import dataclass, field
 
 SECOND_S = 1.0
 UNEVEN_S = 0.02
-"""What short trips differ by."""
-KNOWN_TRIPS = 20
-"""So many trips tell the shortest."""
-OF_LATE_S = 10.0
+"""What ways there differ by: so much of a trip always counts."""
 HURRY = 1.02
 """The pace of calls beside the limit: what a stall has cost is made up for, and the places still say when that is enough."""
 AT_ONCE_S = 0.05
@@ -33,10 +29,6 @@ class MovingSecond:
     """When places come back, ascending."""
     _due_s: float = 0.0
     _shut_until_s: float = 0.0
-    _trips: int = 0
-    _shortest_s: tuple[float, float] = (0.0, 0.0)
-    """The shortest trip of this stretch of `OF_LATE_S`, and of the one before."""
-    _stretch_s: float = float("-inf")
 
     def next_s(self, limit: int, now_s: float) -> float | None:
         """The earliest time, not before now, at which a call may be made; None while that depends on answers still to come."""
@@ -60,12 +52,7 @@ class MovingSecond:
     def answered(self, sent_s: float, now_s: float, caution: float = 1.0) -> None:
         """The call made at `sent_s` is over: answered, or given up. `caution` is from 0 to 1."""
         self.flying -= 1
-        trip_s = now_s - sent_s
-        self._note(trip_s, now_s)
-        spared_s = 0.0
-        if self._trips >= KNOWN_TRIPS:
-            shortest_s = min(self._shortest_s)
-            spared_s = max(0.0, shortest_s - UNEVEN_S) + (1 - caution) * (trip_s - shortest_s)
+        spared_s = (1 - caution) * max(0.0, now_s - sent_s - UNEVEN_S)
         insort(self._back, now_s + SECOND_S - spared_s)
 
     def unused(self) -> None:
@@ -75,14 +62,6 @@ class MovingSecond:
     def shut(self, until_s: float) -> None:
         """Make no call before: another process may have made calls that nobody here knows of."""
         self._shut_until_s = max(self._shut_until_s, until_s)
-
-    def _note(self, trip_s: float, now_s: float) -> None:
-        self._trips += 1
-        if now_s - self._stretch_s >= OF_LATE_S:
-            before = self._shortest_s[0] if now_s - self._stretch_s < 2 * OF_LATE_S else trip_s
-            self._shortest_s, self._stretch_s = (trip_s, before), now_s
-        else:
-            self._shortest_s = (min(self._shortest_s[0], trip_s), self._shortest_s[1])
 
 
 def _ahead_s(limit: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.sender.moving_second import OF_LATE_S, SECOND_S, MovingSecond
+from services.sender.moving_second import SECOND_S, MovingSecond
 
 Trip = Callable[[random.Random], tuple[float, float]]
 """Seconds to Meta, and back."""
@@ -70,8 +70,13 @@ def test_the_limit_is_used_to_the_full(limit: int) -> None:
     assert len(arrivals) >= 0.98 * 30 * limit
 
 
-def test_a_long_way_costs_only_what_its_length_varies() -> None:
-    assert len(play(80, far, 60)) >= 0.95 * 60 * 80
+def test_a_long_way_costs_its_length_until_caution_has_gone() -> None:
+    assert len(play(80, far, 60)) >= 0.85 * 60 * 80
+    arrivals = play(80, far, 60, caution=0.0)
+    assert len(arrivals) >= 0.97 * 60 * 80
+    assert (
+        busiest(arrivals) <= 82
+    )  # a way there that is much longer than usual: Meta would refuse one, and caution be back
 
 
 def working(rng: random.Random) -> tuple[float, float]:
@@ -121,11 +126,3 @@ def test_a_lower_limit_waits_for_as_many_places_as_are_too_many() -> None:
         second.take(4, 10 + nth / 10)
         second.answered(10 + nth / 10, 10 + nth / 10)
     assert second.next_s(2, 10.5) == pytest.approx(11.2)
-
-
-def test_a_shortest_trip_is_forgotten_when_it_is_not_of_late() -> None:
-    second = MovingSecond()
-    for at_s, trip_s in ((0.0, 0.01), (OF_LATE_S, 0.2), (2 * OF_LATE_S, 0.2)):
-        second.take(80, at_s)
-        second.answered(at_s, at_s + trip_s)
-    assert min(second._shortest_s) == pytest.approx(0.2)
