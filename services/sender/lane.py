@@ -133,9 +133,10 @@ class Lane:
         for number in self._numbers.values():
             number.waiting.clear()
         for id, priority, waiting in survey.queues:
-            self._number(id).waiting[priority] = waiting
-            await self._load(self._number(id), priority, waiting)
-            self._let(self._number(id))  # at once: hundreds of queues may still be to be looked at
+            number = self._number(id)
+            number.waiting[priority] = waiting
+            await self._load(number, priority, waiting)
+            self._let(number)  # at once: hundreds of queues may still be to be looked at
         for number in self._numbers.values():
             await self._turn_away(number)
         for number in list(self._numbers.values()):

@@ -35,12 +35,10 @@ class Together(Generic[Q, A]):
             now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
             try:
                 answers = await self._ask([question for question, _ in now])
-            except BaseException as failure:
+            except Exception as failure:  # noqa: BLE001 it is raised where the question was asked
                 for _, future in now:
                     if not future.done():
                         future.set_exception(failure)
-                if not isinstance(failure, Exception):
-                    raise
                 continue
             for (_, future), answer in zip(now, answers, strict=True):
                 if not future.done():

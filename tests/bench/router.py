@@ -6,7 +6,6 @@ The second does not suffer from what Kafka, Redis and strangers do on the other 
 import asyncio
 import os
 import time
-import uuid
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -19,33 +18,14 @@ from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS
 from tests.bench import load, processes
 from tests.reading import committed
 
-PARTITIONS = 8
 CONVERSATIONS = 6000
 RECORDS = CONVERSATIONS * load.EVENTS_PER_CONVERSATION
 
 
 async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float, float]]:
     """(router, raw loop), events per second, by what is measured."""
-    name = f"b{uuid.uuid4().hex[:8]}"
-    settings = ServiceSettings(
-        kafka_bootstrap=stack.endpoints.kafka_bootstrap,
-        redis_url=stack.endpoints.redis_url,
-        topic_prefix=f"{name}.",
-        redis_namespace=name,
-        partitions=PARTITIONS,
-        replication=1,
-    )
-    env = {
-        "WA_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
-        "WA_REDIS_URL": settings.redis_url,
-        "WA_TOPIC_PREFIX": settings.topic_prefix,
-        "WA_REDIS_NAMESPACE": name,
-        "WA_PARTITIONS": str(PARTITIONS),
-        "WA_REPLICATION": "1",
-        "WA_METRICS_PORT": "0",
-        "WA_LOG_LEVEL": "warning",
-    }
-    await kafka.create_topics(settings)
+    settings, env = await processes.topics(stack)
+    name = settings.redis_namespace
     await _feed(settings)
     source = kafka.name_of(CONVERSATION_EVENTS, settings)
     logs = stack.directory / "logs"
@@ -87,7 +67,9 @@ async def _create(settings: ServiceSettings, name: str) -> None:
     admin = AIOKafkaAdminClient(**kafka.connection(settings))
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(name=name, num_partitions=PARTITIONS, replication_factor=1)])
+        await admin.create_topics(
+            [NewTopic(name=name, num_partitions=processes.PARTITIONS, replication_factor=1)]
+        )
     finally:
         await admin.close()
 

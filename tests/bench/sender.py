@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import uuid
 
 import aiohttp
 
@@ -15,7 +14,6 @@ from shared.topics import ACCOUNT_EVENTS, SEND_COMMANDS
 from tests.bench import load, processes
 from tests.bench.router import cpu_s
 
-PARTITIONS = 8
 NUMBERS = 8
 MESSAGES = 8_000
 TOKEN = "bench-token"
@@ -128,32 +126,11 @@ class Simulated:
 
 
 async def prepare(
-    stack: LocalStack, graph_url: str, partitions: int = PARTITIONS
+    stack: LocalStack, graph_url: str, partitions: int = processes.PARTITIONS
 ) -> tuple[ServiceSettings, dict[str, str]]:
     """Topics of a run of its own, and the environment of its senders."""
-    name = f"b{uuid.uuid4().hex[:8]}"
-    settings = ServiceSettings(
-        kafka_bootstrap=stack.endpoints.kafka_bootstrap,
-        redis_url=stack.endpoints.redis_url,
-        topic_prefix=f"{name}.",
-        redis_namespace=name,
-        partitions=partitions,
-        replication=1,
-    )
-    await kafka.create_topics(settings)
-    env = {
-        "WA_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
-        "WA_REDIS_URL": settings.redis_url,
-        "WA_TOPIC_PREFIX": settings.topic_prefix,
-        "WA_REDIS_NAMESPACE": name,
-        "WA_PARTITIONS": str(partitions),
-        "WA_REPLICATION": "1",
-        "WA_METRICS_PORT": "0",
-        "WA_LOG_LEVEL": "warning",
-        "WA_GRAPH_URL": graph_url,
-        "WA_GRAPH_VERSION": "v24.0",
-        "WA_ACCESS_TOKEN": TOKEN,
-    }
+    settings, env = await processes.topics(stack, partitions)
+    env |= {"WA_GRAPH_URL": graph_url, "WA_GRAPH_VERSION": "v24.0", "WA_ACCESS_TOKEN": TOKEN}
     return settings, env
 
 
