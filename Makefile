@@ -92,7 +92,7 @@ install: $(STAMP) ## Installs the virtual environment only
 clean: ## Deletes what can be made again: environment, caches, local data
 	rm -rf $(VENV) .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-$(STAMP): requirements.lock
+$(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, $(PYTHON) is older; choose another: make PYTHON=<path>"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { test "$$(id -u)" = 0 && $(APT_VENV); } || { echo "Python's venv is missing: install it (Debian: apt-get install python3-venv)"; exit 1; }

@@ -427,6 +427,10 @@ class ChargePredicted(Struct, frozen=True, kw_only=True):
     rate_category: str | None = None
     """The column of the card that priced it, as Meta's `pricing.category` will name it. Null where nothing is charged."""
     volume_tier: VolumeTier | None = None
+    day: str | None = None
+    """The delivery's day, `YYYY-MM-DD` in the account's time zone; null in events of older versions."""
+    opened: bool | None = None
+    """Whether the delivery opened a conversation, whatever is charged; null in events of older versions."""
 
 
 class SendError(Struct, frozen=True, kw_only=True):
@@ -549,17 +553,26 @@ class AccountChange(Struct, frozen=True, kw_only=True):
 # --- public: billing.charges, the ledger
 
 
+class PredictedCost(Struct, frozen=True, kw_only=True):
+    """What our own rules made of a message before Meta had its say; `amount_micros` in the entry's currency."""
+
+    category: str
+    type: str
+    amount_micros: int
+
+
 class LedgerEntry(Struct, frozen=True, kw_only=True):
     """One line of the ledger. Amounts are integer millionths of `currency`; a correction holds the difference only.
 
     `category` is what Meta's `pricing.category` says or would say, so authentication_international too. `basis` tells Meta's own pricing from
-    what we predicted; `counts` is 1 where a conversation (or, in per-message regimes, a message)
-    is counted, -1 or 0 in corrections.
+    what we predicted; `counts` is 1 where a conversation (or, in per-message regimes, a message) is counted, `conversations` 1 where the
+    delivery opened one; -1 or 0 in corrections.
     """
 
     event_id: str
     entry: Literal["charge", "correction", "unattributed"]
     at: str
+    """When Meta said what the entry follows from: a correction comes later than the delivery."""
     month: str
     waba_id: str
     phone_number_id: str
@@ -580,9 +593,28 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
     currency: str
     basis: Literal["meta", "predicted"]
     tags: dict[str, str]
-    meta_pricing: MetaPricing | None = None
+    delivered_at: str = ""
+    day: str = ""
+    """Of the delivery, `YYYY-MM-DD` in the account's time zone; `month` is its month. Entries of version 1 have neither: `at` serves."""
+    country: str | None = None
+    """Of the user, ISO 3166, by the calling code as rate cards read it; null where it is no country's."""
+    conversations: int = 0
+    predicted: PredictedCost | None = None
+    """Null: nobody predicted it."""
+    difference_micros: int | None = None
+    """What the message costs once the entries of this event are in, less `predicted`; null where nobody predicted it."""
+    meta_pricing: OptionalRaw = None
+    """Meta's `pricing` object as it came."""
     volume_tier: VolumeTier | None = None
-    v: int = 1
+    v: int = 2
+
+    def __post_init__(self) -> None:
+        if self.meta_pricing is not None and bytes(self.meta_pricing) == b"null":
+            msgspec.structs.force_setattr(self, "meta_pricing", None)
+        if not self.delivered_at:
+            msgspec.structs.force_setattr(self, "delivered_at", self.at)
+        if not self.day:
+            msgspec.structs.force_setattr(self, "day", self.delivered_at[:10])
 
 
 encode = msgspec.json.Encoder().encode

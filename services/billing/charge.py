@@ -16,12 +16,11 @@ from shared.pricing import (
     RateCategory,
     RateUnknown,
     local_day,
-    local_month,
     rate_category,
     tier_in_force,
 )
 from shared.pricing.quotes import NO_CARD, NO_MARKET
-from shared.times import to_ms
+from shared.times import parse_rfc3339, to_ms
 
 RATE_UNKNOWN = "rate_unknown"
 """`type` of what Meta charges and no card prices: booked at 0 and marked, never mistaken for free."""
@@ -42,6 +41,9 @@ class Charge(msgspec.Struct, frozen=True, array_like=True):
     currency: str
     counts: int
     volume_tier: VolumeTier | None = None
+    day: str = ""
+    delivered_ms: int = 0
+    conversations: int = 0
 
     @property
     def free(self) -> bool:
@@ -51,7 +53,7 @@ class Charge(msgspec.Struct, frozen=True, array_like=True):
     @property
     def empty(self) -> bool:
         """Whether there is nothing of it in the ledger."""
-        return not self.counts and not self.amount_micros
+        return not (self.counts or self.amount_micros or self.conversations)
 
     @property
     def line(self) -> tuple[str, ...]:
@@ -67,8 +69,9 @@ class Delivery(NamedTuple):
     account: Account
 
 
-def predicted(charge: ChargePredicted) -> Charge:
+def predicted(charge: ChargePredicted, delivery: Delivery) -> Charge:
     """The charge as the router predicted it; a reused conversation counts nothing and is only remembered."""
+    opened = charge.opened if charge.opened is not None else charge.unit == "conversation" and charge.counted
     return Charge(
         month=charge.month,
         unit=charge.unit,
@@ -82,6 +85,9 @@ def predicted(charge: ChargePredicted) -> Charge:
         currency=charge.currency,
         counts=int(charge.counted),
         volume_tier=charge.volume_tier,
+        day=charge.day or local_day(delivery.at, delivery.account.timezone).isoformat(),
+        delivered_ms=to_ms(delivery.at),
+        conversations=int(opened),
     )
 
 
@@ -93,7 +99,7 @@ def unforeseen(billed: Billed, delivery: Delivery, book: PriceBook) -> Charge:
     card = book.cards.card_at(regime, account.currency, day)
     meta_category = billed.pricing.category or "service"
     return Charge(
-        month=local_month(at, account.timezone),
+        month=f"{day:%Y-%m}",
         unit=regime.unit,
         conversation_id=billed.conversation_id,
         regime=regime.name,
@@ -104,6 +110,9 @@ def unforeseen(billed: Billed, delivery: Delivery, book: PriceBook) -> Charge:
         amount_micros=0,
         currency=account.currency,
         counts=1,
+        day=day.isoformat(),
+        delivered_ms=to_ms(at),
+        conversations=int(regime.unit == "conversation"),
     )
 
 
@@ -180,6 +189,7 @@ class Posting(NamedTuple):
     charge: Charge
     counts: int
     amount_micros: int
+    conversations: int
 
 
 def postings(before: Charge | None, after: Charge) -> tuple[Posting, ...]:
@@ -189,12 +199,21 @@ def postings(before: Charge | None, after: Charge) -> tuple[Posting, ...]:
     sum of the entries is the difference alone.
     """
     if before is None or before.empty:
-        return () if after.empty else (Posting(after, after.counts, after.amount_micros),)
+        return () if after.empty else (_booked(after),)
     if before.line == after.line:
-        counts, amount = after.counts - before.counts, after.amount_micros - before.amount_micros
-        return (Posting(after, counts, amount),) if counts or amount else ()
-    taken_back = Posting(before, -before.counts, -before.amount_micros)
-    return (taken_back,) if after.empty else (taken_back, Posting(after, after.counts, after.amount_micros))
+        change = Posting(
+            after,
+            after.counts - before.counts,
+            after.amount_micros - before.amount_micros,
+            after.conversations - before.conversations,
+        )
+        return (change,) if any(change[1:]) else ()
+    taken_back = Posting(before, -before.counts, -before.amount_micros, -before.conversations)
+    return (taken_back,) if after.empty else (taken_back, _booked(after))
+
+
+def _booked(charge: Charge) -> Posting:
+    return Posting(charge, charge.counts, charge.amount_micros, charge.conversations)
 
 
 def posted(charge: Charge | None, entry: LedgerEntry) -> Charge:
@@ -212,6 +231,9 @@ def posted(charge: Charge | None, entry: LedgerEntry) -> Charge:
         currency=entry.currency,
         counts=entry.counts,
         volume_tier=entry.volume_tier,
+        day=entry.day,
+        delivered_ms=parse_rfc3339(entry.delivered_at),
+        conversations=entry.conversations,
     )
     if charge is None or charge.line != of_entry.line:
         return of_entry
@@ -219,4 +241,5 @@ def posted(charge: Charge | None, entry: LedgerEntry) -> Charge:
         of_entry,
         amount_micros=charge.amount_micros + entry.amount_micros,
         counts=charge.counts + entry.counts,
+        conversations=charge.conversations + entry.conversations,
     )

@@ -21,11 +21,20 @@ from services.billing.charge import (
 )
 from services.billing.meta_pricing import CONVERSATION_BASED, billed
 from shared.accounts import Account, AccountFacts
-from shared.events import LedgerEntry, MetaPricing, SendEvent, decode_ledger_entry, decode_send_event, encode
+from shared.events import (
+    LedgerEntry,
+    MetaPricing,
+    PredictedCost,
+    SendEvent,
+    decode_ledger_entry,
+    decode_send_event,
+    encode,
+)
 from shared.ids import conversation_key
+from shared.phone import country_of
 from shared.pricing import PriceBook
 from shared.stream.fold import Grants, Outgoing, Rank, Step
-from shared.times import DAY_MS, from_ms, parse_rfc3339
+from shared.times import DAY_MS, from_ms, parse_rfc3339, rfc3339
 from shared.topics import BILLING_CHARGES
 
 FORGET = "forget"
@@ -49,6 +58,7 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
         foreseen: whether the router's prediction is in.
         pricing: Meta's latest word, and
         said: (seq, epoch ms) of the event that brought it.
+        predicted: category, type and millionths that were predicted, once it is foreseen.
     """
 
     charge: Charge
@@ -56,6 +66,7 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
     foreseen: bool
     pricing: MetaPricing | None
     said: tuple[int, int]
+    predicted: tuple[str, str, int] | None = None
 
 
 _encode_state = msgspec.msgpack.Encoder().encode
@@ -108,7 +119,8 @@ class LedgerFold:
         entries = tuple(
             self._entry(event, new, posting, new.entries + index) for index, posting in enumerate(changes)
         )
-        counted = msgspec.structs.replace(new, entries=new.entries + len(entries))
+        held = new.charge if changes else _in_ledger(state) or new.charge
+        counted = msgspec.structs.replace(new, charge=held, entries=new.entries + len(entries))
         return _step(self.key("", event), counted, at_ms, entries)
 
     def malformed(self, record_key: str, value: bytes, reason: str) -> tuple[Outgoing, ...]:
@@ -133,8 +145,10 @@ class LedgerFold:
         if news is not None and state is not None and state.pricing is not None and said <= state.said:
             news = None
         delivery = Delivery(_user(event), from_ms(at_ms), facts.account(event.waba_id or "") or Account())
+        expected = state.predicted if state is not None else None
         if foreseen is not None:
-            charge = predicted(foreseen)
+            charge = predicted(foreseen, delivery)
+            expected = (charge.category, charge.type, charge.amount_micros)
         elif news is None:
             return state
         else:
@@ -148,13 +162,17 @@ class LedgerFold:
             foreseen=foreseen is not None or (state is not None and state.foreseen),
             pricing=pricing,
             said=said if news else state.said if state else (0, 0),
+            predicted=expected,
         )
 
     def _entry(self, event: SendEvent, message: Remembered, posting: Posting, index: int) -> Outgoing:
         kind: Literal["charge", "correction", "unattributed"]
         kind = "correction" if index else "charge" if event.request_id is not None else "unattributed"
         charge = posting.charge
-        user_ref = self._pseudonym(_user(event))
+        user = _user(event)
+        user_ref = self._pseudonym(user)
+        news = billed(event)
+        expected = _expected(message)
         entry = LedgerEntry(
             event_id=f"{event.wamid}:correction:{index}" if index else f"{event.wamid}:charge",
             entry=kind,
@@ -178,7 +196,15 @@ class LedgerFold:
             currency=charge.currency,
             basis="predicted" if message.pricing is None else "meta",
             tags=event.tags,
-            meta_pricing=message.pricing,
+            delivered_at=rfc3339(charge.delivered_ms),
+            day=charge.day,
+            country=country_of(user),
+            conversations=posting.conversations,
+            predicted=expected,
+            difference_micros=(
+                message.charge.amount_micros - expected.amount_micros if expected is not None else None
+            ),
+            meta_pricing=news.as_it_came if news else _as_read(message.pricing),
             volume_tier=charge.volume_tier,
         )
         key = conversation_key(entry.phone_number_id, user_ref)
@@ -201,6 +227,18 @@ def _recall(state: Remembered | None, new: Remembered, events: tuple[bytes, ...]
         charge = posted(charge, decode_ledger_entry(value))
     entries = new.entries + len(events)
     return msgspec.structs.replace(new, charge=charge if charge is not None else new.charge, entries=entries)
+
+
+def _expected(message: Remembered) -> PredictedCost | None:
+    if message.predicted is None:
+        return None
+    category, type_, amount_micros = message.predicted
+    return PredictedCost(category=category, type=type_, amount_micros=amount_micros)
+
+
+def _as_read(pricing: MetaPricing | None) -> msgspec.Raw | None:
+    """Meta's word of an earlier event, whose entry holds it as it came."""
+    return None if pricing is None else msgspec.Raw(encode(pricing))
 
 
 def _user(event: SendEvent) -> str:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from shared.events import MetaPricing, SendEvent
+from shared.events import MetaPricing, OptionalRaw, SendEvent
 
 CONVERSATION_BASED = "CBP"
 """`pricing_model` where conversations are charged; all messages of one repeat its pricing (Meta, webhooks, `pricing`)."""
@@ -19,18 +19,20 @@ class _Conversation(msgspec.Struct, frozen=True):
 
 class _Status(msgspec.Struct, frozen=True):
     status: str | None = None
-    pricing: MetaPricing | None = None
+    pricing: OptionalRaw = None
     conversation: _Conversation | None = None
 
 
 class Billed(NamedTuple):
-    """Meta's pricing of a delivered message, with the id of its conversation where the status names one."""
+    """Meta's pricing of a delivered message, read and as it came, with the id of its conversation where the status names one."""
 
     pricing: MetaPricing
+    as_it_came: msgspec.Raw
     conversation_id: str | None
 
 
 _decode = msgspec.json.Decoder(_Status).decode
+_decode_pricing = msgspec.json.Decoder(MetaPricing | None).decode
 
 
 def billed(event: SendEvent) -> Billed | None:
@@ -43,11 +45,14 @@ def billed(event: SendEvent) -> Billed | None:
         return None
     try:
         status = _decode(event.meta)
+        if status.pricing is None or status.status in _NOT_DELIVERED:
+            return None
+        pricing = _decode_pricing(status.pricing)
     except msgspec.MsgspecError:
         return None
-    if status.pricing is None or status.status in _NOT_DELIVERED:
+    if pricing is None:
         return None
-    return Billed(status.pricing, status.conversation.id if status.conversation else None)
+    return Billed(pricing, status.pricing, status.conversation.id if status.conversation else None)
 
 
 def is_free(pricing: MetaPricing) -> bool | None:

@@ -9,10 +9,10 @@ from services.console.account_events import KafkaAccountEvents
 from services.console.asking import NoToken, credentials_of
 from services.console.graph import Graph, GraphFailure, GraphRefused
 from services.console.settings import ConsoleSettings
-from services.console.terminal import REFUSED, UNAVAILABLE, err, run
 from shared.accounts import AccountFacts
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
+from shared.terminal import REFUSED, UNAVAILABLE, err, run
 from shared.tokens import Credentials, tokens_of
 
 Waba = Annotated[

@@ -37,26 +37,13 @@ from services.console.receivers import verified
 from services.console.settings import ConsoleSettings
 from services.console.steps import Step
 from services.console.tallies import HttpTallies
-from services.console.terminal import (
-    REFUSED,
-    UNAVAILABLE,
-    USAGE,
-    AsJson,
-    err,
-    out,
-    parsed,
-    print_json,
-    require_number,
-    run,
-    settings,
-    text_of,
-    user_at,
-)
+from services.console.terminal import parsed, require_number, settings, user_at
 from shared import kafka
 from shared.account_reader import read_once
 from shared.clock import clock_from
 from shared.events import encode
 from shared.pricing import MarketMapError, PriceBook, RateCardError, RegimesFileError
+from shared.terminal import COMMANDS, REFUSED, UNAVAILABLE, USAGE, AsJson, err, out, print_json, run, text_of
 from shared.times import rfc3339
 
 DISTRIBUTION = "wa-middleware"
@@ -85,6 +72,8 @@ def main() -> None:
     """The entry point `wam`."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for point in metadata.entry_points(group=COMMANDS):
+        app.add_typer(point.load(), name=point.name)
     app()
 
 

@@ -15,18 +15,9 @@ from services.console.plan import Plan
 from services.console.polled import difference, told_by_meta
 from services.console.polling import BELIEVED_PERIODS
 from services.console.template_file import parse
-from services.console.terminal import (
-    REFUSED,
-    UNAVAILABLE,
-    AsJson,
-    err,
-    out,
-    parsed,
-    print_json,
-    settings,
-    text_of,
-)
+from services.console.terminal import parsed, settings
 from shared.accounts import FactKey
+from shared.terminal import REFUSED, UNAVAILABLE, AsJson, err, out, print_json, text_of
 
 templates_app = typer.Typer(no_args_is_help=True, help="Templates at Meta.")
 

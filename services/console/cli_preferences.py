@@ -15,24 +15,11 @@ from services.console.conversation_events import publish
 from services.console.operator_word import operator_word
 from services.console.preference_list import COLUMNS, NoSuchList, Rejected
 from services.console.preference_words import latest
-from services.console.terminal import (
-    REFUSED,
-    USAGE,
-    AsJson,
-    By,
-    err,
-    login,
-    out,
-    print_json,
-    reason_of,
-    require_number,
-    run,
-    settings,
-    user_at,
-)
+from services.console.terminal import require_number, settings, user_at
 from shared.account_reader import read_once
 from shared.clock import clock_from
 from shared.events import PreferenceChanged, encode
+from shared.terminal import REFUSED, USAGE, AsJson, By, err, login, out, print_json, reason_of, run
 
 app = typer.Typer(no_args_is_help=True, help="Who opted out of marketing messages, or in.")
 

@@ -11,10 +11,11 @@ from services.console.conversation_events import publish
 from services.console.open_messages import NotOpen, Settling, Verdict
 from services.console.settings import ConsoleSettings
 from services.console.settling import OpenMessages, RedisIndex
-from services.console.terminal import REFUSED, AsJson, By, err, login, out, print_json, run, settings
+from services.console.terminal import settings
 from shared import logs
 from shared.clock import clock_from
 from shared.stream.store import connect
+from shared.terminal import REFUSED, AsJson, By, err, login, out, print_json, run
 
 app = typer.Typer(no_args_is_help=True, help="Messages of which nobody knows whether they went out.")
 

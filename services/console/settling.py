@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from services.console.open_messages import OpenMessage, Settling, settled, shown
 from shared.clock import Clock
 from shared.events import UncertainSettled
+from shared.terminal import Unavailable
 from shared.uncertain import Uncertain
 from shared.uncertain_index import read_open
 
@@ -16,7 +17,7 @@ REDIS_S = 5.0
 """Longest to wait for Redis: its client would wait for ever."""
 
 
-class IndexUnavailable(Exception):
+class IndexUnavailable(Unavailable):
     """Redis does not answer."""
 
 
@@ -34,7 +35,7 @@ class RedisIndex:
             async with asyncio.timeout(REDIS_S):
                 return await read_open(self._redis, self._namespace, range(self._partitions))
         except TimeoutError:
-            raise IndexUnavailable(f"Redis does not answer within {REDIS_S:g} s") from None
+            raise IndexUnavailable(f"Redis does not answer within {REDIS_S:g} s (WA_REDIS_URL)") from None
 
 
 class OpenMessages:

@@ -8,12 +8,13 @@ import aiohttp
 import msgspec
 
 from services.console.tally import Tally
+from shared.terminal import Unavailable
 
 TIMEOUT_S = 2.0
 """The page is not worth waiting longer for."""
 
 
-class TalliesUnavailable(ConnectionError):
+class TalliesUnavailable(Unavailable):
     """Billing does not answer, or not with a tally."""
 
 
@@ -36,10 +37,10 @@ class HttpTallies:
                 http.get(url) as answer,
             ):
                 if answer.status != 200:
-                    raise TalliesUnavailable(f"{url} answered {answer.status}")
+                    raise TalliesUnavailable(_unanswered(f"{url} answered {answer.status}"))
                 return msgspec.json.decode(await answer.read(), type=Tally)
         except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
-            raise TalliesUnavailable(f"{url}: {error or type(error).__name__}") from error
+            raise TalliesUnavailable(_unanswered(f"{url}: {error or type(error).__name__}")) from error
 
     async def of_months(self, months: Mapping[str, str]) -> dict[str, Tally | None]:
         """The tallies of several accounts (id → month) at once; None where billing does not answer."""
@@ -51,3 +52,7 @@ class HttpTallies:
             return await self.of_month(waba_id, month)
         except TalliesUnavailable:
             return None
+
+
+def _unanswered(why: str) -> str:
+    return f"billing does not answer (WA_TALLIES_URL): {why}"

@@ -149,6 +149,8 @@ def _charge(
         regime=quoted.regime,
         rate_card=quoted.rate_card,
         month=tariff.month(account.timezone, at_ms),
+        day=tariff.day(account.timezone, at_ms).isoformat(),
+        opened=settled.opened,
         type=quoted.type,
         amount_micros=quoted.amount_micros,
         currency=quoted.currency,

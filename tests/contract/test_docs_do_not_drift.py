@@ -17,7 +17,6 @@ from shared.events import (
     ConversationUse,
     Decision,
     LedgerEntry,
-    MetaPricing,
     Price,
     ReceivedMessage,
     ReplyTo,
@@ -232,7 +231,7 @@ EVENTS: list[msgspec.Struct] = [
         currency="USD",
         basis="meta",
         tags={},
-        meta_pricing=MetaPricing(billable=True),
+        meta_pricing=msgspec.Raw(b'{"billable":true,"pricing_model":"PMP"}'),
     ),
 ]
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.billing.ledger import CORRECTABLE_MS, FORGET, SETTLED_MS, LedgerFold, Remembered
@@ -80,7 +81,7 @@ def test_metas_agreement_makes_the_entry_metas() -> None:
     _, (entry,) = fold(None, event("delivered", predicted=charge(), pricing=pmp("utility")))
     assert (entry.basis, entry.amount_micros) == ("meta", 55_000)
     assert entry.meta_pricing is not None
-    assert entry.meta_pricing.category == "utility"
+    assert msgspec.json.decode(entry.meta_pricing)["category"] == "utility"
 
 
 def test_what_meta_does_not_bill_is_free() -> None:
@@ -284,3 +285,25 @@ def test_a_send_event_decodes_as_it_was_published() -> None:
     one = event("delivered", predicted=charge())
     assert FOLD.decode(encode(one)) == one
     assert FOLD.malformed("k", b"{", "broken") == ()
+
+
+def test_an_entry_says_when_where_and_how_far_from_what_was_predicted() -> None:
+    state, (booked,) = fold(None, event("delivered", predicted=charge(day="2026-11-20", opened=True)))
+    assert (booked.delivered_at, booked.day, booked.country) == (NOON, "2026-11-20", "DE")
+    assert (booked.counts, booked.conversations, booked.difference_micros) == (1, 1, 0)
+    _, (back, anew) = fold(state, event("priced", seq=4, pricing=pmp("marketing"), after_s=90_000))
+    assert (back.conversations, anew.conversations) == (-1, 1)
+    assert (anew.delivered_at, anew.day) == (NOON, "2026-11-20")
+    assert anew.at == "2026-11-21T13:00:00.000Z"
+    assert anew.predicted is not None
+    assert (anew.predicted.category, anew.predicted.amount_micros) == ("utility", 55_000)
+    assert anew.difference_micros == anew.amount_micros - 55_000
+
+
+def test_an_entry_of_the_version_before_dates_its_delivery_by_its_own_time() -> None:
+    _, (booked,) = fold(None, event("delivered", predicted=charge()))
+    old = msgspec.to_builtins(booked)
+    for later in ("delivered_at", "day", "country", "conversations", "predicted", "difference_micros"):
+        del old[later]
+    read = decode_ledger_entry(msgspec.json.encode(old | {"meta_pricing": {"billable": True}, "v": 1}))
+    assert (read.delivered_at, read.day, read.conversations) == (NOON, "2026-11-20", 0)
