@@ -32,7 +32,7 @@ class LedgerDigest:
         return {key: digest.hexdigest() for key, digest in sorted(self._months.items())}
 
 
-def whole(parts: Mapping[tuple[str, ...], str]) -> str:
+def whole(parts: Mapping[tuple[str, str], str]) -> str:
     """One digest of several, by their names."""
     return of_rows(" ".join((*key, digest)).encode() for key, digest in parts.items())
 

@@ -60,13 +60,20 @@ class Counts(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """What a verification found. `chain_head` is the SHA-256 of the archive's last manifest; `found` counts by kind."""
+    """What a verification found.
+
+    Attributes:
+        found: findings by kind; `findings` holds the first of them.
+        chain_head: the SHA-256 of the archive's last manifest.
+        read_to: partition → the ledger's end up to which it was read.
+    """
 
     agrees: bool
     counts: Counts
     found: dict[Kind, int]
     findings: list[Finding]
     chain_head: str | None
+    read_to: dict[int, int]
 
 
 class Observer(Protocol):
@@ -114,7 +121,7 @@ async def verify(
             for gap in ledger.gaps:
                 text = f"{ledger.topic.name}[{gap.partition}] lacks {gap.first} to {gap.end - 1}"
                 run.tell([Finding(kind="gap", text=text, place=f"{gap.partition}:{gap.first}")])
-    return run.report(archive)
+    return run.report(archive, ledger.ends)
 
 
 async def _folded(settings: ServiceSettings, events: TopicReader) -> Mapping[int, int]:
@@ -143,9 +150,9 @@ class _Verification:
             if len(self._findings) < MOST_FINDINGS:
                 self._findings.append(finding)
 
-    def report(self, archive: Archive | None) -> Report:
+    def report(self, archive: Archive | None, read_to: dict[int, int]) -> Report:
         head = archive.chain[-1].sha256 if archive is not None and archive.chain else None
-        return Report(not self._found, self.counts, dict(self._found), self._findings, head)
+        return Report(not self._found, self.counts, dict(self._found), self._findings, head, read_to)
 
     def look_at(self, archive: Archive) -> None:
         """The archive in itself: chain, digests, rows and sums."""

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 
 from redis.asyncio import Redis
 
-from services.billing.tally_rows import SEPARATOR, Line, key_prefix, known_key
+from services.billing.tally_rows import (
+    SEPARATOR,
+    DayLine,
+    Line,
+    MonthLine,
+    days_key,
+    key_prefix,
+    known_key,
+    month_key,
+)
 from shared.stream.source import Source
 
 # KEYS: hash; ARGV: n x (field, offset and index of the source, row). Answers what was newer there: n x (field, row)
@@ -79,6 +88,29 @@ class RedisRows:
             ]
         await asyncio.gather(*work)
         return newer
+
+    async def all(self) -> dict[Line, bytes]:
+        """Every row, encoded."""
+        rows: dict[Line, bytes] = {}
+        for member in await self._redis.smembers(self._known):
+            waba_id, month = member.decode().split(SEPARATOR)
+            for key, line_at in (
+                (month_key(self._namespace, self._generation, waba_id, month), MonthLine.at),
+                (days_key(self._namespace, self._generation, waba_id, month), DayLine.at),
+            ):
+                for field, value in (await self._redis.hgetall(key)).items():
+                    rows[line_at(waba_id, month, field.decode())] = value
+        return rows
+
+    async def clear(self) -> None:
+        """Delete all of the generation; nobody may be counting under it."""
+        for member in await self._redis.smembers(self._known):
+            waba_id, month = member.decode().split(SEPARATOR)
+            await self._redis.delete(
+                month_key(self._namespace, self._generation, waba_id, month),
+                days_key(self._namespace, self._generation, waba_id, month),
+            )
+        await self._redis.delete(self._known, self._marks)
 
     async def mark(self, offsets: Mapping[int, tuple[int, int]]) -> set[int]:
         """Note up to which offset of each partition the rows are shown: partition -> (noted before, now).
