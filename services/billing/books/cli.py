@@ -1,10 +1,10 @@
-"""`wam ledger archive`, `wam ledger verify`: the ledger's books from the command line. Exit codes as all of `wam`; 1 where the books do not agree."""
+"""`wam ledger archive`, `wam ledger verify`, `wam rebuild billing`: the ledger's books from the command line. Exit codes as all of `wam`; 1 where the books do not agree."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -15,9 +15,14 @@ from shared.clock import clock_from
 from shared.terminal import REFUSED, USAGE, AsJson, err, out, print_json, run, settings_of
 from shared.times import rfc3339
 
+if TYPE_CHECKING:
+    from services.billing.books.archive import Archive
+    from services.billing.books.rebuilding import Rebuilt
+
 ledger = typer.Typer(
     no_args_is_help=True, help="The ledger's books: archive closed months, verify all of it."
 )
+rebuild = typer.Typer(no_args_is_help=True, help="Recompute from the topics what was computed from them.")
 
 _MONTH = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])")
 
@@ -91,16 +96,14 @@ def archive_months(
 @ledger.command("verify")
 def verify_ledger(folder: Folder = None, as_json: AsJson = False) -> None:
     """Compare the ledger with the send events it came of, and the archive with its manifests."""
-    from services.billing.books.archive import Archive
     from services.billing.books.findings import KINDS
     from services.billing.books.verifying import verify
 
-    settings = settings_of(BillingSettings)
-    place = folder or settings.ledger_archive_dir
+    archive = _archive(folder)
     with _refusals():
-        report = run(verify(settings, Archive(place) if place is not None else None))
+        report = run(verify(settings_of(BillingSettings), archive))
     if as_json:
-        print_json(msgspec.to_builtins(report))
+        print_json(msgspec.to_builtins(report, str_keys=True))
     else:
         for finding in report.findings:
             where = ", ".join(
@@ -125,6 +128,88 @@ def verify_ledger(folder: Folder = None, as_json: AsJson = False) -> None:
         out.print("The ledger agrees." if report.agrees else "The ledger does not agree.")
     if not report.agrees:
         raise typer.Exit(REFUSED)
+
+
+@rebuild.callback()
+def _group() -> None:
+    """Recompute from the topics."""
+
+
+@rebuild.command("billing")
+def rebuild_billing(
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write/--check",
+            help="Make the tallies afresh as another generation, or only compare (which is the default).",
+        ),
+    ] = False,
+    generation: Annotated[
+        int | None,
+        typer.Option(
+            "--generation", min=1, help="With --write: the new generation; the next one without it."
+        ),
+    ] = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute ledger and tallies from the topics, and prove by digests that they are what is there."""
+    from services.billing.books import rebuilding
+
+    settings = settings_of(TalliesSettings)
+    archive = _archive(folder)
+    if generation is not None and not write:
+        raise typer.BadParameter("only with --write", param_hint="--generation")
+    with _refusals():
+        if write:
+            rebuilt = run(rebuilding.write(settings, archive, generation or settings.tallies_generation + 1))
+        else:
+            rebuilt = run(rebuilding.check(settings, archive))
+    if as_json:
+        print_json(msgspec.to_builtins(rebuilt, str_keys=True))
+    else:
+        _show_rebuilt(rebuilt)
+        if write:
+            out.print(
+                f"The tallies stand ready as generation {rebuilt.generation}: start them with "
+                f"WA_TALLIES_GENERATION={rebuilt.generation} within seven days; until then the former ones serve.",
+                soft_wrap=True,
+            )
+    if not rebuilt.agrees:
+        raise typer.Exit(REFUSED)
+
+
+def _show_rebuilt(rebuilt: "Rebuilt") -> None:
+    for month in rebuilt.months:
+        told = "agrees" if month.agrees else "DIFFERS"
+        out.print(f"{month.waba_id} {month.month}: {told}", markup=False)
+    for row in rebuilt.rows:
+        text = f"row {row.row}: {_row(row.recounted)} by the ledger, {_row(row.in_redis)} in Redis"
+        out.print(text, markup=False, soft_wrap=True)
+    if rebuilt.tallies_behind:
+        out.print("The tallies have not reached the ledger's end; rows that differ may only be late.")
+    for name, digest in (
+        ("ledger", rebuilt.ledger),
+        ("ledger recomputed", rebuilt.ledger_recomputed),
+        ("tallies recomputed", rebuilt.tallies),
+        ("tallies in Redis", rebuilt.tallies_in_redis),
+    ):
+        out.print(f"{name:<18} {digest}", markup=False)
+    out.print(f"{rebuilt.rows_compared} rows of the tallies compared, {rebuilt.rows_different} differ.")
+    if not rebuilt.verification.agrees:
+        out.print("The ledger does not agree with its events: `wam ledger verify` tells where.")
+
+
+def _row(counts: msgspec.Raw | None) -> str:
+    return "nothing" if counts is None else bytes(counts).decode()
+
+
+def _archive(folder: Path | None) -> "Archive | None":
+    from services.billing.books.archive import Archive
+
+    place = folder or settings_of(BillingSettings).ledger_archive_dir
+    with _refusals():
+        return Archive(place) if place is not None else None
 
 
 def _looked_at(counts: dict[str, Any]) -> Iterator[str]:

@@ -185,13 +185,15 @@ async def _reached(settings: TalliesSettings, topic: str, ends: Mapping[int, int
     try:
         await offsets.start()
         async with asyncio.timeout(TALLIES_BEHIND_S):
-            while any(at < ends[n] for n, at in (await offsets.committed(list(ends))).items()):
+            while True:
+                committed = await offsets.committed(list(ends))
+                if all(committed[n] >= end for n, end in ends.items()):
+                    return True
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
         return False
     finally:
         await offsets.stop()
-    return True
 
 
 async def _unused(settings: TalliesSettings, topic: str) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import cast
 
 from redis.asyncio import Redis
 
+from services.billing.tally import months_known
 from services.billing.tally_rows import (
     SEPARATOR,
     DayLine,
@@ -92,25 +94,32 @@ class RedisRows:
     async def all(self) -> dict[Line, bytes]:
         """Every row, encoded."""
         rows: dict[Line, bytes] = {}
-        for member in await self._redis.smembers(self._known):
-            waba_id, month = member.decode().split(SEPARATOR)
+        for waba_id, month in await self._months():
             for key, line_at in (
                 (month_key(self._namespace, self._generation, waba_id, month), MonthLine.at),
                 (days_key(self._namespace, self._generation, waba_id, month), DayLine.at),
             ):
-                for field, value in (await self._redis.hgetall(key)).items():
+                found = cast(Mapping[bytes, bytes], await self._redis.hgetall(key))
+                for field, value in found.items():
                     rows[line_at(waba_id, month, field.decode())] = value
         return rows
 
     async def clear(self) -> None:
         """Delete all of the generation; nobody may be counting under it."""
-        for member in await self._redis.smembers(self._known):
-            waba_id, month = member.decode().split(SEPARATOR)
+        for waba_id, month in await self._months():
             await self._redis.delete(
                 month_key(self._namespace, self._generation, waba_id, month),
                 days_key(self._namespace, self._generation, waba_id, month),
             )
         await self._redis.delete(self._known, self._marks)
+
+    async def shown(self) -> dict[int, int]:
+        """Up to which offset of each partition the rows are shown."""
+        return {int(n): int(offset) for n, offset in (await self._redis.hgetall(self._marks)).items()}
+
+    async def _months(self) -> list[tuple[str, str]]:
+        known = await months_known(self._redis, self._namespace, generation=self._generation)
+        return [(waba_id, month) for waba_id, months in known.items() for month in months]
 
     async def mark(self, offsets: Mapping[int, tuple[int, int]]) -> set[int]:
         """Note up to which offset of each partition the rows are shown: partition -> (noted before, now).
