@@ -39,6 +39,10 @@ class MadeLedger:
         self._facts = AccountFacts()
         self._offsets = [0] * partitions
 
+    def go_on_from(self, other: "MadeLedger") -> None:
+        """Let the next send events follow those of another."""
+        self._offsets = list(other._offsets)
+
     def records(self, numbers: Iterable[int], *, keep: bool = True) -> Iterator[list[Record]]:
         """The records of each message, its events and its entries; the entries are kept in `entries`, too, unless `keep` is false."""
         for number in numbers:

@@ -84,6 +84,7 @@ class Process:
             "WA_METRICS_PORT": str(metrics),
             "APP_DATADIR": str(Path(self._output.name).parent / "faust"),
             "WA_TALLIES_PORT": str(queries),
+            "WA_TALLIES_GENERATION": str(settings.tallies_generation),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", self._module],

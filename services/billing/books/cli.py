@@ -26,9 +26,8 @@ rebuild = typer.Typer(no_args_is_help=True, help="Recompute from the topics what
 
 _MONTH = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])")
 
-Folder = Annotated[
-    Path | None,
-    typer.Option("--to", "--archive", help="The archive's folder; WA_LEDGER_ARCHIVE_DIR without it."),
+From = Annotated[
+    Path | None, typer.Option("--archive", help="The archive's folder; WA_LEDGER_ARCHIVE_DIR without it.")
 ]
 
 
@@ -38,7 +37,9 @@ def archive_months(
         str | None,
         typer.Option("--before", help="YYYY-MM: archive the months before it; all closed ones without it."),
     ] = None,
-    folder: Folder = None,
+    folder: Annotated[
+        Path | None, typer.Option("--to", help="The archive's folder; WA_LEDGER_ARCHIVE_DIR without it.")
+    ] = None,
     format: Annotated[str, typer.Option("--format", help="parquet or csv.")] = "parquet",
     truncate: Annotated[
         bool,
@@ -94,7 +95,7 @@ def archive_months(
 
 
 @ledger.command("verify")
-def verify_ledger(folder: Folder = None, as_json: AsJson = False) -> None:
+def verify_ledger(folder: From = None, as_json: AsJson = False) -> None:
     """Compare the ledger with the send events it came of, and the archive with its manifests."""
     from services.billing.books.findings import KINDS
     from services.billing.books.verifying import verify
@@ -150,7 +151,7 @@ def rebuild_billing(
             "--generation", min=1, help="With --write: the new generation; the next one without it."
         ),
     ] = None,
-    folder: Folder = None,
+    folder: From = None,
     as_json: AsJson = False,
 ) -> None:
     """Recompute ledger and tallies from the topics, and prove by digests that they are what is there."""
