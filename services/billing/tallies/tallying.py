@@ -260,11 +260,8 @@ class Tallying:
             committed = await self._offsets.committed(mine)
             self._next = {n: max(self._next.get(n, 0), committed[n]) for n in mine}
             newer = await self._rows.put(rows)
-            newer |= {
-                line: row
-                for line, row in (await self._rows.all()).items()
-                if line.partition in mine and line not in rows
-            }
+            in_redis = await self._rows.all(mine)
+            newer |= {line: in_redis[line] for line in in_redis.keys() - rows.keys()}
             await self._to_changelog(self._counting.replace(newer))
             self._shown = {}
             await self._mark({n: offset - 1 for n, offset in self._next.items() if n in mine})
