@@ -1,7 +1,8 @@
-"""Composition root of the tallies: account facts, queries, then the Faust app, the watchdog over it before it starts."""
+"""Composition root of the tallies: account facts, queries, metrics, then the Faust app, the watchdog over it before it starts."""
 
 from services.billing.settings import TalliesSettings
 from services.billing.tallies.faust_app import app_id
+from services.billing.tallies.figures import Figures
 from services.billing.tallies.lag import Lag
 from services.billing.tallies.offsets import GroupOffsets
 from services.billing.tallies.routes import Routes
@@ -26,13 +27,14 @@ def build(service: Service, settings: TalliesSettings) -> None:
         GroupOffsets(settings, group=app_id(settings), topic=kafka.name_of(BILLING_CHARGES, settings))
     )
     reader = service.add(AccountReader(service, settings))
+    regimes = PriceBook.load(settings.config_dir).regimes
     tallying = Tallying(service, settings, rows, offsets, clock)
     service.add(
         Routes(
             settings,
             redis,
             facts=lambda: reader.facts,
-            regimes=PriceBook.load(settings.config_dir).regimes,
+            regimes=regimes,
             lag=Lag(offsets.ends, rows, clock, lambda: tallying.partition_count),
         )
     )
@@ -43,6 +45,17 @@ def build(service: Service, settings: TalliesSettings) -> None:
             offsets,
             partitions=lambda: tallying.partition_count,
             watched=lambda: tallying.partitions,
+        )
+    )
+    service.add(
+        Figures(
+            service,
+            settings,
+            redis,
+            clock,
+            facts=lambda: reader.facts,
+            regimes=regimes,
+            partitions=lambda: tallying.partition_count,
         )
     )
     service.add(tallying)
