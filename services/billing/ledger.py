@@ -93,13 +93,10 @@ class LedgerFold:
         """The wamid; for a message that is not ours, its conversation where conversations are charged."""
         if event.event not in _PRICED or event.wamid is None:
             return ""
+        if event.request_id is not None:
+            return event.wamid
         said = billed(event)
-        if (
-            event.request_id is None
-            and said
-            and said.conversation_id
-            and said.pricing.pricing_model == CONVERSATION_BASED
-        ):
+        if said and said.conversation_id and said.pricing.pricing_model == CONVERSATION_BASED:
             return f"conversation:{said.conversation_id}"
         return event.wamid
 
