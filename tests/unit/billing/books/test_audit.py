@@ -219,3 +219,8 @@ def test_an_entry_tells_its_message_and_its_place_among_the_messages_entries() -
         12,
         -1,
     ]
+
+
+def test_while_all_events_are_kept_a_message_that_begins_with_its_price_is_judged() -> None:
+    assert told(audited([MARKETING], [[]])) == [("missing", "wamid.1:charge")]
+    assert audited([MARKETING], booked([MARKETING])) == []
