@@ -1,4 +1,4 @@
-"""The part that tallies: each ledger entry is added to its row, and acknowledged only when the row is safe in Kafka and shown in Redis.
+"""The part that tallies: each ledger entry is added to its two rows, and acknowledged only when both are safe in Kafka and shown in Redis.
 
 Faust brings the entries and keeps the rows over restarts; when it commits is decided here. Per flush the touched rows go, whole, first to the
 changelog (acknowledged by the brokers), then to Redis, and only then are their entries acknowledged. A crash anywhere repeats entries, and
@@ -6,27 +6,30 @@ a row skips those it has.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
+from datetime import timedelta
 from typing import cast
 
 import faust
 import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
-from faust.types import TableT
-from redis.asyncio import Redis
 
 from services.billing.settings import TalliesSettings
-from services.billing.tallies.adding import add, from_table_key, line_of, to_table_key
-from services.billing.tallies.changelog import create_changelog
-from services.billing.tallies.faust_app import changelog_name, create_app
+from services.billing.tallies.changelog import create_changelog, read_changelog
+from services.billing.tallies.counting import Counting, Encoded
+from services.billing.tallies.faust_app import Table, changelog_name, create_app
 from services.billing.tallies.offsets import GroupOffsets
 from services.billing.tallies.rows import RedisRows
-from services.billing.tally import Line, decode_row, encode_row
+from services.billing.tally_rows import to_table_key
 from shared import kafka
+from shared.clock import Clock
 from shared.events import LedgerEntry, decode_ledger_entry
 from shared.lifecycle import Service
 from shared.metrics import CATEGORIES, CHARGED_MICROS, CORRECTED_MICROS, DLQ_RECORDS, LEDGER_ENTRIES, TALLIED
+from shared.stream.publisher import KafkaPublisher, Publisher, Record
 from shared.stream.source import SOURCE_HEADER, Source
 from shared.topics import BILLING_CHARGES
 
@@ -36,7 +39,9 @@ _Event = faust.EventT[bytes]
 
 SHOWN_POLL_S = 1.0
 """So often Redis is asked whether it still has what it was given."""
-MOST_PENDING = 2000
+DROP_HOURS_EVERY_S = 3600.0
+"""Days end once a day; a look costs some microseconds a row."""
+MOST_PENDING = 5000
 """Entries taken and not yet safe; more wait in Kafka."""
 
 
@@ -59,21 +64,30 @@ class Tallying:
     """
 
     def __init__(
-        self, service: Service, settings: TalliesSettings, redis: Redis, offsets: GroupOffsets
+        self,
+        service: Service,
+        settings: TalliesSettings,
+        rows: RedisRows,
+        offsets: GroupOffsets,
+        clock: Clock,
     ) -> None:
         self.partitions: frozenset[int] | None = None
         self.partition_count = 0
         self._service = service
         self._settings = settings
-        self._rows = RedisRows(redis, settings.redis_namespace, settings.tallies_generation)
+        self._rows = rows
         self._offsets = offsets
+        self._clock = clock
         self._topic = kafka.name_of(BILLING_CHARGES, settings)
-        self._dead_letters: AIOKafkaProducer | None = None
+        self._changelog = changelog_name(settings)
+        self._producer: AIOKafkaProducer
+        self._publisher: Publisher
         self._app: faust.App
-        self._table: TableT[bytes, bytes]
+        self._table: Table
         self._stopping = False
         self._events: list[_Event] = []
-        self._touched: dict[bytes, tuple[Source, bytes]] = {}
+        self._counting: Counting
+        self._counted: list[LedgerEntry] = []
         self._parked: list[tuple[_Event, str]] = []
         self._next: dict[int, int] = {}
         self._work = asyncio.Event()
@@ -81,14 +95,17 @@ class Tallying:
         self._shown: dict[int, int] = {}
 
     async def start(self) -> None:
-        """Join the group and read the rows back; returns when the table is recovered."""
+        """Read the rows back, then join the group."""
         settings = self._settings
-        self.partition_count = await create_changelog(
-            settings, source=self._topic, changelog=changelog_name(settings)
-        )
-        self._dead_letters = kafka.producer(settings)
-        await self._dead_letters.start()
+        self.partition_count = await create_changelog(settings, source=self._topic, changelog=self._changelog)
+        self._producer = kafka.producer(settings)
+        await self._producer.start()
+        self._publisher = KafkaPublisher(self._producer, str)
         self._app, self._table = create_app(settings, self.partition_count)
+        rows, self._table.read_to = await read_changelog(settings, self._changelog, self.partition_count)
+        self._table.data.update(rows)
+        self._counting = Counting(self._table.data)
+        self._counting.hours_since = self._hours_since()
         topic = self._app.topic(
             self._topic, key_type=bytes, value_type=bytes, value_serializer="raw", internal=True
         )
@@ -96,6 +113,7 @@ class Tallying:
         self._app.on_partitions_revoked.connect(self._on_revoked)
         self._table.on_recover(self._on_recovered)
         self._service.spawn(self._flush_steadily(), "tallies-flush")
+        self._service.spawn(self._drop_hours_steadily(), "tallies-hours")
         self._service.spawn(self._watch_app(), "tallies-faust")
         await self._app.start()
 
@@ -105,8 +123,7 @@ class Tallying:
         self.partitions = None
         await self._flush()
         await self._app.stop()
-        if self._dead_letters is not None:
-            await self._dead_letters.stop()
+        await self._producer.stop()
 
     # --- entries
 
@@ -139,16 +156,8 @@ class Tallying:
         except (msgspec.MsgspecError, ValueError) as error:
             self._parked.append((event, str(error)))
             return
-        line = line_of(message.partition, entry)
-        key = to_table_key(line)
-        stored = self._table.data.get(key)
-        row = add(None if stored is None else decode_row(stored), entry, source)
-        if row is None:
-            return
-        value = encode_row(row)
-        self._table.data[key] = value
-        self._touched[key] = (row.source, value)
-        _count(entry)
+        if self._counting.take(message.partition, entry, source):
+            self._counted.append(entry)
 
     # --- safety
 
@@ -161,36 +170,38 @@ class Tallying:
             await self._flush()
             await self._show_again()
 
+    async def _drop_hours_steadily(self) -> None:
+        while True:
+            await asyncio.sleep(DROP_HOURS_EVERY_S)
+            if self.partitions is not None and (dropped := self._counting.drop_hours(self._hours_since())):
+                log.info("hours_dropped", rows=dropped, since=self._counting.hours_since)
+                self._work.set()
+
+    def _hours_since(self) -> str:
+        return f"{self._clock.now() - timedelta(days=self._settings.tallies_hours_days):%Y-%m-%d}"
+
     async def _flush(self) -> None:
         async with self._flushing:
             self._work.clear()
             events, self._events = self._events, []
-            touched, self._touched = self._touched, {}
+            counted, self._counted = self._counted, []
+            rows = self._counting.encode_touched()
             parked, self._parked = self._parked, []
             for event, reason in parked:
                 await self._park(event, reason)
-            lines = {from_table_key(key): row for key, row in touched.items()}
-            await self._to_changelog(
-                {to_table_key(line): (line.partition, row) for line, (_, row) in lines.items()}
-            )
-            if newer := await self._rows.put(lines):
-                raise Overtaken(", ".join(line.field for line in newer))
+            await self._to_changelog(rows)
+            await self._show(rows)
             await self._mark({event.message.partition: event.message.offset for event in events})
             for event in events:
                 event.ack()
+            _count(counted)
 
     async def _mark(self, shown: dict[int, int]) -> None:
         """Note what is shown now; where Redis has forgotten the note before, give it all rows of that partition again."""
         lost = await self._rows.mark({n: (self._shown.get(n, -1), offset) for n, offset in shown.items()})
         if lost:
-            rows = {
-                line: (decode_row(value).source, value)
-                for key, value in self._table.data.items()
-                for line in (from_table_key(key),)
-                if line.partition in lost
-            }
-            if newer := await self._rows.put(rows):
-                raise Overtaken(", ".join(line.field for line in newer))
+            rows = self._counting.of_partitions(lost)
+            await self._show(rows)
             await self._rows.mark({n: (-1, shown[n]) for n in lost})
             log.warning("tallies_shown_again", partitions=sorted(lost), rows=len(rows))
         self._shown |= shown
@@ -200,28 +211,34 @@ class Tallying:
         async with self._flushing:
             await self._mark({n: offset for n, offset in self._shown.items() if n in (self.partitions or ())})
 
-    async def _to_changelog(self, rows: dict[bytes, tuple[int, bytes]]) -> None:
-        """Returns when the brokers have acknowledged all rows."""
-        await asyncio.gather(
-            *(self._table.send_changelog(partition, key, row) for key, (partition, row) in rows.items())
+    async def _to_changelog(self, rows: Encoded) -> None:
+        """Returns when the brokers have acknowledged all rows. Faust's own producer takes one at a time, and holds up the consumer meanwhile."""
+        await self._publisher.publish(
+            [
+                Record(self._changelog, line.partition, to_table_key(line), row, [])
+                for line, (_, row) in rows.items()
+            ]
         )
+
+    async def _show(self, rows: Encoded) -> None:
+        if newer := await self._rows.put(rows):
+            raise Overtaken(", ".join(line.field for line in newer))
 
     async def _park(self, event: _Event, reason: str) -> None:
         message = event.message
         coordinates = f"{message.topic}:{message.partition}:{message.offset}"
         log.error("entry_parked", source=coordinates, reason=reason)
         DLQ_RECORDS.labels(BILLING_CHARGES.dead_letters.name).inc()
-        if self._dead_letters is not None:
-            await self._dead_letters.send_and_wait(
-                kafka.name_of(BILLING_CHARGES.dead_letters, self._settings),
-                message.value,
-                key=message.key,
-                headers=[
-                    ("dlq-reason", reason.encode()),
-                    ("dlq-group", b"tallies"),
-                    ("dlq-source", coordinates.encode()),
-                ],
-            )
+        await self._producer.send_and_wait(
+            kafka.name_of(BILLING_CHARGES.dead_letters, self._settings),
+            message.value,
+            key=message.key,
+            headers=[
+                ("dlq-reason", reason.encode()),
+                ("dlq-group", b"tallies"),
+                ("dlq-source", coordinates.encode()),
+            ],
+        )
 
     # --- partitions
 
@@ -241,21 +258,13 @@ class Tallying:
                 for place in self._app.assignor.assigned_actives()
                 if place.topic == self._topic
             )
-            rows: dict[Line, tuple[Source, bytes]] = {}
-            for key, value in list(self._table.data.items()):
-                line = from_table_key(key)
-                if line.partition in mine:
-                    rows[line] = (decode_row(value).source, value)
-                else:
-                    self._table.data.pop(key, None)
+            self._counting.keep_only(mine)
+            self._table.read_to = {n: to for n, to in self._table.read_to.items() if n in mine}
+            rows = self._counting.of_partitions(mine)
             committed = await self._offsets.committed(mine)
             self._next = {n: max(self._next.get(n, 0), committed[n]) for n in mine}
             newer = await self._rows.put(rows)
-            for line, value in newer.items():
-                self._table.data[to_table_key(line)] = value
-            await self._to_changelog(
-                {to_table_key(line): (line.partition, value) for line, value in newer.items()}
-            )
+            await self._to_changelog(self._counting.replace(newer))
             self._shown = {}
             await self._mark({n: offset - 1 for n, offset in self._next.items() if n in mine})
             self.partitions = mine
@@ -272,14 +281,21 @@ class Tallying:
                 raise FaustEnded(repr(self._app.crash_reason))
 
 
-def _count(entry: LedgerEntry) -> None:
-    TALLIED.inc()
-    LEDGER_ENTRIES.labels(entry.entry).inc()
-    category = "authentication" if entry.category == "authentication_international" else entry.category
-    if category not in CATEGORIES:
-        return
-    if entry.entry == "correction":
-        direction = "up" if entry.amount_micros > 0 else "down"
-        CORRECTED_MICROS.labels(category, direction).inc(abs(entry.amount_micros))
-    else:
-        CHARGED_MICROS.labels(category).inc(entry.amount_micros)
+def _count(entries: Iterable[LedgerEntry]) -> None:
+    """Count entries that were tallied, once a flush: each child of a metric has a lock."""
+    lines, charged, corrected = Counter[str](), Counter[str](), Counter[tuple[str, str]]()
+    for entry in entries:
+        lines[entry.entry] += 1
+        category = "authentication" if entry.category == "authentication_international" else entry.category
+        if category in CATEGORIES:
+            if entry.entry == "correction":
+                corrected[category, "up" if entry.amount_micros > 0 else "down"] += abs(entry.amount_micros)
+            else:
+                charged[category] += entry.amount_micros
+    TALLIED.inc(lines.total())
+    for kind, times in lines.items():
+        LEDGER_ENTRIES.labels(kind).inc(times)
+    for category, micros in charged.items():
+        CHARGED_MICROS.labels(category).inc(micros)
+    for (category, direction), micros in corrected.items():
+        CORRECTED_MICROS.labels(category, direction).inc(micros)
