@@ -1,0 +1,68 @@
+"""Which thresholds of an account's budgets are passed: its forecasts in, one alert for each out, whether told before or not. Pure."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Literal
+
+from services.billing.budgets.forecast import Forecast
+from services.billing.budgets.outlook import passes
+from shared.accounts import Account, Budget
+from shared.events import BillingAlert
+
+Kind = Literal["spent", "forecast"]
+
+
+def alert_id(waba_id: str, scope: str | None, month: str, kind: str, percent: int) -> str:
+    """An alert's identity: what an account (`waba_id`) is told of one threshold once a month, whatever the amounts are by then."""
+    return f"{waba_id}:{scope or 'all'}:{month}:{kind}:{percent}"
+
+
+def budget_alerts(
+    waba_id: str, account: Account, found: Mapping[str | None, Forecast], month: str, at: str
+) -> Iterator[BillingAlert]:
+    """An alert for each threshold of each budget that what is spent has passed, or else what is expected; the lowest first.
+
+    Args:
+        waba_id: of the account.
+        account: with its budgets and thresholds.
+        found: a forecast for each of the account's budgets (`outlook.forecasts`).
+        month: `YYYY-MM`, what the forecasts are of.
+        at: now, RFC 3339.
+    """
+    for budget in account.budgets:
+        outlook = found[budget.category]
+        for percent in sorted(account.budget_thresholds):
+            if passes(outlook.spent, budget, percent):
+                yield _alert(waba_id, account, budget, outlook, month, at, "spent", percent)
+            elif outlook.expected is not None and passes(outlook.expected, budget, percent):
+                yield _alert(waba_id, account, budget, outlook, month, at, "forecast", percent)
+
+
+def _alert(
+    waba_id: str,
+    account: Account,
+    budget: Budget,
+    found: Forecast,
+    month: str,
+    at: str,
+    kind: Kind,
+    percent: int,
+) -> BillingAlert:
+    reached: date | None = found.reaches(max(1, -(-budget.amount_micros * percent // 100)))
+    return BillingAlert(
+        event_id=alert_id(waba_id, budget.category, month, kind, percent),
+        alert=kind,
+        at=at,
+        waba_id=waba_id,
+        month=month,
+        percent=percent,
+        category=budget.category,
+        currency=account.currency,
+        budget_micros=budget.amount_micros,
+        spent_micros=found.spent,
+        expected_micros=found.expected,
+        low_micros=found.low,
+        high_micros=found.high,
+        method=found.method,
+        reached_on=None if reached is None else reached.isoformat(),
+    )

@@ -1,0 +1,165 @@
+"""Watches the budgets: what the tallies show and the accounts' budgets in; alerts, each once, and the worst account's ratios out."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import date
+from time import monotonic
+
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from services.billing.budgets.alerts import budget_alerts
+from services.billing.budgets.forecast import Forecast, moment_of, month_before
+from services.billing.budgets.outbox import RedisOutbox
+from services.billing.budgets.outlook import forecasts
+from services.billing.budgets.spending import RedisSpending
+from services.billing.settings import TalliesSettings
+from shared import kafka
+from shared.accounts import Account, AccountFacts, Budget
+from shared.clock import Clock
+from shared.events import BillingAlert, decode_billing_alert
+from shared.lifecycle import Service
+from shared.metrics import ALERT_PERCENTS, BUDGET_ALERTS, BUDGET_EXPECTED, BUDGET_SCOPES, BUDGET_USED
+from shared.pricing import local_day
+from shared.stream.publisher import partition_of
+from shared.times import from_ms, rfc3339, to_ms
+from shared.topics import BILLING_ALERTS
+
+log = structlog.get_logger(__name__)
+
+LATE_DAYS = 3
+"""So long the month before is looked at too: what was delivered in its last moments is told of then, Meta's late words in part."""
+MOST_OF_THE_TIME = 0.05
+"""The share of this process's time that watching may take: tallying goes first, and a large account has many rows to read."""
+
+
+class BudgetWatch:
+    """A part that looks at all accounts with budgets, again and again.
+
+    Args:
+        facts: of the accounts, as of now.
+        in_charge: whether this process is the one that watches; of several that tally, the owner of the ledger's first partition.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: TalliesSettings,
+        spending: RedisSpending,
+        outbox: RedisOutbox,
+        clock: Clock,
+        *,
+        facts: Callable[[], AccountFacts],
+        in_charge: Callable[[], bool],
+    ) -> None:
+        self._service = service
+        self._settings = settings
+        self._spending = spending
+        self._outbox = outbox
+        self._clock = clock
+        self._facts = facts
+        self._in_charge = in_charge
+        self._producer: AIOKafkaProducer | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin the rounds."""
+        self._producer = kafka.producer(self._settings)
+        await self._producer.start()
+        self._task = self._service.spawn(self._run(self._producer), "budgets")
+
+    async def stop(self) -> None:
+        """End them; what is decided and not published is published by the next process."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def _run(self, producer: AIOKafkaProducer) -> None:
+        while True:
+            began = monotonic()
+            ratios = _Ratios()
+            if self._in_charge():
+                await self._look(ratios)
+                await self._publish(producer)
+            ratios.show()
+            await asyncio.sleep(
+                max(self._settings.budgets_period_s, (monotonic() - began) / MOST_OF_THE_TIME)
+            )
+
+    async def _look(self, ratios: "_Ratios") -> None:
+        facts, now = self._facts(), self._clock.now()
+        for waba_id in facts.accounts():
+            account = facts.account(waba_id)
+            if account is None or not account.budgets:
+                continue
+            moment = moment_of(now, account.timezone)
+            spend = await self._spending.until(waba_id, moment.today)
+            ratios.note(account, forecasts(account, spend, moment))
+            months = [moment]
+            if moment.today.day <= LATE_DAYS and _budgets_set(facts, waba_id, account) < moment.today.replace(
+                day=1
+            ):
+                months.append(month_before(moment))
+            for of in months:
+                found = forecasts(account, spend, of)
+                month = f"{of.today:%Y-%m}"
+                alerts = budget_alerts(waba_id, account, found, month, rfc3339(to_ms(now)))
+                await self._outbox.decide(month, list(alerts))
+
+    async def _publish(self, producer: AIOKafkaProducer) -> None:
+        """Publish what is decided, one after the other, so that who reads them sees them in order."""
+        topic = kafka.name_of(BILLING_ALERTS, self._settings)
+        for value in await self._outbox.waiting():
+            alert = decode_billing_alert(value)
+            key = alert.waba_id.encode()
+            partition = partition_of(key, self._settings.partitions)
+            await producer.send_and_wait(topic, value, key, partition, headers=_headers(alert))
+            await self._outbox.published(value)
+            label = str(alert.percent) if str(alert.percent) in ALERT_PERCENTS else "other"
+            BUDGET_ALERTS.labels(alert.alert, label).inc()
+            log.info("billing_alert", id=alert.event_id, reached_on=alert.reached_on)
+
+
+class _Ratios:
+    """How much of its budget the worst account has used, and is going to, by the budget's scope."""
+
+    def __init__(self) -> None:
+        self._used = dict.fromkeys(BUDGET_SCOPES, 0.0)
+        self._expected = dict.fromkeys(BUDGET_SCOPES, 0.0)
+
+    def note(self, account: Account, found: Mapping[str | None, Forecast]) -> None:
+        """Take an account in."""
+        for budget in account.budgets:
+            outlook, scope = found[budget.category], budget.category or "all"
+            expected = outlook.spent if outlook.expected is None else outlook.expected
+            self._used[scope] = max(self._used[scope], _ratio(outlook.spent, budget))
+            self._expected[scope] = max(self._expected[scope], _ratio(expected, budget))
+
+    def show(self) -> None:
+        """Set the gauges."""
+        for scope in BUDGET_SCOPES:
+            BUDGET_USED.labels(scope).set(self._used[scope])
+            BUDGET_EXPECTED.labels(scope).set(self._expected[scope])
+
+
+def _ratio(amount: int, budget: Budget) -> float:
+    """Of a budget of nothing: 1 as soon as there is something."""
+    return amount / budget.amount_micros if budget.amount_micros else float(amount > 0)
+
+
+def _budgets_set(facts: AccountFacts, waba_id: str, account: Account) -> date:
+    """The day on which the account's budgets were set last: those of a new month are none of the old one's."""
+    return local_day(
+        from_ms(facts.settings_of(("account", waba_id, waba_id))["budgets"].at_ms), account.timezone
+    )
+
+
+def _headers(alert: BillingAlert) -> list[tuple[str, bytes]]:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", alert.event_id.encode()),
+        ("ce_type", b"BillingAlert"),
+        ("ce_source", b"/tallies"),
+        ("content-type", b"application/json"),
+    ]
