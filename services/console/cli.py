@@ -17,6 +17,7 @@ import structlog
 import typer
 
 from services.console import (
+    cli_forecast,
     cli_meta,
     cli_numbers,
     cli_preferences,
@@ -337,6 +338,7 @@ def _template(written: str) -> tuple[str, str]:
     return name, language
 
 
+app.command()(cli_forecast.forecast)
 app.command()(cli_meta.poll)
 
 if __name__ == "__main__":

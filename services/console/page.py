@@ -7,7 +7,8 @@ import msgspec
 
 from services.console import view
 from services.console.markup import Markup, join, tag
-from services.console.tally import Tally, amounts
+from services.console.outlook import Outlook, Scope, basis, expected, share
+from services.console.tally import Tally, amounts, money
 from shared.accounts import AccountFacts, Budget
 
 _GOOD = frozenset({"valid", "active", "APPROVED", "CONNECTED", "GREEN"})
@@ -31,10 +32,11 @@ _WARN = frozenset(
 
 
 class Page(NamedTuple):
-    """What the page shows. `tallies` maps an account to its month's tally, or to None when billing did not answer."""
+    """What the page shows. `tallies` maps an account to its month's tally, or to None when billing did not answer; `outlooks` to its month's end."""
 
     facts: AccountFacts
     tallies: Mapping[str, Tally | None]
+    outlooks: Mapping[str, Outlook]
     links: Mapping[str, str]
     now: str
 
@@ -42,7 +44,10 @@ class Page(NamedTuple):
 def render(page: Page) -> str:
     """The whole document."""
     shown = view.accounts(page.facts)
-    body = [_account(account, page.tallies.get(account["id"])) for account in shown["accounts"]]
+    body = [
+        _account(account, page.tallies.get(account["id"]), page.outlooks.get(account["id"]))
+        for account in shown["accounts"]
+    ]
     nothing = tag("section", "No account is set up yet: run ", tag("code", "wam apply FILE"), ".")
     head = tag(
         "head",
@@ -74,7 +79,7 @@ def render(page: Page) -> str:
     )
 
 
-def _account(account: Mapping[str, Any], tally: Tally | None) -> Markup:
+def _account(account: Mapping[str, Any], tally: Tally | None, outlook: Outlook | None) -> Markup:
     set_up = "status" in account
     marks = [account["status"], f"payment {account['payment_method']}"] if set_up else ["not set up"]
     if account.get("paused"):
@@ -103,6 +108,7 @@ def _account(account: Mapping[str, Any], tally: Tally | None) -> Markup:
         ),
         tag("h3", f"Tally {tally.month}" if tally else "Tally"),
         _tally(tally),
+        *(_outlook(outlook) if outlook is not None else ()),
     )
 
 
@@ -114,10 +120,7 @@ def _facts(account: Mapping[str, Any]) -> Iterator[Markup]:
         "New users in 24 h": view.limit(account["messaging_limit"]),
         "Business verified": "yes" if account["business_verified"] else "no",
         "Located in": account["primary_location"],
-        "Budgets a month": view.budgets(
-            msgspec.convert(account["budgets"], list[Budget]), account["currency"]
-        )
-        or None,
+        "Budgets a month": _budgets(account),
         "Kept from marketing": f"{account['marketing_reserve_percent']} % of the limit"
         if account["marketing_reserve_percent"]
         else None,
@@ -130,6 +133,13 @@ def _facts(account: Mapping[str, Any]) -> Iterator[Markup]:
     for name, value in facts.items():
         if value is not None:
             yield tag("div", tag("dt", name), tag("dd", value))
+
+
+def _budgets(account: Mapping[str, Any]) -> str | None:
+    budgets = msgspec.convert(account["budgets"], list[Budget])
+    if not budgets:
+        return None
+    return f"{view.budgets(budgets, account['currency'])}, {view.alerts(account['budget_thresholds'])}"
 
 
 def _marketing(account: Mapping[str, Any]) -> str | None:
@@ -204,6 +214,36 @@ def _tally(tally: Tally | None) -> Markup:
         for category, totals in sorted(tally.totals.items())
     ]
     return _table(("Category", "Free", "Paid", "Amount"), rows, numeric=frozenset({1, 2, 3}))
+
+
+def _outlook(outlook: Outlook) -> Iterator[Markup]:
+    """Spend and budgets: of all categories together, and of each that has a budget."""
+    yield tag("h3", f"Spend and budgets {outlook.month}")
+    rows = [
+        (
+            scope.category or "all",
+            money(scope.spent_micros, outlook.currency),
+            expected(scope, outlook.currency),
+            *_used(scope, outlook.currency),
+            scope.used_up_on or "",
+        )
+        for scope in outlook.scopes
+        if scope.category is None or scope.budget_micros is not None
+    ]
+    heads = ("Category", "Spent", "At the month's end", "Budget", "Used", "Used up")
+    yield _table(heads, rows, numeric=frozenset({1, 2, 3}))
+    yield tag("p", f"Expected: {basis(outlook)}.", class_="dim")
+
+
+def _used(scope: Scope, currency: str) -> tuple[object, object]:
+    """A budget, and a bar of how much of it is used: green, from 80 % amber, at 100 % red."""
+    if scope.budget_micros is None or scope.used_percent is None:
+        return ("—" if scope.budget_micros is None else money(scope.budget_micros, currency)), ""
+    percent = max(0, min(100, scope.used_percent))
+    bar = tag("meter", min="0", max="100", low="80", high="99", optimum="0", value=str(percent))
+    return money(scope.budget_micros, currency), join(
+        bar, " ", share(scope.used_percent, of_expected=scope.expected_percent)
+    )
 
 
 def _table(

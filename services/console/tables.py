@@ -9,10 +9,11 @@ from rich.text import Text
 from services.console.catalogue import Found
 from services.console.growth import Growth
 from services.console.open_messages import OpenMessage
+from services.console.outlook import Outlook, expected, share
 from services.console.plan import FieldChange, Plan
 from services.console.steps import is_refused
 from services.console.tally import Tally, amounts, money
-from services.console.view import budgets, growth_of, limit, restrictions, shown
+from services.console.view import alerts, budgets, growth_of, limit, restrictions, shown
 from shared.accounts import Account, AccountFacts, FactKey, Number, Template
 from shared.events import Price, SendEvent, UserPreference
 from shared.times import DAY_MS, rfc3339
@@ -122,6 +123,23 @@ def tally_rows_table(tally: Tally) -> Table:
     return table
 
 
+def outlook_table(outlook: Outlook) -> Table:
+    """What a month has cost, will come to, and leaves of its budgets."""
+    heads = ("Category", "Spent", "At the month's end", "Budget", "Used", "Used up")
+    table = _table(*heads, title=f"{outlook.waba_id}, {outlook.month}", right=(1, 2, 3))
+    for scope in outlook.scopes:
+        budget = "—" if scope.budget_micros is None else money(scope.budget_micros, outlook.currency)
+        table.add_row(
+            plain(scope.category or "all"),
+            plain(money(scope.spent_micros, outlook.currency)),
+            plain(expected(scope, outlook.currency)),
+            plain(budget),
+            plain(share(scope.used_percent, of_expected=scope.expected_percent)),
+            plain(scope.used_up_on or ("—" if scope.budget_micros is None else "not this month")),
+        )
+    return table
+
+
 def topics_table(topics: Iterable[Found]) -> Table:
     """The catalogue and what of it exists."""
     table = _table("Topic", "Partitions", "Replicas", "Kept", right=(1, 2))
@@ -216,7 +234,9 @@ def _summary(value: Account | Number | Template) -> str:
                 restrictions(value.restrictions) if value.restrictions else "",
                 f"review {value.review}" if value.review else "",
                 f"alert {value.alert}" if value.alert else "",
-                f"budgets {budgets(value.budgets, value.currency)}" if value.budgets else "",
+                f"budgets {budgets(value.budgets, value.currency)}, {alerts(value.budget_thresholds)}"
+                if value.budgets
+                else "",
                 f"{value.marketing_reserve_percent} % of the limit kept from marketing"
                 if value.marketing_reserve_percent
                 else "",

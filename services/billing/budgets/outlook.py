@@ -100,7 +100,7 @@ def outlook(
     """The account's month; arguments as `forecasts`, `at_ms` is now in epoch ms."""
     lines = list(spend)
     found = forecasts(account, lines, moment)
-    budgets = {budget.category: budget.amount_micros for budget in account.budgets}
+    budgets: dict[str | None, int] = {budget.category: budget.amount_micros for budget in account.budgets}
     others: dict[str, int] = {}
     for line in lines:
         if (line.day.year, line.day.month) == (moment.today.year, moment.today.month):

@@ -1,5 +1,7 @@
 """The tallies over HTTP: `GET /v1/tallies/{waba_id}/{month}`."""
 
+from collections.abc import Iterable
+
 import msgspec
 from aiohttp import web
 from redis.asyncio import Redis
@@ -9,11 +11,12 @@ from services.billing.tally import month_tally
 
 
 class Routes:
-    """A part that answers queries on its own port; it needs Redis only, and so serves while Faust recovers."""
+    """A part that answers queries on its own port; it needs Redis only, and so serves while Faust recovers. `more` are other parts' answers."""
 
-    def __init__(self, settings: TalliesSettings, redis: Redis) -> None:
+    def __init__(self, settings: TalliesSettings, redis: Redis, more: Iterable[web.RouteDef] = ()) -> None:
         self._settings = settings
         self._redis = redis
+        self._more = more
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -21,6 +24,7 @@ class Routes:
         """Listen."""
         app = web.Application()
         app.router.add_get(r"/v1/tallies/{waba_id}/{month:\d{4}-(?:0[1-9]|1[0-2])}", self._month)
+        app.add_routes(self._more)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._settings.tallies_host, self._settings.tallies_port).start()
