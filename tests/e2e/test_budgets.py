@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -27,7 +28,7 @@ async def wam(system: LocalSystem, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.console.cli", *arguments),
         cwd=REPOSITORY,
-        env=operator_settings(system.settings, system.ports),
+        env={**os.environ, **operator_settings(system.settings, system.ports), "COLUMNS": "200"},
         stdout=PIPE,
         stderr=PIPE,
     )
