@@ -22,12 +22,19 @@ class Scope(msgspec.Struct, frozen=True):
     used_up_on: str | None
 
 
+class AsOf(msgspec.Struct, frozen=True):
+    """When it was reckoned (RFC 3339), and how many entries of the ledger were not counted yet; None where nobody could say."""
+
+    at: str
+    waiting: int | None
+
+
 class Outlook(msgspec.Struct, frozen=True):
     """One account's month (`YYYY-MM` in its own time zone), all categories together first."""
 
     waba_id: str
     month: str
-    at: str
+    as_of: AsOf
     timezone: str
     currency: str
     method: str

@@ -1,4 +1,4 @@
-"""Which thresholds of an account's budgets are passed: its forecasts in, one alert for each out, whether told before or not. Pure."""
+"""Which thresholds of an account's budgets and free tier are passed: forecasts and use in, one alert for each out, whether told before or not. Pure."""
 
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -6,14 +6,20 @@ from typing import Literal
 
 from services.billing.budgets.forecast import Forecast
 from services.billing.budgets.outlook import passes
+from services.billing.free_tier import FreeTierOfMonth
 from shared.accounts import Account, Budget
 from shared.events import BillingAlert
 
 Kind = Literal["spent", "forecast"]
+FREE_TIER_PERCENTS = (80, 100)
+"""Of a free tier there is nothing to raise: soon it costs, and now it costs."""
 
 
 def alert_id(waba_id: str, scope: str | None, month: str, kind: str, percent: int) -> str:
-    """An alert's identity: what an account (`waba_id`) is told of one threshold once a month, whatever the amounts are by then."""
+    """An alert's identity: what an account (`waba_id`) is told of one threshold once a month, whatever the amounts are by then.
+
+    `scope` is a budget's category or a free tier's number; None is the whole account's.
+    """
     return f"{waba_id}:{scope or 'all'}:{month}:{kind}:{percent}"
 
 
@@ -36,6 +42,25 @@ def budget_alerts(
                 yield _alert(waba_id, account, budget, outlook, month, at, "spent", percent)
             elif outlook.expected is not None and passes(outlook.expected, budget, percent):
                 yield _alert(waba_id, account, budget, outlook, month, at, "forecast", percent)
+
+
+def free_tier_alerts(waba_id: str, found: FreeTierOfMonth, month: str, at: str) -> Iterator[BillingAlert]:
+    """An alert for each threshold that the use of a free tier has passed, for each number where each has one; arguments as `budget_alerts`."""
+    for use in found.use:
+        number = use.owner if found.scope == "number" else None
+        for percent in FREE_TIER_PERCENTS:
+            if use.used * 100 >= found.units_per_month * percent:
+                yield BillingAlert(
+                    event_id=alert_id(waba_id, number, month, "free_tier", percent),
+                    alert="free_tier",
+                    at=at,
+                    waba_id=waba_id,
+                    month=month,
+                    percent=percent,
+                    phone_number_id=number,
+                    free_units=found.units_per_month,
+                    free_used=use.used,
+                )
 
 
 def _alert(

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import msgspec
 
 from services.billing.budgets.forecast import Forecast, Method, Moment, Spending, forecast
+from services.billing.tallies.answers import AsOf
 from shared.accounts import Account, Budget
-from shared.times import rfc3339
 
 TOTAL = None
 """The category of a sum over all of them, as of a budget on everything together."""
@@ -50,7 +50,7 @@ class AccountOutlook(msgspec.Struct, frozen=True):
     """An account's month (`YYYY-MM`), of all categories together first, then by category.
 
     Attributes:
-        at: when it was reckoned, RFC 3339.
+        as_of: when it was reckoned, and how far the ledger was counted then.
         timezone: the account's, in which days and months begin.
         currency: the account's; all amounts are millionths of it.
         method: how the days to come were guessed: weekdays, pace or none.
@@ -60,13 +60,19 @@ class AccountOutlook(msgspec.Struct, frozen=True):
 
     waba_id: str
     month: str
-    at: str
+    as_of: AsOf
     timezone: str
     currency: str
     method: Method
     days_known: int
     scopes: list[ScopeOutlook]
     other_currencies: dict[str, int]
+
+
+class Outlooks(msgspec.Struct, frozen=True):
+    """The month of every account that is set up."""
+
+    accounts: list[AccountOutlook]
 
 
 def budget_category(category: str) -> str:
@@ -95,9 +101,9 @@ def forecasts(account: Account, spend: Iterable[DaySpend], moment: Moment) -> di
 
 
 def outlook(
-    waba_id: str, account: Account, spend: Iterable[DaySpend], moment: Moment, at_ms: int
+    waba_id: str, account: Account, spend: Iterable[DaySpend], moment: Moment, as_of: AsOf
 ) -> AccountOutlook:
-    """The account's month; arguments as `forecasts`, `at_ms` is now in epoch ms."""
+    """The account's month; arguments as `forecasts`."""
     lines = list(spend)
     found = forecasts(account, lines, moment)
     budgets: dict[str | None, int] = {budget.category: budget.amount_micros for budget in account.budgets}
@@ -110,7 +116,7 @@ def outlook(
     return AccountOutlook(
         waba_id=waba_id,
         month=f"{moment.today:%Y-%m}",
-        at=rfc3339(at_ms),
+        as_of=as_of,
         timezone=account.timezone,
         currency=account.currency,
         method=found[TOTAL].method,

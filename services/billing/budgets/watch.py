@@ -1,18 +1,20 @@
-"""Watches the budgets: what the tallies show and the accounts' budgets in; alerts, each once, and the worst account's ratios out."""
+"""Watches budgets and free tiers: what the tallies show and the accounts' facts in; alerts, each once, and the worst account's ratios out."""
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, datetime
 from time import monotonic
+from zoneinfo import ZoneInfoNotFoundError
 
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from services.billing.budgets.alerts import budget_alerts
-from services.billing.budgets.forecast import Forecast, moment_of, month_before
+from services.billing.budgets.alerts import budget_alerts, free_tier_alerts
+from services.billing.budgets.forecast import Forecast, Moment, moment_of, month_before
 from services.billing.budgets.outbox import RedisOutbox
 from services.billing.budgets.outlook import forecasts
-from services.billing.budgets.spending import RedisSpending
+from services.billing.budgets.shown import RedisShown
+from services.billing.free_tier import free_tier_of
 from services.billing.settings import TalliesSettings
 from shared import kafka
 from shared.accounts import Account, AccountFacts, Budget
@@ -20,7 +22,7 @@ from shared.clock import Clock
 from shared.events import BillingAlert, decode_billing_alert
 from shared.lifecycle import Service
 from shared.metrics import ALERT_PERCENTS, BUDGET_ALERTS, BUDGET_EXPECTED, BUDGET_SCOPES, BUDGET_USED
-from shared.pricing import local_day
+from shared.pricing import Regimes, UnknownRegimeError, local_day, month_start
 from shared.stream.publisher import partition_of
 from shared.times import from_ms, rfc3339, to_ms
 from shared.topics import BILLING_ALERTS
@@ -34,10 +36,11 @@ MOST_OF_THE_TIME = 0.05
 
 
 class BudgetWatch:
-    """A part that looks at all accounts with budgets, again and again.
+    """A part that looks at all accounts with a budget or a free tier, again and again.
 
     Args:
         facts: of the accounts, as of now.
+        regimes: all of them, for the free tier.
         in_charge: whether this process is the one that watches; of several that tally, the owner of the ledger's first partition.
     """
 
@@ -45,19 +48,21 @@ class BudgetWatch:
         self,
         service: Service,
         settings: TalliesSettings,
-        spending: RedisSpending,
+        shown: RedisShown,
         outbox: RedisOutbox,
         clock: Clock,
         *,
         facts: Callable[[], AccountFacts],
+        regimes: Regimes,
         in_charge: Callable[[], bool],
     ) -> None:
         self._service = service
         self._settings = settings
-        self._spending = spending
+        self._shown = shown
         self._outbox = outbox
         self._clock = clock
         self._facts = facts
+        self._regimes = regimes
         self._in_charge = in_charge
         self._producer: AIOKafkaProducer | None = None
         self._task: asyncio.Task[None] | None = None
@@ -91,21 +96,35 @@ class BudgetWatch:
         facts, now = self._facts(), self._clock.now()
         for waba_id in facts.accounts():
             account = facts.account(waba_id)
-            if account is None or not account.budgets:
+            if account is None:
                 continue
-            moment = moment_of(now, account.timezone)
-            spend = await self._spending.until(waba_id, moment.today)
-            ratios.note(account, forecasts(account, spend, moment))
-            months = [moment]
-            if moment.today.day <= LATE_DAYS and _budgets_set(facts, waba_id, account) < moment.today.replace(
-                day=1
-            ):
-                months.append(month_before(moment))
-            for of in months:
-                found = forecasts(account, spend, of)
-                month = f"{of.today:%Y-%m}"
-                alerts = budget_alerts(waba_id, account, found, month, rfc3339(to_ms(now)))
-                await self._outbox.decide(month, list(alerts))
+            try:
+                await self._look_at(waba_id, account, now, ratios)
+            except (UnknownRegimeError, ZoneInfoNotFoundError) as error:
+                log.error("account_not_watched", waba_id=waba_id, error=str(error))
+
+    async def _look_at(self, waba_id: str, account: Account, now: datetime, ratios: "_Ratios") -> None:
+        facts, moment, at = self._facts(), moment_of(now, account.timezone), rfc3339(to_ms(now))
+        month = _month(moment)
+        regime = self._regimes.regime_at(
+            account.regime, month_start(month, account.timezone), account.timezone
+        )
+        if regime.free_tier is not None:
+            tally = await self._shown.tally(waba_id, month)
+            free = free_tier_of(tally, account, facts.numbers_of(waba_id), self._regimes)
+            if free is not None:
+                await self._outbox.decide(month, list(free_tier_alerts(waba_id, free, month, at)))
+        if not account.budgets:
+            return
+        spend = await self._shown.spend(waba_id, moment.today)
+        found = forecasts(account, spend, moment)
+        ratios.note(account, found)
+        await self._outbox.decide(month, list(budget_alerts(waba_id, account, found, month, at)))
+        begun = moment.today.replace(day=1)
+        if moment.today.day <= LATE_DAYS and _budgets_set(facts, waba_id, account) < begun:
+            eve = month_before(moment)
+            late = budget_alerts(waba_id, account, forecasts(account, spend, eve), _month(eve), at)
+            await self._outbox.decide(_month(eve), list(late))
 
     async def _publish(self, producer: AIOKafkaProducer) -> None:
         """Publish what is decided, one after the other, so that who reads them sees them in order."""
@@ -153,6 +172,10 @@ def _budgets_set(facts: AccountFacts, waba_id: str, account: Account) -> date:
     return local_day(
         from_ms(facts.settings_of(("account", waba_id, waba_id))["budgets"].at_ms), account.timezone
     )
+
+
+def _month(moment: Moment) -> str:
+    return f"{moment.today:%Y-%m}"
 
 
 def _headers(alert: BillingAlert) -> list[tuple[str, bytes]]:

@@ -7,6 +7,7 @@ a row skips those it has.
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 from typing import cast
 
 import faust
@@ -14,7 +15,6 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
 from faust.types import TableT
-from redis.asyncio import Redis
 
 from services.billing.settings import TalliesSettings
 from services.billing.tallies.changelog import create_changelog
@@ -24,6 +24,7 @@ from services.billing.tallies.offsets import GroupOffsets
 from services.billing.tallies.rows import RedisRows
 from services.billing.tally_rows import to_table_key
 from shared import kafka
+from shared.clock import Clock
 from shared.events import LedgerEntry, decode_ledger_entry
 from shared.lifecycle import Service
 from shared.metrics import CATEGORIES, CHARGED_MICROS, CORRECTED_MICROS, DLQ_RECORDS, LEDGER_ENTRIES, TALLIED
@@ -36,6 +37,8 @@ _Event = faust.EventT[bytes]
 
 SHOWN_POLL_S = 1.0
 """So often Redis is asked whether it still has what it was given."""
+DROP_HOURS_EVERY_S = 3600.0
+"""Days end once a day; a look costs some microseconds a row."""
 MOST_PENDING = 2000
 """Entries taken and not yet safe; more wait in Kafka."""
 
@@ -59,14 +62,20 @@ class Tallying:
     """
 
     def __init__(
-        self, service: Service, settings: TalliesSettings, redis: Redis, offsets: GroupOffsets
+        self,
+        service: Service,
+        settings: TalliesSettings,
+        rows: RedisRows,
+        offsets: GroupOffsets,
+        clock: Clock,
     ) -> None:
         self.partitions: frozenset[int] | None = None
         self.partition_count = 0
         self._service = service
         self._settings = settings
-        self._rows = RedisRows(redis, settings.redis_namespace, settings.tallies_generation)
+        self._rows = rows
         self._offsets = offsets
+        self._clock = clock
         self._topic = kafka.name_of(BILLING_CHARGES, settings)
         self._dead_letters: AIOKafkaProducer | None = None
         self._app: faust.App
@@ -90,6 +99,7 @@ class Tallying:
         await self._dead_letters.start()
         self._app, self._table = create_app(settings, self.partition_count)
         self._counting = Counting(self._table.data)
+        self._counting.hours_since = self._hours_since()
         topic = self._app.topic(
             self._topic, key_type=bytes, value_type=bytes, value_serializer="raw", internal=True
         )
@@ -97,6 +107,7 @@ class Tallying:
         self._app.on_partitions_revoked.connect(self._on_revoked)
         self._table.on_recover(self._on_recovered)
         self._service.spawn(self._flush_steadily(), "tallies-flush")
+        self._service.spawn(self._drop_hours_steadily(), "tallies-hours")
         self._service.spawn(self._watch_app(), "tallies-faust")
         await self._app.start()
 
@@ -153,6 +164,16 @@ class Tallying:
                     await asyncio.sleep(self._settings.tallies_flush_s)
             await self._flush()
             await self._show_again()
+
+    async def _drop_hours_steadily(self) -> None:
+        while True:
+            await asyncio.sleep(DROP_HOURS_EVERY_S)
+            if self.partitions is not None and (dropped := self._counting.drop_hours(self._hours_since())):
+                log.info("hours_dropped", rows=dropped, since=self._counting.hours_since)
+                self._work.set()
+
+    def _hours_since(self) -> str:
+        return f"{self._clock.now() - timedelta(days=self._settings.tallies_hours_days):%Y-%m-%d}"
 
     async def _flush(self) -> None:
         async with self._flushing:

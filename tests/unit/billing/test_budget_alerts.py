@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.billing.budgets.alerts import budget_alerts
+from services.billing.budgets.alerts import budget_alerts, free_tier_alerts
 from services.billing.budgets.forecast import Moment, month_before
 from services.billing.budgets.outlook import DaySpend, forecasts, outlook
+from services.billing.free_tier import FreeTierOfMonth, FreeTierUse
+from services.billing.tallies.answers import AsOf
 from shared.accounts import Account, Budget
 from shared.events import BillingAlert
 
@@ -110,7 +112,9 @@ def test_an_outlook_names_all_first_then_the_categories_and_what_is_of_another_c
         day(1, 7, "marketing", currency="INR"),
         day(20, 9, "marketing", currency="INR"),
     ]
-    found = outlook("W1", account((100 * USD, None), (10 * USD, "utility"), (0, "service")), spend, NOON, 0)
+    found = outlook(
+        "W1", account((100 * USD, None), (10 * USD, "utility"), (0, "service")), spend, NOON, AsOf(AT, 0)
+    )
     assert (found.month, found.currency, found.method, found.days_known) == ("2026-11", "USD", "weekdays", 14)
     assert [scope.category for scope in found.scopes] == [None, "marketing", "service", "utility"]
     assert found.other_currencies == {"INR": 7}
@@ -119,6 +123,23 @@ def test_an_outlook_names_all_first_then_the_categories_and_what_is_of_another_c
     assert (marketing.spent_micros, marketing.budget_micros, marketing.used_percent) == (3 * USD, None, None)
     assert (service.spent_micros, service.budget_micros, service.used_percent) == (0, 0, None)
     assert (utility.used_percent, utility.expected_percent, utility.used_up_on) == (150, 295, "2026-11-11")
+
+
+@pytest.mark.parametrize(("scope", "owner", "named"), [("number", "N1", "N1"), ("waba", "W1", "all")])
+def test_a_free_tier_is_told_of_when_most_of_it_is_used_and_when_all_is(
+    scope: Literal["waba", "number"], owner: str, named: str
+) -> None:
+    def told(used: int) -> list[BillingAlert]:
+        use = [FreeTierUse(owner, used, max(0, 1000 - used))]
+        return list(
+            free_tier_alerts("W1", FreeTierOfMonth("guide", scope, "message", 1000, use), "2026-11", AT)
+        )
+
+    assert told(799) == []
+    assert ids(told(999)) == [f"W1:{named}:2026-11:free_tier:80"]
+    assert ids(told(1000)) == [f"W1:{named}:2026-11:free_tier:{percent}" for percent in (80, 100)]
+    assert told(800)[0].phone_number_id == (owner if scope == "number" else None)
+    assert (told(800)[0].free_used, told(800)[0].free_units) == (800, 1000)
 
 
 # --- against a naive model

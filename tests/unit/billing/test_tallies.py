@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from services.billing.tallies.counting import Counting
 from services.billing.tallies.watchdog import Progress
-from services.billing.tally import Spend, SpendLine, Tally, Totals, spend_of, tally_of
 from services.billing.tally_rows import (
     Counts,
     DayLine,
@@ -26,6 +25,7 @@ from services.billing.tally_rows import (
     to_table_key,
     without_hours,
 )
+from services.billing.tally_sums import Spend, SpendLine, Tally, Totals, spend_of, tally_of
 from shared.events import LedgerEntry
 from shared.stream.source import Source
 

@@ -6,14 +6,22 @@ import pytest
 from rich.console import Console
 
 from services.console.document import InvalidDocument, parse
-from services.console.outlook import Outlook, Scope, basis, expected, share
+from services.console.outlook import AsOf, Outlook, Scope, basis, expected, share
 from services.console.tables import outlook_table
 from services.console.view import alerts
 
 
 def outlook(method: str = "weekdays", days_known: int = 14, *scopes: Scope) -> Outlook:
     return Outlook(
-        "W1", "2026-11", "2026-11-20T12:00:00.000Z", "UTC", "USD", method, days_known, list(scopes), {}
+        "W1",
+        "2026-11",
+        AsOf("2026-11-20T12:00:00.000Z", 0),
+        "UTC",
+        "USD",
+        method,
+        days_known,
+        list(scopes),
+        {},
     )
 
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from services.console.access import Tokens
 from services.console.applying import Applier
-from services.console.outlook import Outlook, Scope
+from services.console.outlook import AsOf, Outlook, Scope
 from services.console.routes import Console
 from services.console.settling import IndexUnavailable, OpenMessages
 from services.console.tally import Row, Tally, Totals
@@ -198,7 +198,7 @@ async def test_the_page_shows_what_the_month_will_come_to_and_a_bar_for_each_bud
     total = Scope(None, 46_700_000, 93_404_999, 90_120_000, 96_684_999, 100_000_000, 46, 93, None)
     over = Scope("utility", 33_000_000, None, None, None, 22_000_000, 150, None, "2026-11-11")
     free = Scope("marketing", 13_700_000, 20_000_000, 20_000_000, 20_000_000, None, None, None, None)
-    known = Outlook("1", "2026-11", "", "UTC", "USD", "weekdays", 14, [total, free, over], {})
+    known = Outlook("1", "2026-11", AsOf("", None), "UTC", "USD", "weekdays", 14, [total, free, over], {})
     site.billing.outlooks = {"1": known}
     page = await site.page()
     assert "100.00 USD in all, alerts at 90 %" in page
