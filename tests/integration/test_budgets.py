@@ -217,7 +217,7 @@ async def test_the_month_is_answered_over_http_and_told_once_more_for_what_came_
 
 
 async def test_a_redis_that_lost_everything_tells_again_under_the_same_names(
-    settings: TalliesSettings, redis: Redis, to_kafka: AIOKafkaProducer, tmp_path: Path
+    settings: TalliesSettings, redis: Redis, to_kafka: AIOKafkaProducer, clock: FileClock, tmp_path: Path
 ) -> None:
     await set_up(to_kafka, settings, "W1", budgets=[{"amount_micros": 10 * CENT}])
 
@@ -228,6 +228,7 @@ async def test_a_redis_that_lost_everything_tells_again_under_the_same_names(
         await run(tallies)
         await book(to_kafka, settings, map(charge, range(8)))
         before = await told(settings, 2)
+        clock.advance(60)
         for key in await redis.keys(f"*{settings.redis_namespace}*"):
             await redis.delete(key)
         after = await told(settings, 4)

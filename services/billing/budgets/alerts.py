@@ -4,13 +4,15 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Literal
 
-from services.billing.budgets.forecast import Forecast
+from services.billing.budgets.forecast import Forecast, Moment, month_before
 from services.billing.budgets.outlook import passes
 from services.billing.free_tier import FreeTierOfMonth
 from shared.accounts import Account, Budget
 from shared.events import BillingAlert
 
 Kind = Literal["spent", "forecast"]
+LATE_DAYS = 3
+"""So long into a month the one before is looked at too: what was delivered in its last moments is told of then, Meta's late words in part."""
 FREE_TIER_PERCENTS = (80, 100)
 """Of a free tier there is nothing to raise: soon it costs, and now it costs."""
 
@@ -21,6 +23,13 @@ def alert_id(waba_id: str, scope: str | None, month: str, kind: str, percent: in
     `scope` is a budget's category or a free tier's number; None is the whole account's.
     """
     return f"{waba_id}:{scope or 'all'}:{month}:{kind}:{percent}"
+
+
+def looked_at(moment: Moment, budgets_set: date) -> tuple[Moment, ...]:
+    """What is looked at now: this month, and in its first days the end of the one before, unless the budgets were set since and are none of its own."""
+    first = moment.today.replace(day=1)
+    late = moment.today.day <= LATE_DAYS and budgets_set < first
+    return (month_before(moment), moment) if late else (moment,)
 
 
 def budget_alerts(

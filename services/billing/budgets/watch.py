@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
+from datetime import datetime
 from time import monotonic
 from zoneinfo import ZoneInfoNotFoundError
 
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from services.billing.budgets.alerts import budget_alerts, free_tier_alerts
-from services.billing.budgets.forecast import Forecast, Moment, moment_of, month_before
+from services.billing.budgets.alerts import budget_alerts, free_tier_alerts, looked_at
+from services.billing.budgets.forecast import Forecast, Moment, moment_of
 from services.billing.budgets.outbox import RedisOutbox
 from services.billing.budgets.outlook import forecasts
 from services.billing.budgets.shown import RedisShown
@@ -29,8 +29,6 @@ from shared.topics import BILLING_ALERTS
 
 log = structlog.get_logger(__name__)
 
-LATE_DAYS = 3
-"""So long the month before is looked at too: what was delivered in its last moments is told of then, Meta's late words in part."""
 MOST_OF_THE_TIME = 0.05
 """The share of this process's time that watching may take: tallying goes first, and a large account has many rows to read."""
 
@@ -117,14 +115,11 @@ class BudgetWatch:
         if not account.budgets:
             return
         spend = await self._shown.spend(waba_id, moment.today)
-        found = forecasts(account, spend, moment)
-        ratios.note(account, found)
-        await self._outbox.decide(month, list(budget_alerts(waba_id, account, found, month, at)))
-        begun = moment.today.replace(day=1)
-        if moment.today.day <= LATE_DAYS and _budgets_set(facts, waba_id, account) < begun:
-            eve = month_before(moment)
-            late = budget_alerts(waba_id, account, forecasts(account, spend, eve), _month(eve), at)
-            await self._outbox.decide(_month(eve), list(late))
+        ratios.note(account, forecasts(account, spend, moment))
+        budgets_set = facts.settings_of(("account", waba_id, waba_id))["budgets"].at_ms
+        for of in looked_at(moment, local_day(from_ms(budgets_set), account.timezone)):
+            alerts = budget_alerts(waba_id, account, forecasts(account, spend, of), _month(of), at)
+            await self._outbox.decide(_month(of), list(alerts))
 
     async def _publish(self, producer: AIOKafkaProducer) -> None:
         """Publish what is decided, one after the other, so that who reads them sees them in order."""
@@ -165,13 +160,6 @@ class _Ratios:
 def _ratio(amount: int, budget: Budget) -> float:
     """Of a budget of nothing: 1 as soon as there is something."""
     return amount / budget.amount_micros if budget.amount_micros else float(amount > 0)
-
-
-def _budgets_set(facts: AccountFacts, waba_id: str, account: Account) -> date:
-    """The day on which the account's budgets were set last: those of a new month are none of the old one's."""
-    return local_day(
-        from_ms(facts.settings_of(("account", waba_id, waba_id))["budgets"].at_ms), account.timezone
-    )
 
 
 def _month(moment: Moment) -> str:

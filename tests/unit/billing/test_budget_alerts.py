@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.billing.budgets.alerts import budget_alerts, free_tier_alerts
+from services.billing.budgets.alerts import budget_alerts, free_tier_alerts, looked_at
 from services.billing.budgets.forecast import Moment, month_before
 from services.billing.budgets.outlook import DaySpend, forecasts, outlook
 from services.billing.free_tier import FreeTierOfMonth, FreeTierUse
@@ -103,6 +103,20 @@ def test_the_month_before_is_told_as_it_ended() -> None:
         "2026-11-30",
     )
     assert ids(due(of, spend, first)) == ["W1:all:2026-12:forecast:80"]
+
+
+@pytest.mark.parametrize(
+    ("today", "budgets_set", "months"),
+    [
+        (date(2026, 12, 3), date(2026, 11, 30), [date(2026, 11, 30), date(2026, 12, 3)]),
+        (date(2026, 12, 3), date(2026, 12, 1), [date(2026, 12, 3)]),
+        (date(2026, 12, 4), date(2026, 11, 30), [date(2026, 12, 4)]),
+    ],
+)
+def test_the_month_before_is_looked_at_in_the_first_days_unless_the_budgets_are_younger(
+    today: date, budgets_set: date, months: list[date]
+) -> None:
+    assert [of.today for of in looked_at(Moment(today, Fraction(0)), budgets_set)] == months
 
 
 def test_an_outlook_names_all_first_then_the_categories_and_what_is_of_another_currency() -> None:
