@@ -7,8 +7,8 @@ import typer
 
 from services.console import tables
 from services.console.outlook import Outlooks, basis
-from services.console.tallies import HttpTallies
-from services.console.tally import money
+from services.console.tallies import HttpTallies, UnknownAccount
+from services.console.tally import money, waiting_words
 from services.console.terminal import settings
 from shared.events import encode
 from shared.terminal import REFUSED, AsJson, err, out, print_json, run
@@ -23,13 +23,11 @@ def forecast(
     if waba is None:
         found = run(billing.outlooks()).accounts
     else:
-        one = run(billing.outlook(waba))
-        if one is None:
-            err.print(
-                f"no account {waba} is set up; `wam accounts show` lists them", markup=False, soft_wrap=True
-            )
-            raise typer.Exit(REFUSED)
-        found = [one]
+        try:
+            found = [run(billing.outlook(waba))]
+        except UnknownAccount as error:
+            err.print(str(error), markup=False)
+            raise typer.Exit(REFUSED) from None
     if as_json:
         print_json(json.loads(encode(found[0] if waba is not None else Outlooks(found))))
         return
@@ -38,6 +36,8 @@ def forecast(
     for outlook in found:
         out.print(tables.outlook_table(outlook))
         out.print(f"Expected: {basis(outlook)}.", markup=False)
+        if (waiting := waiting_words(outlook.as_of)) is not None:
+            out.print(f"{waiting}.", markup=False)
         for currency, micros in outlook.other_currencies.items():
             out.print(
                 f"Not in it, for the account is no longer of {currency}: {money(micros, currency)}.",

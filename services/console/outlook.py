@@ -2,7 +2,7 @@
 
 import msgspec
 
-from services.console.tally import money
+from services.console.tally import AsOf, money
 
 CENT_MICROS = 10_000
 """What is only expected is shown to the cent."""
@@ -20,13 +20,6 @@ class Scope(msgspec.Struct, frozen=True):
     used_percent: int | None
     expected_percent: int | None
     used_up_on: str | None
-
-
-class AsOf(msgspec.Struct, frozen=True):
-    """When it was reckoned (RFC 3339), and how many entries of the ledger were not counted yet; None where nobody could say."""
-
-    at: str
-    waiting: int | None
 
 
 class Outlook(msgspec.Struct, frozen=True):

@@ -30,7 +30,7 @@ from shared.topics import BILLING_ALERTS
 log = structlog.get_logger(__name__)
 
 MOST_OF_THE_TIME = 0.05
-"""The share of this process's time that watching may take: tallying goes first, and a large account has many rows to read."""
+"""The share of this process's time that watching may take: the same loop tallies, and a large account has many rows to read."""
 
 
 class BudgetWatch:
@@ -80,24 +80,22 @@ class BudgetWatch:
 
     async def _run(self, producer: AIOKafkaProducer) -> None:
         while True:
-            began = monotonic()
             ratios = _Ratios()
             if self._in_charge():
-                await self._look(ratios)
-                await self._publish(producer)
+                await self._look(producer, ratios)
             ratios.show()
-            await asyncio.sleep(
-                max(self._settings.budgets_period_s, (monotonic() - began) / MOST_OF_THE_TIME)
-            )
+            await asyncio.sleep(self._settings.budgets_period_s)
 
-    async def _look(self, ratios: "_Ratios") -> None:
-        facts, now = self._facts(), self._clock.now()
-        for waba_id in facts.accounts():
-            account = facts.account(waba_id)
+    async def _look(self, producer: AIOKafkaProducer, ratios: "_Ratios") -> None:
+        await self._publish(producer)
+        for waba_id in self._facts().accounts():
+            account, began = self._facts().account(waba_id), monotonic()
             if account is None:
                 continue
             try:
-                await self._look_at(waba_id, account, now, ratios)
+                await self._look_at(waba_id, account, self._clock.now(), ratios)
+                await self._publish(producer)
+                await asyncio.sleep((monotonic() - began) * (1 / MOST_OF_THE_TIME - 1))
             except (UnknownRegimeError, ZoneInfoNotFoundError) as error:
                 log.error("account_not_watched", waba_id=waba_id, error=str(error))
 

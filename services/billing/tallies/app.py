@@ -1,4 +1,4 @@
-"""Composition root of the tallies: account facts, queries, the Faust app, the watchdog over it before it starts, then the watch over budgets."""
+"""Composition root of the tallies: account facts, queries, metrics, the Faust app, the watchdog over it before it starts, then the watch over budgets."""
 
 from services.billing.budgets.outbox import RedisOutbox
 from services.billing.budgets.routes import BudgetRoutes
@@ -6,6 +6,7 @@ from services.billing.budgets.shown import RedisShown
 from services.billing.budgets.watch import BudgetWatch
 from services.billing.settings import TalliesSettings
 from services.billing.tallies.faust_app import app_id
+from services.billing.tallies.figures import Figures
 from services.billing.tallies.lag import Lag
 from services.billing.tallies.offsets import GroupOffsets
 from services.billing.tallies.routes import Routes
@@ -46,6 +47,17 @@ def build(service: Service, settings: TalliesSettings) -> None:
             offsets,
             partitions=lambda: tallying.partition_count,
             watched=lambda: tallying.partitions,
+        )
+    )
+    service.add(
+        Figures(
+            service,
+            settings,
+            redis,
+            clock,
+            facts=facts,
+            regimes=regimes,
+            partitions=lambda: tallying.partition_count,
         )
     )
     service.add(tallying)

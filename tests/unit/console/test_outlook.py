@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from services.console.document import InvalidDocument, parse
-from services.console.outlook import AsOf, Outlook, Scope, basis, expected, share
+from services.console.outlook import Outlook, Scope, basis, expected, share
 from services.console.tables import outlook_table
+from services.console.tally import AsOf
 from services.console.view import alerts
 
 
@@ -15,7 +16,7 @@ def outlook(method: str = "weekdays", days_known: int = 14, *scopes: Scope) -> O
     return Outlook(
         "W1",
         "2026-11",
-        AsOf("2026-11-20T12:00:00.000Z", 0),
+        AsOf(0),
         "UTC",
         "USD",
         method,
