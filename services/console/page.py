@@ -117,7 +117,7 @@ def _account(account: Mapping[str, Any], month: Month | None, outlook: Outlook |
         ),
         tag("h3", f"Tally {month.tally.month}" if month else "Tally"),
         *_tally(month),
-        *(_outlook(outlook) if outlook is not None else ()),
+        *(_outlook(outlook) if set_up else ()),
     )
 
 
@@ -250,9 +250,12 @@ def _days(lines: Sequence[DayLine]) -> Markup:
     return _table(("Day", *_COUNTED, "Units"), rows, numeric=frozenset(range(1, 6)))
 
 
-def _outlook(outlook: Outlook) -> Iterator[Markup]:
+def _outlook(outlook: Outlook | None) -> Iterator[Markup]:
     """Spend and budgets: of all categories together, and of each that has a budget."""
-    yield tag("h3", f"Spend and budgets {outlook.month}")
+    yield tag("h3", f"Spend and budgets {outlook.month}" if outlook else "Spend and budgets")
+    if outlook is None:
+        yield tag("p", "Billing does not answer.", class_="warn")
+        return
     rows = [
         (
             scope.category or "all",

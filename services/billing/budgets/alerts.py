@@ -12,7 +12,7 @@ from shared.events import BillingAlert
 
 Kind = Literal["spent", "forecast"]
 LATE_DAYS = 3
-"""So long into a month the one before is looked at too: what was delivered in its last moments is told of then, Meta's late words in part."""
+"""So many days into a month the one before is looked at too: what was delivered in its last moments, or corrected since, is told of then."""
 FREE_TIER_PERCENTS = (80, 100)
 """Of a free tier there is nothing to raise: soon it costs, and now it costs."""
 
@@ -82,7 +82,7 @@ def _alert(
     kind: Kind,
     percent: int,
 ) -> BillingAlert:
-    reached: date | None = found.reaches(max(1, -(-budget.amount_micros * percent // 100)))
+    reached = found.reaches(max(1, -(-budget.amount_micros * percent // 100)))
     return BillingAlert(
         event_id=alert_id(waba_id, budget.category, month, kind, percent),
         alert=kind,

@@ -113,10 +113,12 @@ class BudgetWatch:
         if not account.budgets:
             return
         spend = await self._shown.spend(waba_id, moment.today)
-        ratios.note(account, forecasts(account, spend, moment))
         budgets_set = facts.settings_of(("account", waba_id, waba_id))["budgets"].at_ms
         for of in looked_at(moment, local_day(from_ms(budgets_set), account.timezone)):
-            alerts = budget_alerts(waba_id, account, forecasts(account, spend, of), _month(of), at)
+            found = forecasts(account, spend, of)
+            if of == moment:
+                ratios.note(account, found)
+            alerts = budget_alerts(waba_id, account, found, _month(of), at)
             await self._outbox.decide(_month(of), list(alerts))
 
     async def _publish(self, producer: AIOKafkaProducer) -> None:
