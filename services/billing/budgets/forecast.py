@@ -28,7 +28,7 @@ LATER, EARLIER = 2, 1
 FORTNIGHT_COUNTS_AS = Fraction((LATER + EARLIER) ** 2 * WEEK, LATER**2 + EARLIER**2)
 """So many days of equal weight would fix the pace as well as 14 of these weights do."""
 DEVIATIONS = 2
-"""Half the range, in standard deviations: 19 months of 20 lie within, if the days to come scatter as the known ones do."""
+"""Half the range, in standard deviations: nine months of ten lie within, if the days to come scatter as the known ones do (docs/billing.md)."""
 
 
 class Moment(NamedTuple):
