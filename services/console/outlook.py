@@ -68,6 +68,22 @@ def expected(scope: Scope, currency: str) -> str:
     return f"about {about} ({low.removesuffix(f' {currency}')} to {high.removesuffix(f' {currency}')})"
 
 
+COLUMNS = ("Category", "Spent", "At the month's end", "Budget", "Used", "Used up")
+
+
+def columns(scope: Scope, currency: str) -> tuple[str, ...]:
+    """A scope in the words of `COLUMNS`."""
+    budget = scope.budget_micros
+    return (
+        scope.category or "all",
+        money(scope.spent_micros, currency),
+        expected(scope, currency),
+        "—" if budget is None else money(budget, currency),
+        share(scope.used_percent, of_expected=scope.expected_percent),
+        scope.used_up_on or ("—" if budget is None else "not this month"),
+    )
+
+
 def share(percent: int | None, *, of_expected: int | None = None) -> str:
     """`46 %`, or `46 %, 93 % expected`; a dash without a budget."""
     if percent is None:

@@ -7,17 +7,8 @@ import msgspec
 
 from services.console import view
 from services.console.markup import Markup, join, tag
-from services.console.outlook import Outlook, Scope, basis, expected, share
-from services.console.tally import (
-    DayLine,
-    Month,
-    Totals,
-    amounts,
-    by_day,
-    free_tier_words,
-    money,
-    waiting_words,
-)
+from services.console.outlook import COLUMNS, Outlook, Scope, basis, columns
+from services.console.tally import COUNTED, DayLine, Month, by_day, counted, free_tier_words, waiting_words
 from shared.accounts import AccountFacts, Budget
 
 _GOOD = frozenset({"valid", "active", "APPROVED", "CONNECTED", "GREEN"})
@@ -219,8 +210,8 @@ def _tally(month: Month | None) -> Iterator[Markup]:
         return
     tally = month.tally
     if tally.totals:
-        rows = [(category, *_counted(totals)) for category, totals in sorted(tally.totals.items())]
-        yield _table(("Category", *_COUNTED), rows, numeric=frozenset(range(1, 6)))
+        rows = [(category, *counted(totals)) for category, totals in sorted(tally.totals.items())]
+        yield _table(("Category", *COUNTED), rows, numeric=frozenset(range(1, 6)))
     else:
         yield tag("p", "Nothing counted yet.", class_="dim")
     for words in (*free_tier_words(tally), waiting_words(tally.as_of)):
@@ -231,23 +222,15 @@ def _tally(month: Month | None) -> Iterator[Markup]:
         yield _days(month.days)
 
 
-_COUNTED = ("Free", "Paid", "Conversations free", "paid", "Amount")
-
-
-def _counted(totals: Totals) -> tuple[str, ...]:
-    counts = (totals.free, totals.paid, totals.conversations_free, totals.conversations_paid)
-    return (*(f"{count:,}" for count in counts), amounts(totals))
-
-
 def _days(lines: Sequence[DayLine]) -> Markup:
     """One row a day, with a bar of its units as a share of the busiest day's."""
     days = by_day(lines)
     most = max(max(totals.free + totals.paid for totals in days.values()), 1)
     rows = [
-        (day, *_counted(totals), tag("meter", max=str(most), value=str(max(0, totals.free + totals.paid))))
+        (day, *counted(totals), tag("meter", max=str(most), value=str(max(0, totals.free + totals.paid))))
         for day, totals in days.items()
     ]
-    return _table(("Day", *_COUNTED, "Units"), rows, numeric=frozenset(range(1, 6)))
+    return _table(("Day", *COUNTED, "Units"), rows, numeric=frozenset(range(1, 6)))
 
 
 def _outlook(outlook: Outlook | None) -> Iterator[Markup]:
@@ -257,30 +240,22 @@ def _outlook(outlook: Outlook | None) -> Iterator[Markup]:
         yield tag("p", "Billing does not answer.", class_="warn")
         return
     rows = [
-        (
-            scope.category or "all",
-            money(scope.spent_micros, outlook.currency),
-            expected(scope, outlook.currency),
-            *_used(scope, outlook.currency),
-            scope.used_up_on or "",
-        )
+        _with_bar(scope, columns(scope, outlook.currency))
         for scope in outlook.scopes
         if scope.category is None or scope.budget_micros is not None
     ]
-    heads = ("Category", "Spent", "At the month's end", "Budget", "Used", "Used up")
-    yield _table(heads, rows, numeric=frozenset({1, 2, 3}))
+    yield _table(COLUMNS, rows, numeric=frozenset({1, 2, 3}))
     yield tag("p", f"Expected: {basis(outlook)}.", class_="dim")
 
 
-def _used(scope: Scope, currency: str) -> tuple[object, object]:
-    """A budget, and a bar of how much of it is used: green, from 80 % amber, at 100 % red."""
-    if scope.budget_micros is None or scope.used_percent is None:
-        return ("—" if scope.budget_micros is None else money(scope.budget_micros, currency)), ""
+def _with_bar(scope: Scope, row: tuple[str, ...]) -> tuple[object, ...]:
+    """The row with a bar of how much of the budget is used: green, from 80 % amber, at 100 % red."""
+    if scope.used_percent is None:
+        return row
     percent = max(0, min(100, scope.used_percent))
     bar = tag("meter", min="0", max="100", low="80", high="99", optimum="0", value=str(percent))
-    return money(scope.budget_micros, currency), join(
-        bar, " ", share(scope.used_percent, of_expected=scope.expected_percent)
-    )
+    *first, used, used_up = row
+    return (*first, join(bar, " ", used), used_up)
 
 
 def _table(
