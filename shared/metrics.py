@@ -29,6 +29,8 @@ CIRCUIT_REASONS = (
     "auth", "permission", "account", "payment", "number", "quality", "rate_app", "rate_waba", "template", "platform",
     "no_answer", "unreachable",
 )  # fmt: skip
+BUDGET_SCOPES = ("all", *CATEGORIES)
+ALERT_PERCENTS = ("50", "80", "100", "other")
 STATUSES = ("sent", "delivered", "read", "played", "failed", "other")
 
 
@@ -181,6 +183,22 @@ CORRECTED_MICROS = _counter(
     "Millionths by which Meta's pricing corrected the ledger.",
     category=CATEGORIES,
     direction=("up", "down"),
+)
+BUDGET_USED = _gauge(
+    "wa_budget_used_ratio",
+    "Spent of the month's budget by the worst account; of all categories together and of each.",
+    scope=BUDGET_SCOPES,
+)
+BUDGET_EXPECTED = _gauge(
+    "wa_budget_expected_ratio",
+    "The same as expected at the month's end.",
+    scope=BUDGET_SCOPES,
+)
+BUDGET_ALERTS = _counter(
+    "wa_budget_alerts",
+    "Alerts on budgets and free tiers published, by the threshold passed.",
+    kind=("spent", "forecast", "free_tier"),
+    percent=ALERT_PERCENTS,
 )
 
 MONTH_UNITS = _gauge(

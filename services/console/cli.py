@@ -17,6 +17,7 @@ import structlog
 import typer
 
 from services.console import (
+    cli_forecast,
     cli_meta,
     cli_numbers,
     cli_preferences,
@@ -198,7 +199,7 @@ def tally(
         if lines:
             out.print(tables.tally_days_table(lines))
     if not as_json:
-        for words in (*free_tier_words(found), waiting_words(found)):
+        for words in (*free_tier_words(found), waiting_words(found.as_of)):
             if words is not None:
                 out.print(words, markup=False)
 
@@ -353,6 +354,7 @@ def _template(written: str) -> tuple[str, str]:
     return name, language
 
 
+app.command()(cli_forecast.forecast)
 app.command()(cli_meta.poll)
 
 if __name__ == "__main__":

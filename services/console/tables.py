@@ -9,10 +9,11 @@ from rich.text import Text
 from services.console.catalogue import Found
 from services.console.growth import Growth
 from services.console.open_messages import OpenMessage
+from services.console.outlook import COLUMNS, Outlook, columns
 from services.console.plan import FieldChange, Plan
 from services.console.steps import is_refused
 from services.console.tally import COUNTED, DayLine, Tally, by_day, counted, money
-from services.console.view import budgets, growth_of, limit, restrictions, shown
+from services.console.view import alerts, budgets, growth_of, limit, restrictions, shown
 from shared.accounts import Account, AccountFacts, FactKey, Number, Template
 from shared.events import Price, SendEvent, UserPreference
 from shared.times import DAY_MS, rfc3339
@@ -120,6 +121,14 @@ def tally_days_table(lines: Iterable[DayLine]) -> Table:
     return table
 
 
+def outlook_table(outlook: Outlook) -> Table:
+    """What a month has cost, will come to, and leaves of its budgets."""
+    table = _table(*COLUMNS, title=f"{outlook.waba_id}, {outlook.month}", right=(1, 2, 3))
+    for scope in outlook.scopes:
+        table.add_row(*map(plain, columns(scope, outlook.currency)))
+    return table
+
+
 def topics_table(topics: Iterable[Found]) -> Table:
     """The catalogue and what of it exists."""
     table = _table("Topic", "Partitions", "Replicas", "Kept", right=(1, 2))
@@ -214,7 +223,9 @@ def _summary(value: Account | Number | Template) -> str:
                 restrictions(value.restrictions) if value.restrictions else "",
                 f"review {value.review}" if value.review else "",
                 f"alert {value.alert}" if value.alert else "",
-                f"budgets {budgets(value.budgets, value.currency)}" if value.budgets else "",
+                f"budgets {budgets(value.budgets, value.currency)}, {alerts(value.budget_thresholds)}"
+                if value.budgets
+                else "",
                 f"{value.marketing_reserve_percent} % of the limit kept from marketing"
                 if value.marketing_reserve_percent
                 else "",

@@ -1,4 +1,4 @@
-"""Adapter to billing's tallies: an account and a month in, what was counted and charged out."""
+"""Adapter to billing's tallies: an account and a month in; what was counted and charged, and what this month will come to, out."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from services.console.outlook import Outlook, Outlooks
 from services.console.tally import DayLine, Month, Tally
 from shared.terminal import Unavailable
 
@@ -53,6 +54,21 @@ class HttpTallies:
         """The months of several accounts (id → month) at once; None where billing does not answer."""
         answers = await asyncio.gather(*(self._or_none(waba, month) for waba, month in months.items()))
         return dict(zip(months, answers, strict=True))
+
+    async def outlook(self, waba_id: str) -> Outlook:
+        """What an account's month will come to; raises as `of_month`, UnknownAccount where it is not set up."""
+        return await self._asked(f"/v1/forecasts/{quote(waba_id, safe='')}", Outlook)
+
+    async def outlooks(self) -> Outlooks:
+        """Those of all accounts; raises TalliesUnavailable."""
+        return await self._asked("/v1/forecasts", Outlooks)
+
+    async def of_this_month(self) -> dict[str, Outlook]:
+        """The same by account; nothing where billing does not answer."""
+        try:
+            return {outlook.waba_id: outlook for outlook in (await self.outlooks()).accounts}
+        except TalliesUnavailable:
+            return {}
 
     async def _asked(self, path: str, kind: type[T]) -> T:
         url = f"{self._url}{path}"

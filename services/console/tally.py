@@ -44,9 +44,10 @@ class FreeTier(msgspec.Struct, frozen=True):
 
 
 class AsOf(msgspec.Struct, frozen=True):
-    """So many entries of the ledger may not be counted yet; None where billing does not know."""
+    """At that time (RFC 3339) so many entries of the ledger may not have been counted yet; None where billing does not know."""
 
     waiting: int | None
+    at: str = ""
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -104,11 +105,11 @@ def free_tier_words(tally: Tally) -> list[str]:
     ]
 
 
-def waiting_words(tally: Tally) -> str | None:
-    """That the tally is not complete, where that is so."""
-    if not tally.as_of.waiting:
+def waiting_words(as_of: AsOf) -> str | None:
+    """That an answer is not complete, where that is so."""
+    if not as_of.waiting:
         return None
-    return f"{tally.as_of.waiting:,} entries of the ledger are not counted yet"
+    return f"{as_of.waiting:,} entries of the ledger are not counted yet"
 
 
 COUNTED = ("Free", "Paid", "Conversations free", "paid", "Amount")

@@ -1,7 +1,7 @@
 """The tallies over HTTP, as `openapi` describes them: account and month in, what was counted of them out."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import date
 from http import HTTPStatus
 
@@ -39,7 +39,7 @@ class _Refusal(Exception):
 
 
 class Routes:
-    """A part that answers queries on its own port, from Redis and the account facts; it serves while Faust recovers."""
+    """A part that answers queries on its own port, from Redis and the account facts; it serves while Faust recovers. `more` are of others."""
 
     def __init__(
         self,
@@ -49,12 +49,14 @@ class Routes:
         facts: Callable[[], AccountFacts],
         regimes: Regimes,
         lag: Lag,
+        more: Iterable[web.RouteDef] = (),
     ) -> None:
         self._settings = settings
         self._redis = redis
         self._facts = facts
         self._regimes = regimes
         self._lag = lag
+        self._more = more
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -80,6 +82,7 @@ class Routes:
         app.router.add_get(f"{month}/days", self._days)
         app.router.add_get(f"{month}/hours", self._hours)
         app.router.add_get(f"{month}/free-tier", self._free_tier)
+        app.add_routes(self._more)
         return app
 
     async def _openapi(self, _: web.Request) -> web.Response:
