@@ -5,6 +5,7 @@ Prints the seconds of each command of `wam`, its start included, and the greates
 
 import argparse
 import asyncio
+import logging
 import os
 import shutil
 import sys
@@ -105,4 +106,5 @@ async def run(settings: TalliesSettings, *command: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--entries", type=int, default=1_000_000)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells each retry on topics that are new
     asyncio.run(main(parser.parse_args().entries))
