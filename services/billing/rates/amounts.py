@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from shared.pricing.amounts import RateCardError, micros
 
+_MOST_MICROS = 10**12
+"""A million: the dearest message costs some thousand Indonesian rupiah."""
 _NO_RATE = frozenset({"", "n/a", "na", "n.a.", "-", "--", "---"})
 _DASHES = str.maketrans({"\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MINUS SIGN}": "-"})
 _SPACES = re.compile(r"[\s\N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}]+")
@@ -75,7 +77,7 @@ def value(amount: Amount, mark: str) -> int:
     """Millionths of an amount; 0 for zero.
 
     Raises:
-        RateCardError: no number by this decimal mark, negative, or finer than a millionth.
+        RateCardError: no number by this decimal mark, negative, finer than a millionth, or over a million.
     """
     plain = _plain(amount.number, mark)
     if plain is None:
@@ -83,9 +85,12 @@ def value(amount: Amount, mark: str) -> int:
     if amount.negative:
         raise RateCardError(f"{amount.text!r} is negative")
     try:
-        return micros("", plain) or 0
+        millionths = micros("", plain) or 0
     except RateCardError:
         raise RateCardError(f"{amount.text!r} is finer than a millionth") from None
+    if millionths > _MOST_MICROS:
+        raise RateCardError(f"{amount.text!r} is no price of a message")
+    return millionths
 
 
 def written(millionths: int | None) -> str:

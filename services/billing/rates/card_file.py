@@ -125,10 +125,18 @@ class _Reading:
         """By the nearest words: the notes before the table, its sheet's name, all notes, the file's name."""
         texts: tuple[Sequence[str], ...] = (table.notes, (table.sheet.name,), *self._around)
         currencies = (currency_in(words, self._known.currencies) for words in texts)
+        unit: Unit | None = next(filter(None, map(unit_in, texts)), None)
+        day = next(filter(None, map(day_in, texts)), None)
+        both: tuple[tuple[object, object], ...] = (unit, self._given.unit), (day, self._given.effective_from)
+        for said, given in both:
+            if said and given and said != given:
+                self._say(
+                    "warning", f"the file says {said}; {given} counts, as given", table.place(table.head)
+                )
         return Told(
             next(filter(None, currencies), self._given.currency),
-            self._given.unit or next(filter(None, map(unit_in, texts)), None),
-            self._given.effective_from or next(filter(None, map(day_in, texts)), None),
+            self._given.unit or unit,
+            self._given.effective_from or day,
         )
 
     def _headings_fit(self, table: Table, told: Told) -> bool:
@@ -259,7 +267,9 @@ class _Reading:
                 f"{rate.market} costs {written(millionths)} here and {written(card.micros[cell])} at {card.places[cell]}"
             )
         else:
-            again = Finding("remark", f"{rate.market} once more, the same", rate.place._replace(column=0))
+            again = Finding(
+                "remark", f"{rate.market} once more, the same", Place(rate.place.sheet, rate.place.row)
+            )
             if again not in self._findings:
                 self._findings.append(again)
 

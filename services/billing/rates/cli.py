@@ -49,6 +49,7 @@ def import_rates(
         typer.Option(
             "--effective-from",
             formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
             help="First day, where the file does not tell or is wrong.",
         ),
     ] = None,

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,23 @@ class Configuration:
         return cls(folder, PriceBook.load(folder), Manifest.load(folder / RATES), texts)
 
 
-def carry_out(plan: Plan, configuration: Configuration) -> tuple[Path, ...]:
+def replaced(path: Path, text: str) -> None:
+    """Put a file in place whole: a reader sees the former text or the new one, whenever the machine dies."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            shutil.copymode(path if path.exists() else path.parent / MANIFEST, file.name)
+            os.replace(file.name, path)
+        except OSError:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def carry_out(
+    plan: Plan, configuration: Configuration, put: Callable[[Path, str], None] = replaced
+) -> tuple[Path, ...]:
     """Write what a plan says, and give the files written; all or nothing.
 
     What it makes of the folder is loaded as the services load it, from a copy, before anything is written. Cards go first and the regimes last: each
@@ -65,7 +82,7 @@ def carry_out(plan: Plan, configuration: Configuration) -> tuple[Path, ...]:
     for path, text in configuration.texts.items():
         if path.read_text("utf-8") != text:
             raise FolderConflict(f"{path} has changed meanwhile: import again")
-    _write(new, changed, configuration)
+    _write(new, changed, configuration, put)
     return (*new, *changed)
 
 
@@ -92,30 +109,21 @@ def _changed_texts(plan: Plan, configuration: Configuration, new: list[str]) -> 
     return {path: text for path, text in wanted.items() if text != texts[path]}
 
 
-def _write(new: dict[Path, str], changed: dict[Path, str], configuration: Configuration) -> None:
+def _write(
+    new: dict[Path, str],
+    changed: dict[Path, str],
+    configuration: Configuration,
+    put: Callable[[Path, str], None],
+) -> None:
     written: list[Path] = []
     try:
         for path, text in (new | changed).items():
-            _replace(path, text)
+            put(path, text)
             written.append(path)
     except OSError:
         for path in reversed(written):
             if path in changed:
-                _replace(path, configuration.texts[path])
+                put(path, configuration.texts[path])
             else:
                 path.unlink()
         raise
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put a file in place whole: a reader sees the former text or the new one."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            shutil.copymode(path if path.exists() else path.parent / MANIFEST, file.name)
-            os.replace(file.name, path)
-        except OSError:
-            Path(file.name).unlink(missing_ok=True)
-            raise

@@ -4,6 +4,7 @@ A table begins with a row of headings and ends before the next one. Before it st
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from services.billing.rates.findings import Place
@@ -71,7 +72,7 @@ def tables_of(sheet: Sheet, known: Known) -> Iterator[Table]:
     """The tables of a sheet, from top to bottom."""
     heads = [number for number, row in enumerate(sheet.rows, 1) if known.is_head(row)]
     before = 0
-    for head, end in zip(heads, [*heads[1:], len(sheet.rows) + 1], strict=True):
+    for head, end in pairwise([*heads, len(sheet.rows) + 1]):
         headings = tuple(heading(text, known.currencies) for text in sheet.rows[head - 1])
         body = tuple((number, sheet.rows[number - 1]) for number in range(head + 1, end))
         table = Table(sheet, head, headings, body, lines(sheet.rows[before : head - 1]))

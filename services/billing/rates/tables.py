@@ -27,13 +27,13 @@ def listed(book: PriceBook, manifest: Manifest) -> list[dict[str, Any]]:
 
 def list_table(book: PriceBook, manifest: Manifest) -> Table:
     """The cards, by currency and first day."""
-    table = _table("Card", "Currency", "Per", "From", "Origin", "Used by the regimes", "Volume tiers")
+    table = _table("Card", "Price", "From", "Origin", "Used by the regimes", "Volume tiers")
     for entry in sorted(manifest.cards, key=lambda e: (e.currency, e.effective_from, e.id)):
         card = book.cards.by_id[entry.id]
-        tiers = "" if card.tiers is None else f"{card.tiers.id} ({card.tiers.sureness})"
+        tiers = "" if card.tiers is None else card.tiers.sureness
         used = ", ".join(_used(card, book))
         table.add_row(
-            entry.id, entry.currency, entry.unit, str(entry.effective_from), _origin(entry),
+            entry.id, f"{entry.currency} per {entry.unit}", str(entry.effective_from), _origin(entry),
             Text(used or "none", "" if used else "dim"), tiers,
         )  # fmt: skip
     return table
@@ -145,5 +145,5 @@ def _amount(micros: int | None) -> Text:
 def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", caption_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "Card")
     return table

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from datetime import date
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from shared.pricing import RateCategory, Unit
@@ -129,10 +130,10 @@ def _dates(text: str) -> Iterable[tuple[date, bool]]:
 
 def _named(text: str) -> Iterable[str]:
     words = [word.casefold() for word in _WORD.findall(text)]
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in pairwise([*words, ""]):
         if word + after in CATEGORIES:
             yield word + after
-        elif word in CATEGORIES and not (word == "service" and after == "conversation"):
+        elif word in CATEGORIES:
             yield word
 
 
