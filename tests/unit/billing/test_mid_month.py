@@ -83,13 +83,23 @@ class Books:
         decided_ms: int | None = None,
         told_ms: int | None = None,
     ) -> LedgerEntry:
-        """Send a message, let it be delivered at `at_ms`, and give its entry."""
+        """Send a message, let it be delivered at `at_ms`, and give its one entry."""
+        (entry,) = self.entries(at_ms, template, decided_ms, told_ms)
+        return entry
+
+    def entries(
+        self,
+        at_ms: int,
+        template: str | None = "promo",
+        decided_ms: int | None = None,
+        told_ms: int | None = None,
+    ) -> list[LedgerEntry]:
+        """Send a message, let it be delivered, and give what the ledger books."""
         id_, decided = f"r{at_ms}", at_ms - SECOND if decided_ms is None else decided_ms
         self.world.play(KEY, request(id_, template=template, user=INDIAN, at=decided), decided)
         self.world.play(KEY, accepted(f"{id_}#1", at=decided), decided)
         told = self.world.play(KEY, status("delivered", f"{id_}#1", at=at_ms), told_ms or at_ms)
-        (entry,) = [entry for event in events(told) for entry in self.booked(event)]
-        return entry
+        return [entry for event in events(told) for entry in self.booked(event)]
 
     def booked(self, event: SendEvent) -> Iterator[LedgerEntry]:
         """Fold one send event into the ledger; its entries."""
@@ -243,6 +253,18 @@ def test_a_tier_ends_with_the_accounts_month(book: PriceBook) -> None:
     last, first = (books.delivered(turns + ms, "order_update") for ms in (-1, 0))
     assert (last.month, last.volume_tier) == ("2026-11", VolumeTier(tier="1001:5000", rates=None))
     assert (first.month, first.volume_tier) == ("2026-12", None)
+
+
+def test_a_conversation_open_when_charging_by_message_begins_keeps_its_rules_until_it_ends(
+    book: PriceBook,
+) -> None:
+    books = Books(book)
+    begins, hour = midnight(date(2025, 7, 1), "UTC"), 3600 * SECOND
+    (opened,) = books.entries(begins - hour)
+    assert (opened.regime, opened.unit) == ("2024-11-01", "conversation")
+    assert books.entries(begins + hour) == []
+    (next_day,) = books.entries(begins + 24 * hour)
+    assert (next_day.regime, next_day.unit, next_day.month) == ("2025-07-01", "message", "2025-07")
 
 
 def test_a_pin_that_changes_within_the_month_holds_for_what_is_delivered_from_then_on(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from services.billing.rates.cli import app
 from services.billing.rates.folder import Configuration, FolderConflict, carry_out, replaced
-from services.billing.rates.yaml_text import manifest_text, regimes_text
+from services.billing.rates.yaml_text import files_text, manifest_text, regimes_text
 from shared.pricing import PriceBook, RateCardError
 from tests.unit.billing.rates.configs import CONFIG, FIXTURES, SHIPPED, folder, planned, shipped
 from tests.unit.billing.rates.test_reading import EXPECTED
@@ -52,6 +52,7 @@ def test_an_import_shows_what_changes_and_writes_card_manifest_and_regime(config
     book = PriceBook.load(config)
     assert book.cards.by_id["usd_2027-01-01"].micros["India", "marketing"] == 13_000  # type: ignore[index]
     assert book.regimes.by_pin["2026-10-01"].rate_cards == ("usd_2026-10-01", "usd_2027-01-01")
+    assert "      - rates/rates_usd_2027-01-01.csv\n" in (config / "kustomization.yaml").read_text()
     listed = json.loads(wam(config, "list", "--json").output)
     (entry,) = [entry for entry in listed if entry["id"] == "usd_2027-01-01"]
     assert entry["imported"]["sha256"] == hashlib.sha256(card.read_bytes()).hexdigest()
@@ -61,7 +62,7 @@ def test_an_import_shows_what_changes_and_writes_card_manifest_and_regime(config
 def test_an_import_keeps_every_line_and_comment_of_the_yaml_files(config: Path, card: Path) -> None:
     before = snapshot(config)
     wam(config, "import", card, "--yes")
-    for name, lost in (("rates/manifest.yaml", 0), ("regimes.yaml", 1)):
+    for name, lost in (("rates/manifest.yaml", 0), ("kustomization.yaml", 0), ("regimes.yaml", 1)):
         old, new = before[name].decode().splitlines(), (config / name).read_text().splitlines()
         gone = [line for line in ndiff(old, new) if line.startswith("- ")]
         assert len(gone) == lost, gone
@@ -71,8 +72,12 @@ def test_the_yaml_files_pass_unchanged_through_an_import_of_nothing() -> None:
     made = planned(CARD, day="2026-10-01")
     assert made.empty
     for path, text in SHIPPED.texts.items():
-        passed = regimes_text(text, []) if path.name == "regimes.yaml" else manifest_text(text, made)
-        assert path.name == "kustomization.yaml" or passed == text
+        if path.name == "regimes.yaml":
+            assert regimes_text(text, []) == text
+        else:
+            assert (
+                files_text(text, []) if path.name == "kustomization.yaml" else manifest_text(text, made)
+            ) == text
 
 
 def test_importing_the_same_again_is_nothing_to_do(config: Path, card: Path) -> None:
@@ -225,7 +230,7 @@ class Disk:
         replaced(path, text)
 
 
-@pytest.mark.parametrize("good", [0, 1, 2])
+@pytest.mark.parametrize("good", [0, 1, 2, 3])
 def test_where_a_file_can_not_be_written_those_before_it_are_taken_back(config: Path, good: int) -> None:
     configuration, before = Configuration.load(config), snapshot(config)
     full = OSError("No space left on device")
