@@ -112,6 +112,9 @@ class RateCards:
         """
         path, manifest = folder / MANIFEST, Manifest.load(folder)
         markets = MarketMap.load(folder / manifest.market_map)
+        for spelling, market in manifest.also_called.items():
+            if not markets.is_market(market):
+                raise RateCardError(f"{path}: also_called {spelling}: no market {market}")
         by_id: dict[str, RateCard] = {}
         for entry in manifest.cards:
             if entry.illustrative != entry.id.startswith(ILLUSTRATIVE):

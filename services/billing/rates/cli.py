@@ -213,7 +213,7 @@ def _show(made: Plan, file: Path) -> None:
         out.print(f"{id} is there already, with the same rates.")
     for found in made.of("error"):
         err.print(f"{file}: {found}", markup=False, soft_wrap=True)
-    _print(made.of("question", "warning", "remark"))
+    _print([*made.of("remark", "warning"), *made.of("question")])
 
 
 def _print(found: list[Finding]) -> None:

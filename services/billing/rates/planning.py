@@ -10,7 +10,7 @@ from typing import NamedTuple
 from services.billing.rates.amounts import written
 from services.billing.rates.card_file import CardFile, FoundCard, FoundTiers
 from services.billing.rates.checking import check
-from services.billing.rates.findings import Finding
+from services.billing.rates.findings import Finding, Gravity
 from services.billing.rates.versions import card_id, editions, next_edition
 from shared.pricing import (
     CardEntry,
@@ -77,7 +77,7 @@ class Plan:
         """Whether there is nothing to write."""
         return not (self.cards or self.tables or self.uses)
 
-    def of(self, *gravities: str) -> list[Finding]:
+    def of(self, *gravities: Gravity) -> list[Finding]:
         """The findings of these gravities."""
         return [finding for finding in self.findings if finding.gravity in gravities]
 
@@ -173,19 +173,20 @@ class _Planner:
         self._use(new.card, regime)
 
     def tiers(self, found: FoundTiers) -> None:
-        days = {card.effective_from for card in self._cards.values() if card.currency == found.currency}
         planned = {
             new.entry.effective_from for new in self._made.cards if new.entry.currency == found.currency
         }
         day = found.effective_from or (planned.pop() if len(planned) == 1 else None)
-        if day is None or day not in days:
+        if day is None:
+            self._say("error", f"no one first day of the tiers in {found.currency}: give --effective-from")
+            return
+        there = editions(card_id(found.currency, "message", day), self._cards)
+        if not there:
             self._say(
-                "error",
-                f"the tiers in {found.currency} belong to no card: "
-                + ("give --effective-from" if day is None else f"none is of {day}; import that first"),
+                "error", f"no card of Meta's in {found.currency} from {day} for the tiers: import it first"
             )
             return
-        card = self._cards[editions(card_id(found.currency, "message", day), self._cards)[-1]]
+        card = self._cards[there[-1]]
         try:
             micros = tier_rates(found.rows, card.micros)
         except RateCardError as error:
@@ -257,8 +258,8 @@ class _Planner:
     def _source(self, what: str) -> str:
         return self._origin.source or f"Meta's {what}."
 
-    def _say(self, gravity: str, text: str) -> None:
-        self._made.findings.append(Finding(gravity, text))  # type: ignore[arg-type]
+    def _say(self, gravity: Gravity, text: str) -> None:
+        self._made.findings.append(Finding(gravity, text))
 
 
 def card_text(card: FoundCard) -> str:

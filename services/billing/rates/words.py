@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -115,20 +115,21 @@ def day_in(texts: Iterable[str]) -> date | None:
     return days.pop() if len(days) == 1 else None
 
 
-def _dates(text: str) -> Iterable[tuple[date, bool]]:
-    small = text.casefold()
-    for pattern in _DATES:
-        for found in pattern.finditer(small):
-            parts = found.groupdict()
-            month = int(parts["number"]) if "number" in parts else _MONTHS.index(parts["month"]) + 1
-            try:
-                day = date(int(parts["year"]), month, int(parts["day"]))
-            except ValueError:  # the 31st of June is no date, and so says nothing
-                continue
-            yield day, bool(_BEGINS.search(small, max(0, found.start() - _NEAR), found.start()))
+def _dates(text: str) -> Iterator[tuple[date, bool]]:
+    """Each date of a text, and whether a word says that something begins with it: one between it and the date before."""
+    small, before = text.casefold(), 0
+    for found in sorted((m for p in _DATES for m in p.finditer(small)), key=lambda m: m.start()):
+        parts = found.groupdict()
+        month = int(parts["number"]) if "number" in parts else _MONTHS.index(parts["month"]) + 1
+        begins = _BEGINS.search(small, max(before, found.start() - _NEAR), found.start())
+        before = found.end()
+        try:
+            yield date(int(parts["year"]), month, int(parts["day"])), begins is not None
+        except ValueError:  # the 31st of June is no date, and so says nothing
+            continue
 
 
-def _named(text: str) -> Iterable[str]:
+def _named(text: str) -> Iterator[str]:
     words = [word.casefold() for word in _WORD.findall(text)]
     for word, after in pairwise([*words, ""]):
         if word + after in CATEGORIES:

@@ -198,8 +198,9 @@ def test_a_card_and_its_tiers_come_in_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tiers", "day", "error"),
     [
-        (TIERS, "2027-01-01", "the tiers in USD belong to no card: none is of 2027-01-01"),
-        (TIERS, "", "the tiers in USD belong to no card: give --effective-from"),
+        (TIERS, "2027-01-01", "no card of Meta's in USD from 2027-01-01 for the tiers"),
+        (TIERS, "", "no one first day of the tiers in USD: give --effective-from"),
+        (TIERS, "2025-07-01", "no card of Meta's in USD from 2025-07-01 for the tiers"),
         (TIERS.replace("0.0014", "0.0013"), "2026-10-01", "row 2, column F (Rate): the first tier costs the list rate"),
         (TIERS.replace("1001", "1002"), "2026-10-01", "row 3, column F (Rate): tiers must follow one another"),
         (TIERS.replace("Utility", "Marketing"), "2026-10-01", "marketing has no volume tiers"),

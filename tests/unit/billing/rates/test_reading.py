@@ -114,6 +114,7 @@ def test_another_heading_holds_nothing_that_is_known(text: str) -> None:
     [
         (["effective July 1, 2026"], date(2026, 7, 1)),
         (["Last updated June 3, 2026, effective July 1, 2026"], date(2026, 7, 1)),
+        (["Effective October 1, 2026. Updated September 3, 2026"], date(2026, 10, 1)),
         (["1st of nothing", "1 Oct. 2026"], date(2026, 10, 1)),
         (["rates_2026_10_01_final.csv"], date(2026, 10, 1)),
         (["WhatsApp-Rates-Oct-1-2026.xlsx"], date(2026, 10, 1)),
@@ -244,6 +245,15 @@ def _workbook(card: Micros) -> bytes:
     return data.getvalue()
 
 
+def _with_notes(card: Micros) -> str:
+    rows = _rows(card, _plain)
+    rows[0] = [f" {heading.upper().replace('-', chr(10))} " for heading in rows[0]]
+    total = ["Regional total", "USD", *["1"] * len(CATEGORIES)]
+    return _delimited(
+        [["Cost per message in USD"], [], *rows, rows[-1], total, [], ["* Taxes: see the terms"]], ","
+    )
+
+
 def _long(card: Micros) -> str:
     rows = [["Market", "Category", "Rate (USD)"]]
     rows += [
@@ -259,6 +269,7 @@ FORMS: dict[str, Callable[[Micros], bytes]] = {
     "semicolons and decimal comma": lambda card: _delimited(_rows(card, _comma), ";").encode("cp1252"),
     "semicolons and decimal point": lambda card: _delimited(_rows(card, _plain), ";").encode(),
     "thousands in quotes": lambda card: _delimited(_rows(card, _point), ",").encode(),
+    "notes, a total and a row twice": lambda card: _with_notes(card).encode(),
     "a spreadsheet": _workbook,
     "a row per category": lambda card: _long(card).encode(),
 }
