@@ -246,7 +246,7 @@ class _Reading:
         if len(marks) == 2 and undecided is not None:
             self._say(
                 "question",
-                f"{undecided.text!r} is read as {written(value(undecided, usual))}: is it?",
+                f"{undecided.text!r} is read with the decimal mark {usual!r}: is it?",
                 table.place(table.head),
             )
         return marks if len(marks) == 1 else usual

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from services.billing.rates.amounts import written
 from services.billing.rates.card_file import CardFile, FoundCard, FoundTiers
 from services.billing.rates.checking import check
+from services.billing.rates.difference import Rates
 from services.billing.rates.findings import Finding, Gravity
 from services.billing.rates.versions import card_id, editions, next_edition
 from shared.pricing import (
@@ -99,99 +100,74 @@ def plan(
     if made.of("error"):
         return made
     planner = _Planner(book, manifest, origin, today, made)
-    for found in sorted(file.cards, key=lambda card: (card.currency, card.effective_from or date.min)):
-        if only in (None, found.currency):
-            planner.card(found)
-        else:
-            made.findings.append(Finding("remark", f"the card in {found.currency} is left out"))
-    for tiers in file.tiers:
-        if only in (None, tiers.currency):
-            planner.tiers(tiers)
-        else:
-            made.findings.append(Finding("remark", f"the tiers in {tiers.currency} are left out"))
+    cards = sorted(file.cards, key=lambda card: (card.currency, card.effective_from or date.min))
+    parts: list[FoundCard | FoundTiers] = [*cards, *file.tiers]
+    for found in parts:
+        if only not in (None, found.currency):
+            made.findings.append(Finding("remark", f"what is in {found.currency} is left out"))
+            continue
+        try:
+            if isinstance(found, FoundCard):
+                planner.card(found)
+            else:
+                planner.tiers(found)
+        except RateCardError as error:
+            made.findings.append(Finding("error", str(error)))
     made.findings.extend(planner.without_tiers())
     return made
 
 
 class _Planner:
-    """The cards known so far: those of the book, then each that is planned."""
+    """The cards known so far: those of the book, then each that is planned. A RateCardError says what belongs nowhere."""
 
     def __init__(self, book: PriceBook, manifest: Manifest, origin: Origin, today: date, made: Plan) -> None:
-        self._book, self._manifest, self._origin, self._today, self._made = (
-            book,
-            manifest,
-            origin,
-            today,
-            made,
-        )
+        self._book = book
+        self._manifest = manifest
+        self._origin = origin
+        self._today = today
+        self._made = made
         self._cards = dict(book.cards.by_id)
 
     def card(self, found: FoundCard) -> None:
-        day = found.effective_from
-        if day is None:
-            self._say(
-                "error",
-                f"no one first day of the {found.currency} card in notes or names: give --effective-from",
-            )
-            return
-        regime = self._book.regimes.on(day)
-        if regime is None:
-            self._say("error", f"no regime is as old as {day}")
-            return
-        if found.unit not in (None, regime.unit):
-            self._say(
-                "error",
-                f"the {found.currency} card is per {found.unit}, but the regime {regime.name}, which holds on {day}, "
-                f"charges by {regime.unit}",
-            )
-            return
-        first = card_id(found.currency, regime.unit, day)
+        """Plan a card: nothing where it is there already, another edition where its day has one with other rates."""
+        day, regime = self._begins(found)
         rates = {cell: micros for cell, micros in found.micros.items() if micros}
         if not rates:
-            self._say("error", f"the {found.currency} card has no rate at all")
-            return
-        if any(new.entry.id == first or new.entry.id.startswith(f"{first}.") for new in self._made.cards):
-            self._say(
-                "error", f"two tables of one card, {first}, that tell different units or days of themselves"
-            )
-            return
+            raise RateCardError(f"the {found.currency} card has no rate at all")
+        first = card_id(found.currency, regime.unit, day)
+        if editions(first, [new.entry.id for new in self._made.cards]):
+            raise RateCardError(f"two tables of one card, {first}, but only one says its unit or day")
         there = editions(first, self._cards)
         if there and self._cards[there[-1]].micros == rates:
             self._unchanged(there[-1], regime)
             return
         for former in there:
             if self._cards[former].micros == rates:
-                self._say(
-                    "question", f"these are the rates of {former}, which {there[-1]} replaced: back to them?"
-                )
+                text = f"these are the rates of {former}, which {there[-1]} replaced: back to them?"
+                self._made.findings.append(Finding("question", text))
         before = self._before(found.currency, regime, day, there)
-        findings = check(found, rates, day, regime, before, self._book.cards.markets, self._today)
-        self._made.findings.extend(findings)
-        new = self._new(found, next_edition(first, self._cards), regime, day, before)
+        markets = self._book.cards.markets
+        self._made.findings.extend(check(found, rates, day, regime, before, markets, self._today))
+        new = self._new(found, rates, next_edition(first, self._cards), regime, day, before)
         self._made.cards.append(new)
         self._cards[new.entry.id] = new.card
         self._use(new.card, regime)
 
     def tiers(self, found: FoundTiers) -> None:
+        """Plan a tier table, beside the latest card of its currency and day."""
         planned = {
             new.entry.effective_from for new in self._made.cards if new.entry.currency == found.currency
         }
         day = found.effective_from or (planned.pop() if len(planned) == 1 else None)
         if day is None:
-            self._say("error", f"no one first day of the tiers in {found.currency}: give --effective-from")
-            return
+            raise RateCardError(f"no one first day of the tiers in {found.currency}: give --effective-from")
         there = editions(card_id(found.currency, "message", day), self._cards)
         if not there:
-            self._say(
-                "error", f"no card of Meta's in {found.currency} from {day} for the tiers: import it first"
+            raise RateCardError(
+                f"no card of Meta's in {found.currency} from {day} for the tiers: import it first"
             )
-            return
         card = self._cards[there[-1]]
-        try:
-            micros = tier_rates(found.rows, card.micros)
-        except RateCardError as error:
-            self._say("error", str(error))
-            return
+        micros = tier_rates(found.rows, card.micros)
         now = card.tiers
         if now is not None and now.micros == micros and now.sureness == "published":
             self._made.unchanged.append(now.id)
@@ -221,6 +197,23 @@ class _Planner:
                     f"{new.entry.id} has no volume tiers until some are imported: {former.id} is the former card's",
                 )
 
+    def _begins(self, found: FoundCard) -> tuple[date, Regime]:
+        """The first day of a card, and the regime of that day."""
+        day = found.effective_from
+        if day is None:
+            raise RateCardError(
+                f"no one first day of the {found.currency} card in notes or names: give --effective-from"
+            )
+        regime = self._book.regimes.on(day)
+        if regime is None:
+            raise RateCardError(f"no regime is as old as {day}")
+        if found.unit not in (None, regime.unit):
+            raise RateCardError(
+                f"the {found.currency} card is per {found.unit}, but the regime {regime.name}, which holds on {day}, "
+                f"charges by {regime.unit}"
+            )
+        return day, regime
+
     def _unchanged(self, id: str, regime: Regime) -> None:
         if id in regime.rate_cards:
             self._made.unchanged.append(id)
@@ -237,29 +230,30 @@ class _Planner:
         self._made.uses.append(Use(regime.name, card.id, former))
 
     def _before(self, currency: str, regime: Regime, day: date, there: tuple[str, ...]) -> RateCard | None:
+        """The former edition, else the latest card before that day which some regime uses."""
         if there:
             return self._cards[there[-1]]
+        used = {id for regime in self._book.regimes.in_order for id in regime.rate_cards}
+        used |= {use.card for use in self._made.uses}
         earlier = [
             card
-            for card in self._cards.values()
+            for card in map(self._cards.__getitem__, sorted(used))
             if (card.currency, card.unit) == (currency, regime.unit) and card.effective_from <= day
         ]
         return max(earlier, key=lambda card: card.effective_from, default=None)
 
-    def _new(self, found: FoundCard, id: str, regime: Regime, day: date, before: RateCard | None) -> NewCard:
+    def _new(
+        self, found: FoundCard, rates: Rates, id: str, regime: Regime, day: date, before: RateCard | None
+    ) -> NewCard:
         source = self._source(f"{found.currency} rate card, per {regime.unit}, effective {day}")
         entry = CardEntry(
             id, f"rates_{id}.csv", found.currency, regime.unit, day, False, source, self._origin.imported
         )
-        rates = {cell: micros for cell, micros in found.micros.items() if micros}
-        card = RateCard(id, found.currency, regime.unit, day, False, source, rates)
+        card = RateCard(id, found.currency, regime.unit, day, False, source, dict(rates))
         return NewCard(entry, card, card_text(found), before)
 
     def _source(self, what: str) -> str:
         return self._origin.source or f"Meta's {what}."
-
-    def _say(self, gravity: Gravity, text: str) -> None:
-        self._made.findings.append(Finding(gravity, text))
 
 
 def card_text(card: FoundCard) -> str:

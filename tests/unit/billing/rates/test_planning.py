@@ -80,6 +80,13 @@ def test_another_card_of_the_same_day_is_a_second_edition_in_place_of_the_first(
     assert third.uses == [Use("2026-10-01", "usd_2026-10-01.3", ("usd_2026-10-01.2",))]
 
 
+def test_a_later_card_is_compared_with_the_edition_in_use(tmp_path: Path) -> None:
+    there = imported(folder(tmp_path), having("India,USD,0.0118", "India,USD,0.0119"), "2026-10-01")
+    (new,) = planned(CARD, there).cards
+    assert new.before is not None
+    assert new.before.id == "usd_2026-10-01.2"
+
+
 def test_going_back_to_a_former_edition_is_asked_about_and_is_an_edition_of_its_own(tmp_path: Path) -> None:
     there = imported(folder(tmp_path), having("India,USD,0.0118", "India,USD,0.0119"), "2026-10-01")
     made = planned(CARD, there, "2026-10-01")
@@ -105,7 +112,7 @@ def test_each_currency_of_a_file_becomes_a_card_unless_one_is_asked_for() -> Non
     assert [new.entry.id for new in made.cards] == ["eur_2027-01-01", "usd_2027-01-01"]
     one = planned(CARD + euro, only="EUR")
     assert [new.entry.id for new in one.cards] == ["eur_2027-01-01"]
-    assert "remark the card in USD is left out" in said(one)
+    assert "remark what is in USD is left out" in said(one)
 
 
 def test_every_market_of_the_map_that_a_card_lacks_is_named() -> None:

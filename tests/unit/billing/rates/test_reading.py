@@ -184,6 +184,11 @@ def test_columns_have_the_letters_of_a_spreadsheet() -> None:
     assert [letters(column) for column in (1, 26, 27, 52, 703)] == ["A", "Z", "AA", "AZ", "AAA"]
 
 
+def test_an_undecided_amount_that_is_no_price_is_an_error_at_its_place() -> None:
+    found = reading(b'Market,Currency,Marketing\nIndia,USD,"-1,234"\n')
+    assert "row 2, column C (Marketing): '-1,234' is negative" in map(str, found.findings)
+
+
 def test_what_the_importer_says_of_unit_and_day_wins_and_is_told() -> None:
     data = (FIXTURES / "as_downloaded_July_1_2026.csv").read_bytes()
     found = reading(data, "card.csv", Given(effective_from=date(2026, 10, 1), unit="message"))
