@@ -1,5 +1,7 @@
 """Settings of the two billing processes, from the environment (`WA_…`)."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from shared.settings import ServiceSettings
@@ -9,6 +11,9 @@ class BillingSettings(ServiceSettings):
     """The ledger."""
 
     metrics_port: int = Field(9104, ge=0, le=65535, description="Port of /metrics, /live and /ready.")
+    ledger_archive_dir: Path | None = Field(
+        None, description="Folder of the archived ledger, for `wam ledger` and `wam rebuild`."
+    )
 
 
 class TalliesSettings(ServiceSettings):

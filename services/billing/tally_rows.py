@@ -77,6 +77,12 @@ class MonthLine(NamedTuple):
         """The row's field in its hash."""
         return SEPARATOR.join((str(self.partition), *self[3:]))
 
+    @classmethod
+    def at(cls, waba_id: str, month: str, field: str) -> "MonthLine":
+        """The line of a field in the hash of the account's month."""
+        partition, *words = field.split(SEPARATOR)
+        return cls(int(partition), waba_id, month, *words)
+
     def hash_key(self, namespace: str, generation: int) -> str:
         """The hash of the account's month."""
         return month_key(namespace, generation, self.waba_id, self.month)
@@ -95,6 +101,12 @@ class DayLine(NamedTuple):
     def field(self) -> str:
         """The row's field in its hash."""
         return SEPARATOR.join((str(self.partition), *self[3:]))
+
+    @classmethod
+    def at(cls, waba_id: str, month: str, field: str) -> "DayLine":
+        """The line of a field in the hash of the days of the account's month."""
+        partition, *words = field.split(SEPARATOR)
+        return cls(int(partition), waba_id, month, *words)
 
     def hash_key(self, namespace: str, generation: int) -> str:
         """The hash of the days of the account's month."""

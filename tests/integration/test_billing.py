@@ -93,6 +93,7 @@ class Process:
             "WA_METRICS_PORT": str(metrics),
             "APP_DATADIR": str(Path(self._output.name).parent / "faust"),
             "WA_TALLIES_PORT": str(queries),
+            "WA_TALLIES_GENERATION": str(settings.tallies_generation),
             "WA_TALLIES_HOURS_DAYS": str(settings.tallies_hours_days),
         }
         self._process = subprocess.Popen(

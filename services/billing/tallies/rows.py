@@ -1,11 +1,22 @@
 """The rows in Redis: absolute values, and never an older one over a newer."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import cast
 
 from redis.asyncio import Redis
 
-from services.billing.tally_rows import SEPARATOR, Line, key_prefix, known_key
+from services.billing.tally import months_known
+from services.billing.tally_rows import (
+    SEPARATOR,
+    DayLine,
+    Line,
+    MonthLine,
+    days_key,
+    key_prefix,
+    known_key,
+    month_key,
+)
 from shared.stream.source import Source
 
 # KEYS: hash; ARGV: n x (field, offset and index of the source, row). Answers what was newer there: n x (field, row)
@@ -80,9 +91,37 @@ class RedisRows:
         await asyncio.gather(*work)
         return newer
 
+    async def all(self, partitions: Collection[int] | None = None) -> dict[Line, bytes]:
+        """Every row, encoded; of these partitions only, if some are named."""
+        rows: dict[Line, bytes] = {}
+        for waba_id, month in await self._months():
+            for key, line_at in (
+                (month_key(self._namespace, self._generation, waba_id, month), MonthLine.at),
+                (days_key(self._namespace, self._generation, waba_id, month), DayLine.at),
+            ):
+                found = cast(Mapping[bytes, bytes], await self._redis.hgetall(key))
+                for field, value in found.items():
+                    line = line_at(waba_id, month, field.decode())
+                    if partitions is None or line.partition in partitions:
+                        rows[line] = value
+        return rows
+
+    async def clear(self) -> None:
+        """Delete all of the generation; nobody may be counting under it."""
+        for waba_id, month in await self._months():
+            await self._redis.delete(
+                month_key(self._namespace, self._generation, waba_id, month),
+                days_key(self._namespace, self._generation, waba_id, month),
+            )
+        await self._redis.delete(self._known, self._marks)
+
     async def shown(self) -> dict[int, int]:
         """Up to which offset of each partition the rows are shown."""
         return {int(n): int(offset) for n, offset in (await self._redis.hgetall(self._marks)).items()}
+
+    async def _months(self) -> list[tuple[str, str]]:
+        known = await months_known(self._redis, self._namespace, generation=self._generation)
+        return [(waba_id, month) for waba_id, months in known.items() for month in months]
 
     async def mark(self, offsets: Mapping[int, tuple[int, int]]) -> set[int]:
         """Note up to which offset of each partition the rows are shown: partition -> (noted before, now).

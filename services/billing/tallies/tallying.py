@@ -146,7 +146,9 @@ class Tallying:
         message = event.message
         expected = self._next.get(message.partition, 0)
         if message.offset > expected:
-            raise EntriesSkipped(f"{message.tp}: {message.offset} came, {expected} is next")
+            raise EntriesSkipped(
+                f"{message.tp}: {message.offset} came, {expected} is next; a truncated ledger is counted afresh by `wam rebuild billing`"
+            )
         self._next[message.partition] = max(expected, message.offset + 1)
         self._events.append(event)
         self._work.set()
@@ -249,7 +251,8 @@ class Tallying:
     async def _on_recovered(self) -> None:
         """Before the first entry is taken: let each row be the newest of what the changelog and Redis have.
 
-        A worker cut off in the middle may have written its row late, over a newer one; and a Redis that lost its data gets the rows back.
+        A worker cut off in the middle may have written its row late, over a newer one; a Redis that lost its data gets the rows back; and of a
+        generation that was rebuilt only Redis has them (services/billing/books).
         """
         try:
             await self._flush()
@@ -264,6 +267,8 @@ class Tallying:
             committed = await self._offsets.committed(mine)
             self._next = {n: max(self._next.get(n, 0), committed[n]) for n in mine}
             newer = await self._rows.put(rows)
+            in_redis = await self._rows.all(mine)
+            newer |= {line: in_redis[line] for line in in_redis.keys() - rows.keys()}
             await self._to_changelog(self._counting.replace(newer))
             self._shown = {}
             await self._mark({n: offset - 1 for n, offset in self._next.items() if n in mine})
