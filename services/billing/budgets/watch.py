@@ -16,6 +16,7 @@ from services.billing.budgets.outlook import forecasts
 from services.billing.budgets.shown import RedisShown
 from services.billing.free_tier import free_tier_of
 from services.billing.settings import TalliesSettings
+from services.billing.tallies.figures import SHARE_OF_TIME
 from shared import kafka
 from shared.accounts import Account, AccountFacts, Budget
 from shared.clock import Clock
@@ -28,9 +29,6 @@ from shared.times import from_ms, rfc3339, to_ms
 from shared.topics import BILLING_ALERTS
 
 log = structlog.get_logger(__name__)
-
-MOST_OF_THE_TIME = 0.05
-"""The share of this process's time that watching may take: the same loop tallies, and a large account has many rows to read."""
 
 
 class BudgetWatch:
@@ -95,7 +93,7 @@ class BudgetWatch:
             try:
                 await self._look_at(waba_id, account, self._clock.now(), ratios)
                 await self._publish(producer)
-                await asyncio.sleep((monotonic() - began) * (1 / MOST_OF_THE_TIME - 1))
+                await asyncio.sleep((monotonic() - began) * (1 / SHARE_OF_TIME - 1))
             except (UnknownRegimeError, ZoneInfoNotFoundError) as error:
                 log.error("account_not_watched", waba_id=waba_id, error=str(error))
 

@@ -14,7 +14,7 @@ from faust.types import TP
 from yarl import URL
 
 from services.billing.settings import TalliesSettings
-from services.billing.tally_rows import name
+from services.billing.tally_rows import edition
 from shared import kafka
 from shared.topics import MAX_RECORD_BYTES
 
@@ -72,7 +72,7 @@ class Table(faust.Table[bytes, bytes]):
 
 def app_id(settings: TalliesSettings) -> str:
     """The app's name: its consumer group, and the first part of its changelog's name."""
-    return f"{settings.topic_prefix}billing.tallies.{name(settings.tallies_generation)}"
+    return f"{settings.topic_prefix}billing.tallies.{edition(settings.tallies_generation)}"
 
 
 def changelog_name(settings: TalliesSettings) -> str:

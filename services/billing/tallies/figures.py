@@ -29,7 +29,7 @@ from shared.pricing import Regimes, local_day
 log = structlog.get_logger(__name__)
 
 ROUND_S = 15.0
-AT_MOST = 0.05
+SHARE_OF_TIME = 0.05
 """Share of the time that looking may take: beside it the same loop tallies. With many accounts a round lasts longer."""
 
 
@@ -83,7 +83,7 @@ class Figures:
             day = local_day(self._clock.now(), account.timezone).isoformat()
             if day[:7] in months:
                 await self._add(sums, waba_id, account, day)
-                await asyncio.sleep((monotonic() - began) * (1 / AT_MOST - 1))
+                await asyncio.sleep((monotonic() - began) * (1 / SHARE_OF_TIME - 1))
         sums.show()
 
     async def _add(self, sums: "_Sums", waba_id: str, account: Account, day: str) -> None:
