@@ -30,18 +30,20 @@ from services.billing.books.segments import (
     decode_manifest,
     encode_manifest,
 )
+from shared.topics import MAX_RECORD_BYTES
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 MANIFEST = "manifest.json"
 UNREADABLE = "_unreadable"
-MEMORY = "256MB"
+MEMORY = "512MB"
 """What DuckDB may hold; what it sorts beyond that goes to a temporary file."""
 ROWS_AT_ONCE = 5000
 READ_BYTES = 1 << 20
 
-_CSV = "header true, nullstr ''"
+_CSV = "format csv, header true, nullstr ''"
+_PARQUET = "format parquet, compression zstd, row_group_size 20480"
 
 
 class ArchiveDamaged(Refusal):
@@ -262,8 +264,7 @@ class SegmentWriter:
         with _duckdb(self._beside / "sorting.duckdb") as connection:
             connection.execute(
                 "CREATE TABLE rows AS SELECT * FROM read_json(?, format = 'newline_delimited', "
-                f"columns = {_typed(COLUMNS)}, maximum_object_size = 33554432) "
-                'ORDER BY waba_id, month, partition, "offset"',
+                f"columns = {_typed(COLUMNS)}, maximum_object_size = {2 * MAX_RECORD_BYTES})",
                 [str(self._beside / "rows.ndjson")],
             )
             for (waba_id, month), sums in sorted(
@@ -272,10 +273,10 @@ class SegmentWriter:
                 path = f"account={_name(waba_id)}/month={_name(month)}/entries.{format}"
                 target = self._beside / path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                how = "format parquet, compression zstd" if format == "parquet" else f"format csv, {_CSV}"
+                how = _PARQUET if format == "parquet" else _CSV
                 connection.execute(
-                    "COPY (SELECT * FROM rows WHERE waba_id IS NOT DISTINCT FROM $1 AND month IS NOT DISTINCT FROM $2 "
-                    f'ORDER BY partition, "offset") TO {_text(str(target))} ({how})',
+                    "COPY (SELECT * FROM rows WHERE waba_id IS NOT DISTINCT FROM $1 AND month IS NOT DISTINCT FROM $2) "
+                    f"TO {_text(str(target))} ({how})",
                     [waba_id, month],
                 )
                 files.append(
@@ -339,7 +340,7 @@ def _duckdb(database: Path | None = None) -> Iterator["DuckDBPyConnection"]:
     with tempfile.TemporaryDirectory(prefix="ledger-") as spill:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": MEMORY,
-            "threads": 2,
+            "threads": 1,  # rows stay in the order they came in, and memory is for one
             "temp_directory": spill,
         }
         with duckdb.connect(str(database) if database else ":memory:", config=config) as connection:
