@@ -14,7 +14,14 @@ from zoneinfo import ZoneInfo
 import phonenumbers
 
 from services.billing.reconciliation.cells import Amount, Cell, Counted, Group, Message, Unheard
-from services.billing.reconciliation.differences import MOST_NAMED, Difference, Effect, Kind, Named
+from services.billing.reconciliation.differences import (
+    MOST_NAMED,
+    Difference,
+    Effect,
+    Kind,
+    Named,
+    named_of,
+)
 from shared.price_facts import tier_bounds
 from shared.times import to_ms
 
@@ -110,7 +117,7 @@ class _Explaining:
         named, candidates, certain = self._choose(found, units)
         away = sum(message.micros for message in named) if certain else self._ledger_price(cell, units)
         effects = (Effect(cell, -units, -away), Effect(sister, units, self._meta_price(sister, units)))
-        return self._take(kind, effects, tuple(map(_named, named)), candidates, certain=certain)
+        return self._take(kind, effects, tuple(map(named_of, named)), candidates, certain=certain)
 
     def _day_sisters(self, cell: Cell) -> Iterator[Cell]:
         day = date.fromisoformat(cell.day)
@@ -194,7 +201,7 @@ class _Explaining:
             micros = sum(message.micros for message in named) if certain else self._ledger_price(cell, units)
             effect = Effect(cell, -units, -micros)
             yield self._take(
-                "not_counted_by_meta", (effect,), tuple(map(_named, named)), candidates, certain=certain
+                "not_counted_by_meta", (effect,), tuple(map(named_of, named)), candidates, certain=certain
             )
 
     def _unexplained_units(self) -> Iterator[Difference]:
@@ -206,7 +213,7 @@ class _Explaining:
             yield self._take(
                 "unexplained",
                 (Effect(cell, missing, micros),),
-                tuple(map(_named, found[:MOST_NAMED])),
+                tuple(map(named_of, found[:MOST_NAMED])),
                 len(found),
                 certain=False,
             )
@@ -228,7 +235,7 @@ class _Explaining:
         yield self._take(
             kind,
             (Effect(cell, 0, micros),),
-            tuple(map(_named, found[:MOST_NAMED])),
+            tuple(map(named_of, found[:MOST_NAMED])),
             max(len(found), counted.volume),
             certain=kind != "unexplained",
         )
@@ -302,9 +309,3 @@ def _is_further(tier: str) -> bool:
 
 def _midnight(day: str, timezone: str) -> int:
     return to_ms(datetime.combine(date.fromisoformat(day), time.min, ZoneInfo(timezone)))
-
-
-def _named(message: Message) -> Named:
-    return Named(
-        message.wamid, message.request_id, message.predicted_micros, message.micros, message.delivered_ms
-    )

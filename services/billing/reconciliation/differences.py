@@ -2,7 +2,7 @@
 
 from typing import Final, Literal, NamedTuple
 
-from services.billing.reconciliation.cells import Cell, Group
+from services.billing.reconciliation.cells import Cell, Group, Message
 
 Kind = Literal[
     "recategorised",
@@ -71,6 +71,13 @@ class Named(NamedTuple):
     billed_micros: int | None
     at_ms: int | None = None
     """Its delivery, where it was heard of."""
+
+
+def named_of(message: Message) -> Named:
+    """A message of the ledger as a difference names it."""
+    return Named(
+        message.wamid, message.request_id, message.predicted_micros, message.micros, message.delivered_ms
+    )
 
 
 class Effect(NamedTuple):
