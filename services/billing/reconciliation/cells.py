@@ -1,5 +1,6 @@
 """What is compared: units and money by day, number, category, country and type, in one vocabulary for the ledger and Meta. Pure."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from shared.pricing import rate_category
@@ -87,6 +88,46 @@ class Unheard(NamedTuple):
     cell: Cell
     """Its day is that of Meta's answer, or of `sent`."""
     micros: int
+
+
+Cells = dict[Group, dict[Cell, Amount]]
+MetaCells = Mapping[Group, Mapping[Cell, Counted]]
+
+
+class OnMarket(NamedTuple):
+    """What a category costs on a market of an account."""
+
+    waba_id: str
+    currency: str
+    category: str
+    market: str
+    country: str
+    amount: Amount
+
+
+class Tagged(NamedTuple):
+    """What the messages of one cost centre cost; empty for those without."""
+
+    tag: str
+    currency: str
+    predicted_micros: int
+    amount: Amount
+
+
+class Unsure(NamedTuple):
+    """Messages of an account whose price is not sure: no webhook has said it, no card has it, or the card is none of Meta's."""
+
+    waba_id: str
+    unpriced: int
+    rate_unknown: int
+    cards: tuple[str, ...]
+
+
+def window(month: str) -> tuple[str, str]:
+    """The first and last day, `YYYY-MM-DD`, of a month, `YYYY-MM`."""
+    first = date.fromisoformat(f"{month}-01")
+    last = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    return first.isoformat(), last.isoformat()
 
 
 def cell_of(day: str, category: str, country: str | None, type_: str) -> Cell:

@@ -5,13 +5,23 @@ A million messages take some 350 MB on disk and next to nothing in memory.
 
 import sqlite3
 from collections.abc import Iterator
-from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from services.billing.reconciliation.by_webhook import moved
-from services.billing.reconciliation.cells import Amount, Cell, Group, Message, Paid, cell_of
+from services.billing.reconciliation.cells import (
+    Amount,
+    Cell,
+    Cells,
+    Group,
+    Message,
+    OnMarket,
+    Paid,
+    Tagged,
+    Unsure,
+    cell_of,
+)
 from services.billing.reconciliation.differences import MOST_NAMED, Difference, Named, named_of
 from shared.events import LedgerEntry
 from shared.times import parse_rfc3339
@@ -43,37 +53,6 @@ _INDEX: Final = f"CREATE INDEX by_cell ON messages ({_GROUP}, {_CELL}, priced)"
 _OTHERWISE: Final = """
 predicted_category IS NULL OR predicted_category <> category OR predicted_type <> type OR predicted_micros <> micros
 """
-
-Cells = dict[Group, dict[Cell, Amount]]
-
-
-class OnMarket(NamedTuple):
-    """What a category costs on a market of an account."""
-
-    waba_id: str
-    currency: str
-    category: str
-    market: str
-    country: str
-    amount: Amount
-
-
-class Tagged(NamedTuple):
-    """What the messages of one cost centre cost; empty for those without."""
-
-    tag: str
-    currency: str
-    predicted_micros: int
-    amount: Amount
-
-
-class Unsure(NamedTuple):
-    """Messages of an account whose price is not sure: no webhook has said it, no card has it, or the card is none of Meta's."""
-
-    waba_id: str
-    unpriced: int
-    rate_unknown: int
-    cards: tuple[str, ...]
 
 
 class Messages:
@@ -238,13 +217,6 @@ class Messages:
     def _flush(self) -> None:
         self._db.executemany(_ADD, self._waiting)
         self._waiting.clear()
-
-
-def window(month: str) -> tuple[str, str]:
-    """The first and last day, `YYYY-MM-DD`, of a month, `YYYY-MM`."""
-    first = date.fromisoformat(f"{month}-01")
-    last = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
-    return first.isoformat(), last.isoformat()
 
 
 def _row(entry: LedgerEntry, tag: str) -> tuple[Any, ...]:

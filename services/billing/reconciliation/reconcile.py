@@ -1,21 +1,19 @@
 """The three sides of a month brought together: the messages, Meta's counts and what was never heard of in; the reconciliation out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from services.billing.reconciliation.by_analytics import Sides, differing, explain
-from services.billing.reconciliation.cells import Amount, Cell, Counted, Group, Unheard
+from services.billing.reconciliation.cells import Amount, Cell, Cells, Counted, MetaCells, Unheard, window
 from services.billing.reconciliation.differences import Difference
-from services.billing.reconciliation.messages import Cells, Messages, window
+from services.billing.reconciliation.messages import Messages
 from shared.accounts import AccountFacts
 from shared.times import to_ms
 
 MOST_SUSPECTS = 200
 """Messages of a cell that are looked at, if not more of them are missing."""
-
-MetaCells = Mapping[Group, Mapping[Cell, Counted]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,14 +281,28 @@ def test_conversations_are_compared_with_conversations() -> None:
 
 
 def test_a_message_explains_one_difference_only() -> None:
-    """Both the day after and the sister category have one more; the cell itself lacks one."""
+    """The cell lacks two, of which one was delivered near midnight; the day after has one more, the sister category the other."""
     month = month_of_twenty()
-    sent = Sent("x", at=time(23, 55), priced=False)
-    month.add(sent, Point(sent.cell._replace(day="2026-11-11"), sent.cost))
-    month.points.append(Point(sent.cell._replace(category="utility"), 55_000))
+    near, far = (Sent(wamid, at=at, priced=False) for wamid, at in (("x", time(23, 55)), ("y", time(9))))
+    month.add(near, Point(near.cell._replace(day="2026-11-11"), near.cost))
+    month.add(far, Point(far.cell._replace(category="utility"), 55_000))
     reconciled = month.reconciled()
     adds_up(reconciled)
-    assert [(d.kind, names(d)) for d in reconciled.differences] == [("other_day", ["x"]), ("unexplained", [])]
+    assert [(d.kind, d.certain, names(d)) for d in reconciled.differences] == [
+        ("other_day", True, ["x"]),
+        ("recategorised_without_word", True, ["y"]),
+    ]
+
+
+def test_a_lost_message_explains_one_delivery_only() -> None:
+    """It was taken on one day; Meta counts one more on that day and one on the next."""
+    month = month_of_twenty()
+    cell = cell_of(DAY, "marketing", "DE", REGULAR)
+    month.lose("x", cell)
+    month.points.append(Point(cell._replace(day="2026-11-11"), 136_500))
+    reconciled = month.reconciled()
+    adds_up(reconciled)
+    assert [(d.kind, names(d)) for d in reconciled.differences] == [("webhook_lost", ["x"]), ("unexplained", [])]
 
 
 def test_every_kind_says_what_it_means_and_what_to_do() -> None:
