@@ -1,6 +1,7 @@
 """What is compared: units and money by day, number, category, country and type, in one vocabulary for the ledger and Meta. Pure."""
 
 from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import Literal, NamedTuple
 
 from shared.pricing import rate_category

@@ -1,8 +1,9 @@
 """The kinds of differences, and one explained: from which cells to which, how much, which messages, what to do. Pure."""
 
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from services.billing.reconciliation.cells import Cell, Group, Message
+from services.billing.reconciliation.cells import Cell, Cells, Group, Message, MetaCells
 
 Kind = Literal[
     "recategorised",
@@ -116,3 +117,19 @@ class Difference(NamedTuple):
     def explained(self) -> bool:
         """Whether anything is known of it."""
         return self.kind != "unexplained"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """A month's three sides, cell by cell, and every difference between them; days outside the month are gone.
+
+    `differences` from predicted to billed add up to `billed`, those from billed to Meta to `meta`, cell by cell. `meta` is None where Meta
+    was not asked.
+    """
+
+    month: str
+    predicted: Cells
+    billed: Cells
+    priced: Cells
+    meta: MetaCells | None
+    differences: tuple[Difference, ...]

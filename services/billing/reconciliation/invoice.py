@@ -112,11 +112,16 @@ class _Sides:
 
 
 def compare(
-    invoice: Iterable[Line], billed: Sequence[OnMarket], meta: MetaCells | None, account: str | None
-) -> tuple[list[Compared], list[Line]]:
-    """Each account's category on each market that any side charges; and the tax lines.
+    invoice: Iterable[Line],
+    billed: Sequence[OnMarket],
+    meta: MetaCells | None,
+    owners: Mapping[str, str],
+    account: str | None,
+) -> tuple[list[Compared], dict[str, int]]:
+    """Each account's category on each market that any side charges; and the taxes, millionths by currency.
 
-    A market of the invoice may be a card's market or a country; lines without an account are those of `account`.
+    A market of the invoice may be a card's market or a country. `owners` leads from what the invoice may call an account to its id; `account`
+    is whose the lines without an account are.
     """
     markets = {_plain(row.market): row.market for row in billed}
     markets |= {_plain(row.country): row.market for row in billed if row.country}
@@ -132,14 +137,14 @@ def compare(
             if counted.micros:
                 market = markets.get(_plain(cell.country), cell.country)
                 sides[group.waba_id, cell.category, market, group.currency].counted_micros += counted.micros
-    taxes = []
+    taxes: dict[str, int] = {}
     for line in invoice:
+        owner = owners.get(line.account, line.account or account or "")
+        currency = line.currency or currencies.get(owner) or next(iter(currencies.values()), "")
         if line.tax:
-            taxes.append(line)
+            taxes[currency] = taxes.get(currency, 0) + line.micros
             continue
-        owner = line.account or account or ""
-        market = markets.get(_plain(line.market), line.market)
-        side = sides[owner, line.category, market, line.currency or currencies.get(owner, "")]
+        side = sides[owner, line.category, markets.get(_plain(line.market), line.market), currency]
         side.invoiced += line.quantity
         side.invoiced_micros += line.micros
         side.lines += 1

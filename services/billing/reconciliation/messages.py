@@ -24,6 +24,7 @@ from services.billing.reconciliation.cells import (
 )
 from services.billing.reconciliation.differences import MOST_NAMED, Difference, Named, named_of
 from shared.events import LedgerEntry
+from shared.pricing import Unit
 from shared.times import parse_rfc3339
 
 _BATCH: Final = 5_000
@@ -150,6 +151,13 @@ class Messages:
             )
         }
         return [_message(row) for row in found.values()]
+
+    def units(self) -> dict[str, set[Unit]]:
+        """What each account is charged by: messages, conversations, or (where its regime turned) both."""
+        units: dict[str, set[Unit]] = {}
+        for waba_id, unit in self._db.execute("SELECT DISTINCT waba_id, unit FROM messages"):
+            units.setdefault(waba_id, set()).add(unit)
+        return units
 
     def on_markets(self, days: tuple[str, str]) -> list[OnMarket]:
         """What the ledger holds from day to day (both included), as an invoice has it."""

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from services.billing.reconciliation.cells import Amount, Cell, Counted, Group
-from services.billing.reconciliation.reconcile import Reconciled
+from services.billing.reconciliation.differences import Reconciled
 
 Sums = dict[tuple[Group, Cell], Amount]
 

@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 from services.billing.reconciliation.analytics import counted, loads
 from services.billing.reconciliation.cells import Cell, Group, Unheard, cell_of
+from services.billing.reconciliation.differences import Reconciled
 from services.billing.reconciliation.messages import Messages
-from services.billing.reconciliation.reconcile import Reconciled, reconcile
+from services.billing.reconciliation.month import reconcile
 from shared.accounts import AccountFacts
 from shared.events import AccountChanged, LedgerEntry, PredictedCost
 from shared.times import rfc3339, to_ms

@@ -302,7 +302,10 @@ def test_a_lost_message_explains_one_delivery_only() -> None:
     month.points.append(Point(cell._replace(day="2026-11-11"), 136_500))
     reconciled = month.reconciled()
     adds_up(reconciled)
-    assert [(d.kind, names(d)) for d in reconciled.differences] == [("webhook_lost", ["x"]), ("unexplained", [])]
+    assert [(d.kind, names(d)) for d in reconciled.differences] == [
+        ("webhook_lost", ["x"]),
+        ("unexplained", []),
+    ]
 
 
 def test_every_kind_says_what_it_means_and_what_to_do() -> None:

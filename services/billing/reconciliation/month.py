@@ -1,35 +1,18 @@
-"""The three sides of a month brought together: the messages, Meta's counts and what was never heard of in; the reconciliation out."""
+"""A month's messages, Meta's counts and what was never heard of in; every difference out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from services.billing.reconciliation.by_analytics import Sides, differing, explain
 from services.billing.reconciliation.cells import Amount, Cell, Cells, Counted, MetaCells, Unheard, window
-from services.billing.reconciliation.differences import Difference
+from services.billing.reconciliation.differences import Difference, Reconciled
 from services.billing.reconciliation.messages import Messages
 from shared.accounts import AccountFacts
 from shared.times import to_ms
 
 MOST_SUSPECTS = 200
 """Messages of a cell that are looked at, if not more of them are missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reconciled:
-    """A month's three sides, cell by cell, and every difference between them; days outside the month are gone.
-
-    `differences` from predicted to billed add up to `billed`, those from billed to Meta to `meta`, cell by cell. `meta` is None where Meta
-    was not asked.
-    """
-
-    month: str
-    predicted: Cells
-    billed: Cells
-    priced: Cells
-    meta: MetaCells | None
-    differences: tuple[Difference, ...]
 
 
 def missing_units(messages_billed: Cells, meta: MetaCells, month: str) -> bool:

@@ -1,0 +1,123 @@
+"""Writes the report beside what it rests on: HTML, JSON, three CSV files, and Meta's answers as they came."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from services.billing.reconciliation import analytics, page
+from services.billing.reconciliation.by_webhook import kind_of
+from services.billing.reconciliation.cells import Amount, Cell, Counted, Group
+from services.billing.reconciliation.differences import TO_DO, Kind, Reconciled
+from services.billing.reconciliation.messages import Messages
+from services.billing.reconciliation.report import Names, Report
+from shared.times import rfc3339
+
+_GROUP = ("account", "number", "unit", "currency")
+_CELL = ("day", "category", "country", "type")
+
+
+def write(
+    folder: Path,
+    report: Report,
+    reconciled: Reconciled,
+    messages: Messages,
+    names: Names,
+    answers: analytics.Answers | None,
+) -> None:
+    """All files into the folder, which is made if it is missing; those of an earlier run are replaced. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.html").write_text(page.render(report, names), "utf-8")
+    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    _csv(
+        folder / "cells.csv",
+        (*_GROUP, *_CELL, *_SIDES),
+        _cells(reconciled),
+    )
+    _csv(
+        folder / "differences.csv",
+        ("difference", "between", "kind", *_GROUP, *_CELL, "units", "micros", "certain", "candidates"),
+        _differences(report),
+    )
+    _csv(
+        folder / "messages.csv",
+        ("difference", "between", "kind", *_GROUP, *_CELL, "wamid", "request_id", "predicted_micros", "billed_micros", "delivered_at", "certain", "to_do"),
+        _analytics_messages(report),
+        _webhook_messages(messages, reconciled.month),
+    )  # fmt: skip
+    if answers is not None:
+        (folder / "analytics.json").write_text(analytics.dumps(answers), "utf-8")
+
+
+_SIDES = (
+    "predicted", "predicted_micros", "billed", "billed_micros", "priced_by_meta", "priced_by_meta_micros",
+    "meta", "meta_micros", "meta_tolerance_micros",
+)  # fmt: skip
+
+
+def _csv(path: Path, header: tuple[str, ...], *parts: Iterable[tuple[object, ...]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for rows in parts:
+            writer.writerows(rows)
+
+
+def _cells(found: Reconciled) -> Iterator[tuple[object, ...]]:
+    """Each cell that any side has, with all sides."""
+    meta = found.meta or {}
+    for group in sorted({*found.predicted, *found.billed, *meta}):
+        sides = [side.get(group, {}) for side in (found.predicted, found.billed, found.priced)]
+        counts = meta.get(group, {})
+        for cell in sorted({*(cell for side in sides for cell in side), *counts}):
+            amounts = [value for side in sides for value in side.get(cell, Amount())]
+            counted = counts.get(cell, Counted())
+            told = counted[:3] if found.meta is not None else ("", "", "")
+            yield (*group, *cell, *amounts, *told)
+
+
+def _differences(report: Report) -> Iterator[tuple[object, ...]]:
+    """A row for each effect: a message that moved has two, with one number."""
+    for number, difference in enumerate((d for of in report.kinds for d in of.differences), 1):
+        for effect in difference.effects:
+            yield (
+                number, difference.between, difference.kind, *difference.group, *effect.cell, effect.volume, effect.micros,
+                difference.certain, difference.candidates,
+            )  # fmt: skip
+
+
+def _analytics_messages(report: Report) -> Iterator[tuple[object, ...]]:
+    """The messages that differences from billed to Meta name."""
+    for number, difference in enumerate((d for of in report.kinds for d in of.differences), 1):
+        if difference.between == "billed_meta":
+            for m in difference.messages:
+                yield _message(
+                    number, difference.between, difference.kind, difference.group, difference.effects[0].cell,
+                    (m.wamid, m.request_id, m.predicted_micros, m.billed_micros), m.at_ms, difference.certain,
+                )  # fmt: skip
+
+
+def _webhook_messages(messages: Messages, month: str) -> Iterator[tuple[object, ...]]:
+    """Every message that Meta's webhooks priced otherwise than predicted, however many."""
+    for m in messages.priced_otherwise():
+        kind = kind_of(m.predicted, m.predicted_micros or 0, m.cell, m.micros, ours=m.ours)
+        if kind is not None and m.cell.day.startswith(month):
+            yield _message(
+                None, "predicted_billed", kind, m.group, m.cell,
+                (m.wamid, m.request_id, m.predicted_micros, m.micros), m.delivered_ms, True,
+            )  # fmt: skip
+
+
+def _message(
+    number: int | None,
+    between: str,
+    kind: Kind,
+    group: Group,
+    cell: Cell,
+    named: tuple[object, ...],
+    at_ms: int | None,
+    certain: bool,
+) -> tuple[object, ...]:
+    delivered_at = rfc3339(at_ms) if at_ms is not None else None
+    return (number, between, kind, *group, *cell, *named, delivered_at, certain, TO_DO[kind])
