@@ -27,7 +27,7 @@ def render(report: Report, names: Names) -> str:
         percent=_percent,
         days=lambda sums, currency: Markup(charts.days(sums, currency)),  # noqa: S704 - charts escape what they are given
         bars=lambda sums, currency, title: Markup(charts.bars(sums, currency, title)),  # noqa: S704 - likewise
-        number=names.number,
+        display=names.display,
         place=_place,
         most=MOST_SHOWN,
     )

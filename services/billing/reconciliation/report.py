@@ -116,8 +116,12 @@ class Names:
         name = self.accounts.get(waba_id)
         return f"{name} ({waba_id})" if name else waba_id
 
+    def display(self, number: str) -> str:
+        """As people dial it."""
+        return self._numbers.get(number) or number
+
     def number(self, number: str) -> str:
-        """As displayed, and the id."""
+        """As people dial it, and the id."""
         shown = self._numbers.get(number)
         return f"{shown} ({number})" if shown else number
 
