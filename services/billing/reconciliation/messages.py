@@ -1,13 +1,14 @@
 """The month's messages in a temporary SQLite file: ledger entries in, each message's sum out, whatever their number.
 
-A million messages take some 350 MB on disk and next to nothing in memory.
+Where a message stands (number, day, category …) is a number in the file and told once in memory: a million messages take some 150 MB on disk.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from services.billing.reconciliation.by_webhook import moved
 from services.billing.reconciliation.cells import (
@@ -17,7 +18,6 @@ from services.billing.reconciliation.cells import (
     Group,
     Message,
     OnMarket,
-    Paid,
     Tagged,
     Unsure,
     cell_of,
@@ -28,32 +28,85 @@ from shared.pricing import Unit
 from shared.times import parse_rfc3339
 
 _BATCH: Final = 5_000
+MOST_TAGS: Final = 200
+"""Cost centres that are told one by one: a tag may hold anything."""
 
 _CREATE: Final = """
 CREATE TABLE messages (
-  key TEXT PRIMARY KEY, wamid TEXT, request_id TEXT, waba_id TEXT, number TEXT, unit TEXT, currency TEXT,
-  day TEXT, category TEXT, country TEXT, type TEXT, told_type TEXT, market TEXT, rate_card TEXT,
-  counts INTEGER, micros INTEGER, predicted_category TEXT, predicted_type TEXT, predicted_micros INTEGER,
-  priced INTEGER, ours INTEGER, delivered_ms INTEGER, tag TEXT
-) WITHOUT ROWID
+  key TEXT NOT NULL UNIQUE, wamid TEXT, request_id TEXT, place INTEGER, terms INTEGER, tag INTEGER, counts INTEGER, micros INTEGER,
+  predicted INTEGER, predicted_micros INTEGER, priced INTEGER, ours INTEGER, delivered_ms INTEGER
+)
 """
 # A later entry of a message moves it to its line; only whose message it is, and the prediction, are told once.
 _ADD: Final = """
-INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET
-  request_id = coalesce(request_id, excluded.request_id), day = excluded.day, category = excluded.category,
-  country = excluded.country, type = excluded.type, told_type = excluded.told_type, market = excluded.market,
-  rate_card = excluded.rate_card, counts = counts + excluded.counts, micros = micros + excluded.micros,
-  predicted_category = coalesce(excluded.predicted_category, predicted_category),
-  predicted_type = coalesce(excluded.predicted_type, predicted_type),
-  predicted_micros = coalesce(excluded.predicted_micros, predicted_micros), priced = excluded.priced
+  request_id = coalesce(request_id, excluded.request_id), place = excluded.place, terms = excluded.terms,
+  counts = counts + excluded.counts, micros = micros + excluded.micros, priced = excluded.priced,
+  predicted = coalesce(excluded.predicted, predicted),
+  predicted_micros = coalesce(excluded.predicted_micros, predicted_micros)
 """
-_GROUP: Final = "waba_id, number, unit, currency"
-_CELL: Final = "day, category, country, type"
-_INDEX: Final = f"CREATE INDEX by_cell ON messages ({_GROUP}, {_CELL}, priced)"
-_OTHERWISE: Final = """
-predicted_category IS NULL OR predicted_category <> category OR predicted_type <> type OR predicted_micros <> micros
+_INDEX: Final = (
+    "CREATE INDEX by_place ON messages (place, predicted, terms, priced, counts, micros, predicted_micros)"
+)
+_SUMS: Final = """
+SELECT place, predicted, terms, priced, count(*), sum(counts), sum(micros), sum(predicted_micros) FROM messages
+GROUP BY place, predicted, terms, priced
 """
+_MESSAGE: Final = "SELECT coalesce(wamid, key), request_id, place, micros, predicted, predicted_micros, priced, ours, delivered_ms FROM messages"
+_OTHERWISE: Final = f"""
+{_MESSAGE} WHERE predicted IS NOT place OR predicted_micros <> micros
+ORDER BY place, predicted, ours, delivered_ms, key
+"""
+_UNPRICED_FIRST: Final = (
+    f"{_MESSAGE} WHERE place = ? AND counts > 0 ORDER BY priced, delivered_ms, key LIMIT ?"
+)
+_NEAREST_FIRST: Final = f"""
+{_MESSAGE} WHERE place = ? AND counts > 0 ORDER BY min(abs(delivered_ms - ?), abs(delivered_ms - ?)), key LIMIT ?
+"""
+_BY_TAG: Final = """
+SELECT tag, place, sum(coalesce(predicted_micros, 0)), sum(counts), sum(micros) FROM messages GROUP BY tag, place
+"""
+
+T = TypeVar("T", bound=Hashable)
+
+
+class _Place(NamedTuple):
+    group: Group
+    cell: Cell
+
+
+class _Terms(NamedTuple):
+    market: str
+    rate_card: str
+    type: str
+    """As the ledger has it."""
+
+
+class _Sum(NamedTuple):
+    """All messages of one place, as predicted in another or the same, on the same terms."""
+
+    place: _Place
+    predicted: _Place | None
+    terms: _Terms
+    priced: bool
+    messages: int
+    amount: Amount
+    predicted_micros: int
+
+
+class _Numbered(Generic[T]):
+    """Values and their numbers, as they come."""
+
+    def __init__(self) -> None:
+        self.values: list[T] = []
+        self._numbers: dict[T, int] = {}
+
+    def number(self, value: T) -> int:
+        number = self._numbers.setdefault(value, len(self.values))
+        if number == len(self.values):
+            self.values.append(value)
+        return number
 
 
 class Messages:
@@ -64,14 +117,44 @@ class Messages:
         self._db = sqlite3.connect(path, isolation_level=None)
         self._tag = tag
         self._waiting: list[tuple[Any, ...]] = []
-        for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = FILE", "cache_size = -65536"):
+        self._places: _Numbered[_Place] = _Numbered()
+        self._terms: _Numbered[_Terms] = _Numbered()
+        self._tags: _Numbered[str] = _Numbered()
+        self._told: dict[tuple[str | None, ...], int] = {}
+        """The place of each form in which entries tell one."""
+        self._sums: list[_Sum] = []
+        for pragma in (
+            "journal_mode = OFF",
+            "synchronous = OFF",
+            "temp_store = FILE",
+            "cache_size = -131072",
+        ):
             self._db.execute(f"PRAGMA {pragma}")
         self._db.execute(_CREATE)
         self._db.execute("BEGIN")
 
     def add(self, entry: LedgerEntry) -> None:
         """Take in an entry; of one message in the ledger's order."""
-        self._waiting.append(_row(entry, self._tag))
+        expected = entry.predicted
+        # Where conversations are charged, those others opened have one charge, whichever of their messages is priced first.
+        foreign = entry.request_id is None and entry.unit == "conversation" and entry.conversation_id
+        self._waiting.append(
+            (
+                f"conversation:{entry.conversation_id}" if foreign else entry.wamid,
+                entry.wamid if foreign else None,
+                entry.request_id,
+                self._place(entry, entry.category, entry.type),
+                self._terms.number(_Terms(entry.market, entry.rate_card, entry.type)),
+                self._tags.number(entry.tags.get(self._tag, "")),
+                entry.counts,
+                entry.amount_micros,
+                None if expected is None else self._place(entry, expected.category, expected.type),
+                None if expected is None else expected.amount_micros,
+                entry.basis == "meta",
+                entry.request_id is not None,
+                parse_rfc3339(entry.delivered_at),
+            )
+        )
         if len(self._waiting) >= _BATCH:
             self._flush()
 
@@ -80,6 +163,21 @@ class Messages:
         self._flush()
         self._db.execute("COMMIT")
         self._db.execute(_INDEX)
+        places, terms = self._places.values, self._terms.values
+        self._sums = [
+            _Sum(
+                places[place],
+                None if predicted is None else places[predicted],
+                terms[term],
+                bool(priced),
+                messages,
+                Amount(counts, micros),
+                predicted_micros or 0,
+            )
+            for place, predicted, term, priced, messages, counts, micros, predicted_micros in self._db.execute(
+                _SUMS
+            )
+        ]
 
     def close(self) -> None:
         """Give the file free; what was added is gone with it."""
@@ -87,28 +185,23 @@ class Messages:
 
     def billed(self) -> Cells:
         """What the ledger holds, by cell."""
-        return self._cells(
-            f"SELECT {_GROUP}, {_CELL}, sum(counts), sum(micros) FROM messages GROUP BY {_GROUP}, {_CELL}"
-        )
+        return _cells((s.place, s.amount) for s in self._sums)
 
     def predicted(self) -> Cells:
         """What was predicted, by cell."""
-        place = "day, predicted_category, country, predicted_type"
-        return self._cells(
-            f"SELECT {_GROUP}, {place}, count(*), sum(predicted_micros) FROM messages "
-            f"WHERE predicted_category IS NOT NULL GROUP BY {_GROUP}, {place}"
+        return _cells(
+            (s.predicted, Amount(s.messages, s.predicted_micros))
+            for s in self._sums
+            if s.predicted is not None
         )
 
     def priced(self) -> Cells:
-        """What Meta's webhooks priced of it, by cell."""
-        return self._cells(
-            f"SELECT {_GROUP}, {_CELL}, sum(counts), sum(micros) FROM messages WHERE priced GROUP BY {_GROUP}, {_CELL}"
-        )
+        """What Meta's webhooks priced of what is billed, by cell."""
+        return _cells((s.place, s.amount) for s in self._sums if s.priced)
 
     def priced_otherwise(self) -> Iterator[Message]:
         """Every message whose place or price is not the predicted one, those of one move together."""
-        order = f"{_GROUP}, {_CELL}, predicted_category, predicted_type, ours, delivered_ms, wamid"
-        yield from map(_message, self._rows(f"WHERE ({_OTHERWISE}) ORDER BY {order}"))
+        return map(self._message, self._db.execute(_OTHERWISE))
 
     def told_by_webhooks(self) -> Iterator[Difference]:
         """The differences from predicted to billed."""
@@ -137,139 +230,128 @@ class Messages:
                 yield found
 
     def suspects(self, group: Group, cell: Cell, most: int, midnights: tuple[int, int]) -> list[Message]:
-        """Messages of a cell: up to `most` that no webhook priced, and as many of those nearest to the day's two midnights (epoch ms)."""
-        place = "WHERE waba_id = ? AND number = ? AND unit = ? AND currency = ? AND day = ? AND category = ? AND country = ? AND type = ? AND counts > 0"
-        found = {
-            row[0]: row
-            for order in (
-                "priced, delivered_ms, wamid",
-                "min(abs(delivered_ms - ?), abs(delivered_ms - ?)), wamid",
-            )
-            for row in self._rows(
-                f"{place} ORDER BY {order} LIMIT {most:d}",
-                (*group, *cell, *(midnights if "?" in order else ())),
-            )
-        }
-        return [_message(row) for row in found.values()]
+        """Messages of a cell: up to `most`, those first that no webhook priced, and as many of those nearest to the day's two midnights (epoch ms)."""
+        place = self._places.number(_Place(group, cell))
+        rows = [
+            *self._db.execute(_UNPRICED_FIRST, (place, most)),
+            *self._db.execute(_NEAREST_FIRST, (place, *midnights, most)),
+        ]
+        return [self._message(row) for row in {row[0]: row for row in rows}.values()]
 
     def units(self) -> dict[str, set[Unit]]:
         """What each account is charged by: messages, conversations, or (where its regime turned) both."""
-        units: dict[str, set[Unit]] = {}
-        for waba_id, unit in self._db.execute("SELECT DISTINCT waba_id, unit FROM messages"):
-            units.setdefault(waba_id, set()).add(unit)
+        units: dict[str, set[Unit]] = defaultdict(set)
+        for s in self._sums:
+            units[s.place.group.waba_id].add(
+                "conversation" if s.place.group.unit == "conversation" else "message"
+            )
         return units
 
     def on_markets(self, days: tuple[str, str]) -> list[OnMarket]:
         """What the ledger holds from day to day (both included), as an invoice has it."""
-        rows = self._db.execute(
-            "SELECT waba_id, currency, category, market, country, sum(counts), sum(micros) FROM messages "
-            "WHERE day BETWEEN ? AND ? GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5",
-            days,
-        )
+        amounts: dict[tuple[str, ...], Amount] = defaultdict(Amount)
+        for s in self._within(days):
+            group, cell = s.place
+            line = (group.waba_id, group.currency, cell.category, s.terms.market, cell.country)
+            amounts[line] = amounts[line].plus(*s.amount)
         return [
-            OnMarket(waba_id, currency, category, market, country, Amount(units, micros))
-            for waba_id, currency, category, market, country, units, micros in rows
+            OnMarket(waba_id, currency, category, market, country, amount)
+            for (waba_id, currency, category, market, country), amount in sorted(amounts.items())
         ]
 
     def by_tag(self, days: tuple[str, str]) -> list[Tagged]:
-        """The cost centres, dearest first."""
-        rows = self._db.execute(
-            "SELECT tag, currency, sum(coalesce(predicted_micros, 0)), sum(counts), sum(micros) FROM messages "
-            "WHERE day BETWEEN ? AND ? GROUP BY 1, 2 ORDER BY sum(micros) DESC, 1",
-            days,
-        )
+        """The cost centres, dearest first; beyond MOST_TAGS of them the others as one."""
+        sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * 3)
+        for tag, number, *amounts in self._db.execute(_BY_TAG):
+            group, cell = self._places.values[number]
+            if days[0] <= cell.day <= days[1]:
+                total = sums[self._tags.values[tag], group.currency]
+                total[:] = (a + b for a, b in zip(total, amounts, strict=True))
+        dearest = sorted(sums, key=lambda place: (-sums[place][2], place))
+        for tag, currency in dearest[MOST_TAGS:]:
+            total, more = sums["(others)", currency], sums[tag, currency]
+            total[:] = (a + b for a, b in zip(total, more, strict=True))
+        shown = [*dearest[:MOST_TAGS], *(place for place in sums if place[0] == "(others)")]
         return [
             Tagged(tag, currency, predicted, Amount(units, micros))
-            for tag, currency, predicted, units, micros in rows
+            for tag, currency in dict.fromkeys(shown)
+            for predicted, units, micros in (sums[tag, currency],)
         ]
 
     def free_tier(self, days: tuple[str, str]) -> dict[tuple[str, str], int]:
         """Units that the free tier paid for, by account and number: all free service, as Meta's webhooks do not tell it from other free service."""
-        rows = self._db.execute(
-            "SELECT waba_id, number, sum(counts) FROM messages WHERE day BETWEEN ? AND ? "
-            "AND category = 'service' AND type = 'free' GROUP BY 1, 2",
-            days,
-        )
-        return {(waba_id, number): units for waba_id, number, units in rows}
+        units: dict[tuple[str, str], int] = defaultdict(int)
+        for s in self._within(days):
+            group, cell = s.place
+            if (cell.category, cell.type) == ("service", "free"):
+                units[group.waba_id, group.number] += s.amount.volume
+        return units
 
     def unsure(self, days: tuple[str, str]) -> list[Unsure]:
         """Of each account, what its notes must say."""
-        cards: dict[str, list[str]] = {}
-        for waba_id, card in self._db.execute(
-            "SELECT DISTINCT waba_id, rate_card FROM messages WHERE day BETWEEN ? AND ? AND type = 'regular' ORDER BY 1, 2",
-            days,
-        ):
-            cards.setdefault(waba_id, []).append(card)
-        rows = self._db.execute(
-            "SELECT waba_id, sum(NOT priced AND counts > 0), sum(told_type = 'rate_unknown') FROM messages "
-            "WHERE day BETWEEN ? AND ? GROUP BY 1 ORDER BY 1",
-            days,
-        )
+        cards: dict[str, set[str]] = defaultdict(set)
+        unpriced: dict[str, int] = defaultdict(int)
+        unknown: dict[str, int] = defaultdict(int)
+        for s in self._within(days):
+            waba_id = s.place.group.waba_id
+            unpriced[waba_id] += 0 if s.priced else s.amount.volume
+            unknown[waba_id] += s.messages if s.terms.type == "rate_unknown" else 0
+            if s.place.cell.type == "regular":
+                cards[waba_id].add(s.terms.rate_card)
         return [
-            Unsure(waba_id, unpriced, unknown, tuple(cards.get(waba_id, ())))
-            for waba_id, unpriced, unknown in rows
+            Unsure(waba_id, unpriced[waba_id], unknown[waba_id], tuple(sorted(cards[waba_id])))
+            for waba_id in sorted(unpriced)
         ]
 
-    def _rows(self, rest: str, arguments: tuple[Any, ...] = ()) -> sqlite3.Cursor:
-        columns = f"wamid, request_id, {_GROUP}, {_CELL}, micros, predicted_category, predicted_type, predicted_micros, priced, ours, delivered_ms"
-        return self._db.execute(f"SELECT {columns} FROM messages {rest}", arguments)
+    def _within(self, days: tuple[str, str]) -> Iterator[_Sum]:
+        return (s for s in self._sums if days[0] <= s.place.cell.day <= days[1])
 
-    def _cells(self, query: str) -> Cells:
-        cells: Cells = {}
-        for row in self._db.execute(query):
-            amount = Amount(*row[8:])
-            if any(amount):
-                cells.setdefault(Group(*row[:4]), {})[Cell(*row[4:8])] = amount
-        return cells
+    def _place(self, entry: LedgerEntry, category: str, type_: str) -> int:
+        told = (
+            entry.waba_id,
+            entry.phone_number_id,
+            entry.unit,
+            entry.currency,
+            entry.day,
+            category,
+            entry.country,
+            type_,
+        )
+        number = self._told.get(told)
+        if number is None:
+            place = _Place(
+                Group(entry.waba_id, entry.phone_number_id, entry.unit, entry.currency),
+                cell_of(entry.day, category, entry.country, type_),
+            )
+            number = self._told[told] = self._places.number(place)
+        return number
+
+    def _message(self, row: tuple[Any, ...]) -> Message:
+        wamid, request_id, place, micros, predicted, predicted_micros, priced, ours, delivered_ms = row
+        group, cell = self._places.values[place]
+        expected = None if predicted is None else self._places.values[predicted].cell
+        return Message(
+            wamid,
+            request_id,
+            group,
+            cell,
+            micros,
+            expected,
+            predicted_micros,
+            bool(priced),
+            bool(ours),
+            delivered_ms,
+        )
 
     def _flush(self) -> None:
         self._db.executemany(_ADD, self._waiting)
         self._waiting.clear()
 
 
-def _row(entry: LedgerEntry, tag: str) -> tuple[Any, ...]:
-    cell = cell_of(entry.day, entry.category, entry.country, entry.type)
-    expected = entry.predicted
-    predicted = expected and cell_of(entry.day, expected.category, entry.country, expected.type)
-    # Where conversations are charged, those others opened have one charge, whichever of their messages is priced first.
-    foreign = entry.request_id is None and entry.unit == "conversation" and entry.conversation_id
-    return (
-        f"conversation:{entry.conversation_id}" if foreign else entry.wamid,
-        entry.wamid,
-        entry.request_id,
-        entry.waba_id,
-        entry.phone_number_id,
-        entry.unit,
-        entry.currency,
-        *cell,
-        entry.type,
-        entry.market,
-        entry.rate_card,
-        entry.counts,
-        entry.amount_micros,
-        predicted and predicted.category,
-        predicted and predicted.type,
-        expected and expected.amount_micros,
-        entry.basis == "meta",
-        entry.request_id is not None,
-        parse_rfc3339(entry.delivered_at),
-        entry.tags.get(tag, ""),
-    )
-
-
-def _message(row: tuple[Any, ...]) -> Message:
-    wamid, request_id, *place, micros, category, type_, predicted_micros, priced, ours, delivered_ms = row
-    cell = Cell(*place[4:])
-    paid: Paid = type_
-    return Message(
-        wamid,
-        request_id,
-        Group(*place[:4]),
-        cell,
-        micros,
-        None if category is None else Cell(cell.day, category, cell.country, paid),
-        predicted_micros,
-        bool(priced),
-        bool(ours),
-        delivered_ms,
-    )
+def _cells(amounts: Iterable[tuple[_Place, Amount]]) -> Cells:
+    cells: Cells = {}
+    for (group, cell), amount in amounts:
+        if any(amount):
+            of_group = cells.setdefault(group, {})
+            of_group[cell] = of_group.get(cell, Amount()).plus(*amount)
+    return cells
