@@ -1,5 +1,7 @@
 """Settings of the two billing processes, from the environment (`WA_…`)."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from shared.settings import ServiceSettings
@@ -9,6 +11,9 @@ class BillingSettings(ServiceSettings):
     """The ledger."""
 
     metrics_port: int = Field(9104, ge=0, le=65535, description="Port of /metrics, /live and /ready.")
+    ledger_archive_dir: Path | None = Field(
+        None, description="Folder of the archived ledger, for `wam ledger` and `wam rebuild`."
+    )
 
 
 class TalliesSettings(ServiceSettings):
@@ -29,6 +34,11 @@ class TalliesSettings(ServiceSettings):
         1,
         ge=1,
         description="Raise it to count the whole ledger afresh, beside the former tallies, under keys of its own.",
+    )
+    tallies_hours_days: int = Field(
+        62,
+        ge=1,
+        description="Days of which the tallies keep each hour; older ones keep their sum. A fresh count brings hours back.",
     )
     tallies_flush_s: float = Field(
         0.05, gt=0, le=5, description="Longest time an entry waits to be made durable and shown with others."

@@ -1,83 +1,23 @@
-"""The month tally of an account: rows in Redis in, counts and money by number, category, market and type out.
+"""What was counted of an account's month, for whoever asks: account and month in, sums of the rows in Redis out."""
 
-One hash per account and month; each field is a row of one partition of the ledger, written whole, so a query sums over partitions.
-"""
+from collections.abc import Mapping
+from typing import cast
 
-from collections.abc import Iterable
-from typing import NamedTuple, cast
-
-import msgspec
 from redis.asyncio import Redis
 
-from shared.stream.source import Source
+from services.billing.tally_rows import SEPARATOR, Row, days_key, decode_row, known_key, month_key
+from services.billing.tally_sums import Spend, SpendLine, Tally, TallyRow, Totals, spend_of, tally_of
 
-SEPARATOR = "|"
-
-
-class Line(NamedTuple):
-    """What one row of the tallies counts, within one partition of the ledger."""
-
-    partition: int
-    waba_id: str
-    month: str
-    phone_number_id: str
-    category: str
-    market: str
-    type: str
-
-    @property
-    def field(self) -> str:
-        """The row's field in its account's and month's hash."""
-        return SEPARATOR.join(
-            (str(self.partition), self.phone_number_id, self.category, self.market, self.type)
-        )
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One row: `source` is that of the last ledger entry in it; money is in millionths by currency."""
-
-    source: Source
-    free: int = 0
-    paid: int = 0
-    micros: dict[str, int] = {}
-
-
-class TallyRow(msgspec.Struct, frozen=True):
-    """Counts and money of one number, category, market and type in a month."""
-
-    phone_number_id: str
-    category: str
-    market: str
-    type: str
-    free: int
-    paid: int
-    micros: dict[str, int]
-
-
-class Totals(msgspec.Struct, frozen=True):
-    """Counts and money of one category in a month."""
-
-    free: int
-    paid: int
-    micros: dict[str, int]
-
-
-class Tally(msgspec.Struct, frozen=True):
-    """An account's month."""
-
-    waba_id: str
-    month: str
-    rows: list[TallyRow]
-    totals: dict[str, Totals]
-
-
-encode_row = msgspec.json.Encoder().encode
-decode_row = msgspec.json.Decoder(Row).decode
-
-
-def hash_key(namespace: str, generation: int, waba_id: str, month: str) -> str:
-    """`{namespace}:tallies:{generation}:{waba_id}:{month}`."""
-    return f"{namespace}:tallies:{generation}:{waba_id}:{month}"
+__all__ = [
+    "Spend",
+    "SpendLine",
+    "Tally",
+    "TallyRow",
+    "Totals",
+    "month_tally",
+    "months_known",
+    "spend_of_month",
+]
 
 
 async def month_tally(
@@ -92,34 +32,25 @@ async def month_tally(
         month: as the ledger's entries name it.
         generation: `WA_TALLIES_GENERATION`.
     """
-    found = cast(dict[bytes, bytes], await redis.hgetall(hash_key(namespace, generation, waba_id, month)))
-    return summed(waba_id, month, ((field.decode(), decode_row(value)) for field, value in found.items()))
+    return tally_of(waba_id, month, await _rows(redis, month_key(namespace, generation, waba_id, month)))
 
 
-def summed(waba_id: str, month: str, fields: Iterable[tuple[str, Row]]) -> Tally:
-    """Sum rows (field, row) over partitions; rows whose corrections left nothing are dropped. Pure."""
-    rows: dict[tuple[str, ...], list[Row]] = {}
-    for field, row in fields:
-        _, *line = field.split(SEPARATOR)
-        rows.setdefault(tuple(line), []).append(row)
-    tallied = []
-    for (number, category, market, type_), parts in sorted(rows.items()):
-        free, paid, micros = _sum(parts)
-        if free or paid or micros:
-            tallied.append(TallyRow(number, category, market, type_, free, paid, micros))
-    totals = {
-        category: Totals(*_sum(row for row in tallied if row.category == category))
-        for category in sorted({row.category for row in tallied})
-    }
-    return Tally(waba_id, month, tallied, totals)
+async def spend_of_month(
+    redis: Redis, namespace: str, waba_id: str, month: str, *, generation: int = 1
+) -> Spend:
+    """The spend of an account's month by day and hour; arguments as `month_tally`."""
+    return spend_of(waba_id, month, await _rows(redis, days_key(namespace, generation, waba_id, month)))
 
 
-def _sum(rows: Iterable[Row | TallyRow]) -> tuple[int, int, dict[str, int]]:
-    free = paid = 0
-    micros: dict[str, int] = {}
-    for row in rows:
-        free += row.free
-        paid += row.paid
-        for currency, amount in row.micros.items():
-            micros[currency] = micros.get(currency, 0) + amount
-    return free, paid, {currency: amount for currency, amount in sorted(micros.items()) if amount}
+async def months_known(redis: Redis, namespace: str, *, generation: int = 1) -> dict[str, list[str]]:
+    """The months of which something was counted, by account, both in order."""
+    found = cast(set[bytes], await redis.smembers(known_key(namespace, generation)))
+    months: dict[str, list[str]] = {}
+    for waba_id, month in sorted(tuple(member.decode().split(SEPARATOR)) for member in found):
+        months.setdefault(waba_id, []).append(month)
+    return months
+
+
+async def _rows(redis: Redis, key: str) -> list[tuple[str, Row]]:
+    found = cast(Mapping[bytes, bytes], await redis.hgetall(key))
+    return [(field.decode(), decode_row(value)) for field, value in found.items()]

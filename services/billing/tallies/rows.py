@@ -2,10 +2,21 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import cast
 
 from redis.asyncio import Redis
 
-from services.billing.tally import Line, hash_key
+from services.billing.tally import months_known
+from services.billing.tally_rows import (
+    SEPARATOR,
+    DayLine,
+    Line,
+    MonthLine,
+    days_key,
+    key_prefix,
+    known_key,
+    month_key,
+)
 from shared.stream.source import Source
 
 # KEYS: hash; ARGV: n x (field, offset and index of the source, row). Answers what was newer there: n x (field, row)
@@ -13,7 +24,7 @@ _PUT = """
 local newer = {}
 for i = 1, #ARGV, 4 do
   local there = redis.call('HGET', KEYS[1], ARGV[i])
-  local source = there and cjson.decode(there).source or {0, -1, 0}
+  local source = there and cjson.decode(there)[1] or {0, -1, 0}
   local ours = {tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])}
   if source[2] > ours[1] or (source[2] == ours[1] and source[3] > ours[2]) then
     table.insert(newer, ARGV[i])
@@ -45,7 +56,9 @@ class RedisRows:
     def __init__(self, redis: Redis, namespace: str, generation: int) -> None:
         self._namespace = namespace
         self._generation = generation
-        self._marks = f"{namespace}:tallies:{generation}:shown"
+        self._redis = redis
+        self._known = known_key(namespace, generation)
+        self._marks = f"{key_prefix(namespace, generation)}:shown"
         self._put = redis.register_script(_PUT)
         self._mark = redis.register_script(_MARK)
 
@@ -53,8 +66,10 @@ class RedisRows:
         """Store rows (source, encoded row); those that are newer in Redis are left there and returned."""
         hashes: dict[str, dict[str, Line]] = {}
         for line in rows:
-            key = hash_key(self._namespace, self._generation, line.waba_id, line.month)
-            hashes.setdefault(key, {})[line.field] = line
+            hashes.setdefault(line.hash_key(self._namespace, self._generation), {})[line.field] = line
+        if rows:
+            known = {SEPARATOR.join((line.waba_id, line.month)) for line in rows}
+            await self._redis.sadd(self._known, *known)
         newer: dict[Line, bytes] = {}
 
         async def one(key: str, lines: list[tuple[str, Line]]) -> None:
@@ -75,6 +90,36 @@ class RedisRows:
             ]
         await asyncio.gather(*work)
         return newer
+
+    async def all(self) -> dict[Line, bytes]:
+        """Every row, encoded."""
+        rows: dict[Line, bytes] = {}
+        for waba_id, month in await self._months():
+            for key, line_at in (
+                (month_key(self._namespace, self._generation, waba_id, month), MonthLine.at),
+                (days_key(self._namespace, self._generation, waba_id, month), DayLine.at),
+            ):
+                found = cast(Mapping[bytes, bytes], await self._redis.hgetall(key))
+                for field, value in found.items():
+                    rows[line_at(waba_id, month, field.decode())] = value
+        return rows
+
+    async def clear(self) -> None:
+        """Delete all of the generation; nobody may be counting under it."""
+        for waba_id, month in await self._months():
+            await self._redis.delete(
+                month_key(self._namespace, self._generation, waba_id, month),
+                days_key(self._namespace, self._generation, waba_id, month),
+            )
+        await self._redis.delete(self._known, self._marks)
+
+    async def shown(self) -> dict[int, int]:
+        """Up to which offset of each partition the rows are shown."""
+        return {int(n): int(offset) for n, offset in (await self._redis.hgetall(self._marks)).items()}
+
+    async def _months(self) -> list[tuple[str, str]]:
+        known = await months_known(self._redis, self._namespace, generation=self._generation)
+        return [(waba_id, month) for waba_id, months in known.items() for month in months]
 
     async def mark(self, offsets: Mapping[int, tuple[int, int]]) -> set[int]:
         """Note up to which offset of each partition the rows are shown: partition -> (noted before, now).
