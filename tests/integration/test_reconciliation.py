@@ -152,21 +152,8 @@ def kinds(report: dict[str, Any]) -> dict[str, list[str]]:
         of["kind"]: [
             message["wamid"] for difference in of["differences"] for message in difference["messages"]
         ]
-        for of in named(report)
+        for of in report["kinds"]
     }
-
-
-def named(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The differences as objects: a tuple's JSON has no names."""
-    fields = ("kind", "between", "group", "effects", "messages", "candidates", "certain")
-    message = ("wamid", "request_id", "predicted_micros", "billed_micros", "at_ms")
-    found = []
-    for of in report["kinds"]:
-        differences = [dict(zip(fields, d, strict=True)) for d in of["differences"]]
-        for d in differences:
-            d["messages"] = [dict(zip(message, m, strict=True)) for m in d["messages"]]
-        found.append(of | {"differences": differences})
-    return found
 
 
 async def test_a_month_that_meta_counts_as_it_told_it_has_nothing_to_explain(business: Business) -> None:

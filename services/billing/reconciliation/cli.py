@@ -5,26 +5,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.table import Table
 
+from services.billing.books.refusal import Refusal
 from services.billing.reconciliation import analytics, invoice
 from services.billing.reconciliation.analytics import Answers, UnreadableAnalytics
 from services.billing.reconciliation.at_meta import AnalyticsAtMeta
+from services.billing.reconciliation.books import LedgerMonths, send_events
 from services.billing.reconciliation.invoice import Line, UnreadableInvoice
 from services.billing.reconciliation.invoice_file import rows
 from services.billing.reconciliation.money import shown
 from services.billing.reconciliation.reconciling import Asked, Reconciling
 from services.billing.reconciliation.report import Report
-from services.billing.reconciliation.topic import LedgerTopic, Unreadable, send_events
+from services.billing.settings import ReconciliationSettings
 from shared.account_reader import read_once
 from shared.account_tokens import NoToken
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
 from shared.graph_calls import GraphCalls, GraphFailure, GraphRefused
 from shared.pricing import PriceBook
-from shared.settings import GraphSettings
 from shared.terminal import (
     REFUSED,
     UNAVAILABLE,
@@ -91,7 +91,7 @@ def reconcile(
     where = folder or Path("reports") / f"reconciliation-{month}"
     made = _made(tuple(wabas or ()), month, answers, lines, where, tag)
     if as_json:
-        print_json(msgspec.to_builtins(made))
+        print_json(as_json(made))
     else:
         _show(made, where)
     raise typer.Exit(UNEXPLAINED if made.unexplained else 0)
@@ -116,11 +116,11 @@ def _made(
     folder: Path,
     tag: str,
 ) -> Report:
-    configured = settings_of(GraphSettings)
+    configured = settings_of(ReconciliationSettings)
     table = ErrorTable.load(configured.config_dir / "errors.yaml")
     try:
         return run(_reconcile(configured, table, wabas, month, answers, lines, folder, tag))
-    except (NoToken, Unreadable) as refusal:
+    except (NoToken, Refusal) as refusal:
         err.print(str(refusal), markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED) from None
     except GraphRefused as error:
@@ -137,7 +137,7 @@ def _made(
 
 
 async def _reconcile(
-    configured: GraphSettings,
+    configured: ReconciliationSettings,
     table: ErrorTable,
     wabas: tuple[str, ...],
     month: str,
@@ -158,7 +158,7 @@ async def _reconcile(
         reconciling = Reconciling(
             facts,
             PriceBook.load(configured.config_dir),
-            LedgerTopic(configured, asked.months, frozenset(accounts)),
+            LedgerMonths(configured, configured.ledger_archive_dir, asked.months, frozenset(accounts)),
             lambda: send_events(configured),
             AnalyticsAtMeta(calls, table),
             tokens_of(configured),

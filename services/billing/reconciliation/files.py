@@ -1,17 +1,16 @@
 """Writes the report beside what it rests on: HTML, JSON, three CSV files, and Meta's answers as they came."""
 
 import csv
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import msgspec
 
 from services.billing.reconciliation import analytics, page
 from services.billing.reconciliation.by_webhook import kind_of
 from services.billing.reconciliation.cells import Amount, Cell, Counted, Group
 from services.billing.reconciliation.differences import TO_DO, Kind, Reconciled
 from services.billing.reconciliation.messages import Messages
-from services.billing.reconciliation.report import Names, Report
+from services.billing.reconciliation.report import Names, Report, as_json
 from shared.times import rfc3339
 
 _GROUP = ("account", "number", "unit", "currency")
@@ -29,7 +28,8 @@ def write(
     """All files into the folder, which is made if it is missing; those of an earlier run are replaced. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.html").write_text(page.render(report, names), "utf-8")
-    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    with (folder / "report.json").open("w", encoding="utf-8") as file:
+        json.dump(as_json(report), file, ensure_ascii=False, indent=1)
     _csv(
         folder / "cells.csv",
         (*_GROUP, *_CELL, *_SIDES),

@@ -1,43 +1,44 @@
-"""How much of the free tier a month used: units by number and the accounts' regimes in, lines of the report out. Pure."""
+"""How much of the free tier a month used: free service units by number and the accounts' facts in, lines of the report out. Pure."""
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 
-from services.billing.reconciliation.report import FreeTierUse, Names
+from services.billing.free_tier import free_tier_of
+from services.billing.reconciliation.report import FreeTierLine, Names
+from services.billing.tally_sums import Tally, TallyRow
 from shared.accounts import Account, AccountFacts
-from shared.pricing import PriceBook, Regime, month_end
+from shared.pricing import Regimes
 
 
 def used(
     accounts: Iterable[str],
     facts: AccountFacts,
-    book: PriceBook,
+    regimes: Regimes,
     names: Names,
     units: Mapping[tuple[str, str], int],
     month: str,
-) -> list[FreeTierUse]:
-    """Of each account whose regime has a free tier: one line, or one for each number that used some, as the regime counts."""
+) -> list[FreeTierLine]:
+    """Of each account whose regime has a free tier: one line, or one for each of its numbers, as the regime counts."""
     lines = []
     for waba_id in accounts:
-        tier = regime_of(book, facts.account(waba_id) or Account(), month).free_tier
+        numbers = [id_ for kind, owner, id_ in facts.known() if kind == "number" and owner == waba_id]
+        rows = [_row(number, free) for (owner, number), free in units.items() if owner == waba_id]
+        account = facts.account(waba_id) or Account()
+        tier = free_tier_of(Tally(waba_id, month, rows, {}), account, numbers, regimes)
         if tier is None:
             continue
-        by_number = {number: n for (owner, number), n in units.items() if owner == waba_id}
-        of = {None: sum(by_number.values())} if tier.scope == "waba" else by_number
         lines += [
-            FreeTierUse(
+            FreeTierLine(
                 account=names.account(waba_id),
-                number=None if number is None else names.number(number),
-                used=n,
-                size=tier.units_per_month,
+                number=names.number(use.owner) if tier.scope == "number" else None,
+                used=use.used,
+                left=use.left,
             )
-            for number, n in sorted(of.items(), key=lambda line: (-line[1], str(line[0])))
+            for use in tier.use
         ]
     return lines
 
 
-def regime_of(book: PriceBook, account: Account, month: str) -> Regime:
-    """The account's regime at the month's end: regimes turn with months."""
-    return book.regimes.regime_at(
-        account.regime, month_end(month, account.timezone) - timedelta(seconds=1), account.timezone
+def _row(number: str, free: int) -> TallyRow:
+    return TallyRow(
+        phone_number_id=number, unit="", category="service", market="", type="free_tier", free=free
     )

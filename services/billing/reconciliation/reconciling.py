@@ -9,6 +9,7 @@ from pathlib import Path
 from services.billing.reconciliation import analytics, free_tier, invoice, report
 from services.billing.reconciliation.analytics import Answers, MetaCounts, UnreadableAnalytics
 from services.billing.reconciliation.at_meta import AnalyticsAtMeta
+from services.billing.reconciliation.books import Entries
 from services.billing.reconciliation.cells import Unheard, window
 from services.billing.reconciliation.differences import Reconciled
 from services.billing.reconciliation.files import write
@@ -16,12 +17,11 @@ from services.billing.reconciliation.invoice import Compared, Line
 from services.billing.reconciliation.messages import Messages
 from services.billing.reconciliation.month import missing_units, reconcile
 from services.billing.reconciliation.report import Names, Report
-from services.billing.reconciliation.topic import Ledger
 from services.billing.reconciliation.unheard import Unheards
 from shared.account_tokens import credentials_of
 from shared.accounts import Account, AccountFacts
 from shared.events import SendEvent
-from shared.pricing import PriceBook, Unit
+from shared.pricing import PriceBook, Unit, month_start
 from shared.tokens import Tokens
 
 
@@ -63,7 +63,7 @@ class Reconciling:
         self,
         facts: AccountFacts,
         book: PriceBook,
-        ledger: Ledger,
+        ledger: Entries,
         send_events: Callable[[], AsyncIterator[SendEvent]],
         meta: AnalyticsAtMeta,
         tokens: Tokens,
@@ -80,7 +80,8 @@ class Reconciling:
 
         Raises:
             GraphFailure, NoToken: Meta could not be asked.
-            UnreadableAnalytics, Unreadable: what it answered, or a record, can't be read.
+            UnreadableAnalytics: what it answered can't be read.
+            NotWhole: the ledger is not whole, or can't be read.
             OSError: the folder can't be written.
         """
         with tempfile.TemporaryDirectory(prefix="wam-reconcile-") as scratch:
@@ -116,7 +117,9 @@ class Reconciling:
         charged = messages.units()
         for waba_id in asked.accounts:
             account = self._facts.account(waba_id) or Account()
-            units: set[Unit] = {free_tier.regime_of(self._book, account, asked.month).unit}
+            start = month_start(asked.month, account.timezone)
+            regime = self._book.regimes.regime_at(account.regime, start, account.timezone)
+            units: set[Unit] = {regime.unit}
             units |= charged.get(waba_id, set())
             credentials = credentials_of(self._facts, waba_id, self._tokens)[1]
             answers[waba_id] = await self._meta.of_account(
@@ -164,7 +167,7 @@ class Reconciling:
             tag=asked.tag,
             tags=messages.by_tag(days),
             free_tier=free_tier.used(
-                asked.accounts, self._facts, self._book, names, messages.free_tier(days), asked.month
+                asked.accounts, self._facts, self._book.regimes, names, messages.free_tier(days), asked.month
             ),
             invoice=compared,
             taxes=taxes,

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -73,13 +73,13 @@ class OfKind(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...]
 
 
-class FreeTierUse(msgspec.Struct, frozen=True, kw_only=True):
-    """Free units of an account (number None) or a number in the month, and how many there are."""
+class FreeTierLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Free units of an account (number None) or of a number that the month used, and how many it left."""
 
     account: str
     number: str | None
     used: int
-    size: int
+    left: int
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +93,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The tag that names a cost centre."""
     totals: tuple[Total, ...]
     kinds: tuple[OfKind, ...]
-    free_tier: tuple[FreeTierUse, ...]
+    free_tier: tuple[FreeTierLine, ...]
     invoice: tuple[Compared, ...]
     notes: tuple[str, ...]
 
@@ -102,6 +102,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         """How many differences nothing explains, those of the invoice included."""
         left = sum(len(of.differences) for of in self.kinds if of.kind == "unexplained")
         return left + sum(line.agrees_with == "neither" for line in self.invoice)
+
+
+def as_json(value: Any) -> Any:
+    """The report, or a part of it, of objects, lists, text and numbers only: report.json."""
+    if isinstance(value, msgspec.Struct):
+        return {name: as_json(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {key: as_json(one) for key, one in value.items()}
+    if isinstance(value, tuple):
+        fields = getattr(value, "_fields", None)
+        parts = [as_json(one) for one in value]
+        return parts if fields is None else dict(zip(fields, parts, strict=True))
+    return value
 
 
 class Names:
@@ -133,7 +146,7 @@ def build(
     made_at: datetime,
     tag: str,
     tags: Sequence[Tagged],
-    free_tier: Sequence[FreeTierUse],
+    free_tier: Sequence[FreeTierLine],
     invoice: Sequence[Compared] | None,
     taxes: Mapping[str, int],
     notes: Sequence[str],
