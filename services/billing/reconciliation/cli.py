@@ -91,7 +91,7 @@ def reconcile(
     where = folder or Path("reports") / f"reconciliation-{month}"
     made = _made(tuple(wabas or ()), month, answers, lines, where, tag)
     if as_json:
-        print_json(as_json(made))
+        print_json(as_objects(made))
     else:
         _show(made, where)
     raise typer.Exit(UNEXPLAINED if made.unexplained else 0)

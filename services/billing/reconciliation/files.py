@@ -10,7 +10,7 @@ from services.billing.reconciliation.by_webhook import kind_of
 from services.billing.reconciliation.cells import Amount, Cell, Counted, Group
 from services.billing.reconciliation.differences import TO_DO, Kind, Reconciled
 from services.billing.reconciliation.messages import Messages
-from services.billing.reconciliation.report import Names, Report, as_json
+from services.billing.reconciliation.report import Names, Report, as_objects
 from shared.times import rfc3339
 
 _GROUP = ("account", "number", "unit", "currency")
@@ -29,7 +29,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.html").write_text(page.render(report, names), "utf-8")
     with (folder / "report.json").open("w", encoding="utf-8") as file:
-        json.dump(as_json(report), file, ensure_ascii=False, indent=1)
+        json.dump(as_objects(report), file, ensure_ascii=False, indent=1)
     _csv(
         folder / "cells.csv",
         (*_GROUP, *_CELL, *_SIDES),

@@ -104,15 +104,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return left + sum(line.agrees_with == "neither" for line in self.invoice)
 
 
-def as_json(value: Any) -> Any:
+def as_objects(value: Any) -> Any:
     """The report, or a part of it, of objects, lists, text and numbers only: report.json."""
     if isinstance(value, msgspec.Struct):
-        return {name: as_json(getattr(value, name)) for name in value.__struct_fields__}
+        return {name: as_objects(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, dict):
-        return {key: as_json(one) for key, one in value.items()}
+        return {key: as_objects(one) for key, one in value.items()}
     if isinstance(value, tuple):
         fields = getattr(value, "_fields", None)
-        parts = [as_json(one) for one in value]
+        parts = [as_objects(one) for one in value]
         return parts if fields is None else dict(zip(fields, parts, strict=True))
     return value
 
