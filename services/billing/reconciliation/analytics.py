@@ -28,6 +28,8 @@ _METRICS: Final[Mapping[Unit, tuple[str, ...]]] = {
 _MICRO_DIGITS: Final = 6
 _USUAL_DIGITS: Final = 4
 """Of Meta's costs, as of its cards (Meta, analytics; Meta, rate cards)."""
+_FLOAT_NOISE: Final = Decimal("1e-9")
+"""Sums of floats have further decimals that say nothing: 0.5700000000000001."""
 _ENOUGH_COSTS: Final = 20
 """Fewer may all be round by chance."""
 
@@ -192,7 +194,7 @@ def _numbers(facts: AccountFacts, waba_id: str) -> dict[str, str]:
 
 def _rounding(costs: Iterable[Decimal]) -> int:
     """Half a unit of the last decimal that any of the costs has, in millionths; of few costs at most that of the usual four decimals."""
-    digits = [-int(cost.normalize().as_tuple().exponent) for cost in costs]
+    digits = [-int(cost.quantize(_FLOAT_NOISE).normalize().as_tuple().exponent) for cost in costs]
     last = max(digits, default=_USUAL_DIGITS)
     if len(digits) < _ENOUGH_COSTS:
         last = max(last, _USUAL_DIGITS)

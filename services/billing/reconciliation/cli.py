@@ -17,7 +17,7 @@ from services.billing.reconciliation.invoice import Line, UnreadableInvoice
 from services.billing.reconciliation.invoice_file import rows
 from services.billing.reconciliation.money import shown
 from services.billing.reconciliation.reconciling import Asked, Reconciling
-from services.billing.reconciliation.report import Report
+from services.billing.reconciliation.report import Report, as_objects
 from services.billing.settings import ReconciliationSettings
 from shared.account_reader import read_once
 from shared.account_tokens import NoToken
