@@ -15,7 +15,9 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
 from faust.types import TableT
+from prometheus_client import Counter
 
+from services.billing.reconciliation.words import Share, word
 from services.billing.settings import TalliesSettings
 from services.billing.tallies.changelog import create_changelog
 from services.billing.tallies.counting import Counting, Encoded
@@ -27,7 +29,16 @@ from shared import kafka
 from shared.clock import Clock
 from shared.events import LedgerEntry, decode_ledger_entry
 from shared.lifecycle import Service
-from shared.metrics import CATEGORIES, CHARGED_MICROS, CORRECTED_MICROS, DLQ_RECORDS, LEDGER_ENTRIES, TALLIED
+from shared.metrics import (
+    BILLED_MICROS,
+    CATEGORIES,
+    CHARGED_MICROS,
+    CORRECTED_MICROS,
+    DLQ_RECORDS,
+    LEDGER_ENTRIES,
+    PREDICTED_MICROS,
+    TALLIED,
+)
 from shared.stream.source import SOURCE_HEADER, Source
 from shared.topics import BILLING_CHARGES
 
@@ -285,7 +296,10 @@ class Tallying:
 def _count(entry: LedgerEntry) -> None:
     TALLIED.inc()
     LEDGER_ENTRIES.labels(entry.entry).inc()
-    category = "authentication" if entry.category == "authentication_international" else entry.category
+    if said := word(entry):
+        _add(PREDICTED_MICROS, said.predicted)
+        _add(BILLED_MICROS, said.billed)
+    category = _label(entry.category)
     if category not in CATEGORIES:
         return
     if entry.entry == "correction":
@@ -293,3 +307,12 @@ def _count(entry: LedgerEntry) -> None:
         CORRECTED_MICROS.labels(category, direction).inc(abs(entry.amount_micros))
     else:
         CHARGED_MICROS.labels(category).inc(entry.amount_micros)
+
+
+def _add(metric: Counter, share: Share | None) -> None:
+    if share is not None and (category := _label(share.category)) in CATEGORIES:
+        metric.labels(category).inc(share.micros)
+
+
+def _label(category: str) -> str:
+    return "authentication" if category == "authentication_international" else category
