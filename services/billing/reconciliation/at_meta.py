@@ -27,7 +27,7 @@ class AnalyticsAtMeta:
     """Asks for analytics; what it asks changes nothing, so everything may be asked again.
 
     Args:
-        first_wait_s: before the first repetition; doubles each time.
+        first_wait_s: the longest wait before the first repetition; the longest doubles each time.
     """
 
     def __init__(self, calls: GraphCalls, table: ErrorTable, *, first_wait_s: float = 1.0) -> None:
@@ -53,9 +53,7 @@ class AnalyticsAtMeta:
     async def _ask(self, waba_id: str, fields: str, credentials: Credentials) -> dict[str, Any]:
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(self._may_pass_later),
-            wait=tenacity.wait_exponential_jitter(
-                self._first_wait_s, LONGEST_WAIT_S, jitter=self._first_wait_s
-            ),
+            wait=tenacity.wait_random_exponential(self._first_wait_s, LONGEST_WAIT_S),
             stop=tenacity.stop_after_attempt(MOST_TRIES),
             reraise=True,
         ):

@@ -114,10 +114,20 @@ class _Explaining:
                     yield self._moved(kind or _type_kind(cell, sister), cell, sister, units, found)
 
     def _moved(self, kind: Kind, cell: Cell, sister: Cell, units: int, found: list[Message]) -> Difference:
-        named, candidates, certain = self._choose(found, units)
+        if kind != "other_day" and self._may_be_lost(sister):
+            named, candidates, certain = found[:MOST_NAMED], len(found), False
+        else:
+            named, candidates, certain = self._choose(found, units)
         away = sum(message.micros for message in named) if certain else self._ledger_price(cell, units)
         effects = (Effect(cell, -units, -away), Effect(sister, units, self._meta_price(sister, units)))
         return self._take(kind, effects, tuple(map(named_of, named)), candidates, certain=certain)
+
+    def _may_be_lost(self, cell: Cell) -> bool:
+        """Whether what Meta has more there may as well be a delivery nobody heard of."""
+        return any(
+            unheard.wamid not in self._used and _may_be(unheard.cell, cell, exactly=True)
+            for unheard in self.sides.unheard
+        )
 
     def _day_sisters(self, cell: Cell) -> Iterator[Cell]:
         day = date.fromisoformat(cell.day)

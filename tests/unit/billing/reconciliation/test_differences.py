@@ -202,6 +202,14 @@ def test_where_webhooks_priced_all_of_them_any_may_be_the_recategorised_one() ->
     assert (found.kind, found.certain, found.candidates) == ("recategorised_without_word", False, 11)
 
 
+def test_a_sister_that_may_as_well_be_a_lost_webhook_leaves_it_uncertain_which_message_moved() -> None:
+    month = month_of_twenty()
+    month.add(Sent("x", category="utility", priced=False), None)
+    month.lose("y", cell_of(DAY, "marketing", "DE", REGULAR))
+    found = only(month)
+    assert (found.kind, found.certain, names(found)) == ("recategorised_without_word", False, ["x"])
+
+
 def test_a_territory_has_the_calling_code_of_its_country() -> None:
     month = month_of_twenty()
     sent = Sent("x", country="GB", priced=False)
