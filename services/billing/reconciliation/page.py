@@ -7,6 +7,7 @@ from services.billing.reconciliation.cells import Cell
 from services.billing.reconciliation.money import shown
 from services.billing.reconciliation.report import Names, Report
 
+_HALF_CENT = 5_000
 MOST_SHOWN = 100
 """Differences of a kind; differences.csv has all."""
 
@@ -23,7 +24,7 @@ def render(report: Report, names: Names) -> str:
     return environment.from_string(source).render(
         report=report,
         money=lambda micros, decimals=2: shown(micros, decimals=decimals),
-        change=lambda micros, decimals=2: shown(micros, decimals=decimals, sign=True),
+        change=_change,
         percent=_percent,
         days=lambda sums, currency: Markup(charts.days(sums, currency)),  # noqa: S704 - charts escape what they are given
         bars=lambda sums, currency, title: Markup(charts.bars(sums, currency, title)),  # noqa: S704 - likewise
@@ -36,6 +37,11 @@ def render(report: Report, names: Names) -> str:
 def _place(cell: Cell) -> str:
     paid = {"regular": "paid", "free": "free", "free_entry_point": "free entry point"}[cell.type]
     return f"{cell.category.replace('_', ' ')}, {paid}"
+
+
+def _change(micros: int, decimals: int = 2) -> str:
+    """With its sign, and never 0.00 for what is more than nothing."""
+    return shown(micros, decimals=4 if 0 < abs(micros) < _HALF_CENT else decimals, sign=True)
 
 
 def _percent(part: int, whole: int) -> str:
