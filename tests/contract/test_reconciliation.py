@@ -71,7 +71,9 @@ async def business(bench: Bench) -> SimulatedBusiness:
     return SimulatedBusiness(bench, facts())
 
 
-async def reconciled(business: SimulatedBusiness, folder: Path, token: str = TOKEN, url: str = "") -> Report:
+async def reconciled(
+    business: SimulatedBusiness, folder: Path, token: str = TOKEN, url: str = "", *, ask_meta: bool = True
+) -> Report:
     published = Published(business)
     url = url or f"http://127.0.0.1:{business.bench.simulator.port}"
     calls = GraphCalls(url, "v23.0", timeout_s=10, connect_timeout_s=5)
@@ -85,7 +87,9 @@ async def reconciled(business: SimulatedBusiness, folder: Path, token: str = TOK
             AnalyticsAtMeta(calls, TABLE, first_wait_s=0.01),
             Tokens(SecretStr(token), None),
         )
-        return await reconciling.run(Asked(("W1",), "2026-12", None, None, folder, "cost_center"), NOW)
+        return await reconciling.run(
+            Asked(("W1",), "2026-12", None, None, folder, "cost_center", ask_meta), NOW
+        )
     finally:
         await calls.stop()
 
@@ -110,6 +114,17 @@ async def test_planted_differences_are_found_and_named(business: SimulatedBusine
         PLANTED_MICROS,
         0,
     )
+
+
+async def test_without_asking_meta_predicted_and_billed_are_compared_alone(
+    business: SimulatedBusiness, tmp_path: Path
+) -> None:
+    await plant(business)
+    report = await reconciled(business, tmp_path, ask_meta=False)
+    (total,) = report.totals
+    assert (report.kinds, total.meta_micros, total.billed_micros) == ((), None, 2 * 136_500 + 2 * 55_000)
+    assert "were not compared" in (tmp_path / "report.html").read_text()
+    assert not (tmp_path / "analytics.json").exists()
 
 
 async def test_conversations_are_reconciled_with_conversation_analytics(

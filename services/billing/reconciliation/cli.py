@@ -56,6 +56,9 @@ def reconcile(
         Path | None,
         typer.Option("--analytics", help="Meta's answers, saved as JSON; Meta is asked without it."),
     ] = None,
+    ask_meta: Annotated[
+        bool, typer.Option("--ask/--no-ask", help="Whether Meta is asked, where no answers are given.")
+    ] = True,
     invoice_file: Annotated[
         Path | None, typer.Option("--invoice", help="Meta's invoice, CSV or XLSX, to compare as well.")
     ] = None,
@@ -89,7 +92,7 @@ def reconcile(
         err.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(USAGE) from None
     where = folder or Path("reports") / f"reconciliation-{month}"
-    made = _made(tuple(wabas or ()), month, answers, lines, where, tag)
+    made = _made(tuple(wabas or ()), month, answers, lines, where, tag, ask_meta)
     if as_json:
         print_json(as_objects(made))
     else:
@@ -115,11 +118,12 @@ def _made(
     lines: tuple[Line, ...] | None,
     folder: Path,
     tag: str,
+    ask_meta: bool,
 ) -> Report:
     configured = settings_of(ReconciliationSettings)
     table = ErrorTable.load(configured.config_dir / "errors.yaml")
     try:
-        return run(_reconcile(configured, table, wabas, month, answers, lines, folder, tag))
+        return run(_reconcile(configured, table, wabas, month, answers, lines, folder, tag, ask_meta))
     except (NoToken, Refusal) as refusal:
         err.print(str(refusal), markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED) from None
@@ -145,13 +149,16 @@ async def _reconcile(
     lines: tuple[Line, ...] | None,
     folder: Path,
     tag: str,
+    ask_meta: bool,
 ) -> Report:
     facts = await read_once(configured)
     unknown = [waba_id for waba_id in wabas if facts.account(waba_id) is None]
     accounts = wabas or tuple(facts.accounts())
     if unknown or not accounts:
-        raise typer.BadParameter(f"no account {', '.join(unknown)} is known; `wam apply` makes it known")
-    asked = Asked(accounts, month, answers, lines, folder, tag)
+        raise typer.BadParameter(
+            f"not known: {', '.join(unknown) or 'any account'}; `wam apply` makes accounts known"
+        )
+    asked = Asked(accounts, month, answers, lines, folder, tag, ask_meta)
     calls = GraphCalls.of(configured)
     await calls.start()
     try:

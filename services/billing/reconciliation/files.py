@@ -8,12 +8,13 @@ from pathlib import Path
 from services.billing.reconciliation import analytics, page
 from services.billing.reconciliation.by_webhook import kind_of
 from services.billing.reconciliation.cells import Amount, Cell, Counted, Group
-from services.billing.reconciliation.differences import TO_DO, Kind, Reconciled
+from services.billing.reconciliation.differences import TO_DO, Kind, Reconciled, named_of
 from services.billing.reconciliation.messages import Messages
 from services.billing.reconciliation.report import Names, Report, as_objects
 from shared.times import rfc3339
 
 _GROUP = ("account", "number", "unit", "currency")
+_WHOLE_CELLS = ("rate_differs", "volume_tier")
 _CELL = ("day", "category", "country", "type")
 
 
@@ -43,11 +44,14 @@ def write(
     _csv(
         folder / "messages.csv",
         ("difference", "between", "kind", *_GROUP, *_CELL, "wamid", "request_id", "predicted_micros", "billed_micros", "delivered_at", "certain", "to_do"),
-        _analytics_messages(report),
+        _analytics_messages(report, messages),
         _webhook_messages(messages, reconciled.month),
     )  # fmt: skip
-    if answers is not None:
-        (folder / "analytics.json").write_text(analytics.dumps(answers), "utf-8")
+    saved = folder / "analytics.json"
+    if answers is None:
+        saved.unlink(missing_ok=True)
+    else:
+        saved.write_text(analytics.dumps(answers), "utf-8")
 
 
 _SIDES = (
@@ -87,11 +91,12 @@ def _differences(report: Report) -> Iterator[tuple[object, ...]]:
             )  # fmt: skip
 
 
-def _analytics_messages(report: Report) -> Iterator[tuple[object, ...]]:
-    """The messages that differences from billed to Meta name."""
+def _analytics_messages(report: Report, messages: Messages) -> Iterator[tuple[object, ...]]:
+    """The messages that differences from billed to Meta name; where a whole cell has another price, all of the cell."""
     for number, difference in enumerate((d for of in report.kinds for d in of.differences), 1):
         if difference.between == "billed_meta":
-            for m in difference.messages:
+            of_cell = (named_of(m) for m in messages.of_cell(difference.group, difference.effects[0].cell))
+            for m in of_cell if difference.kind in _WHOLE_CELLS else difference.messages:
                 yield _message(
                     number, difference.between, difference.kind, difference.group, difference.effects[0].cell,
                     (m.wamid, m.request_id, m.predicted_micros, m.billed_micros), m.at_ms, difference.certain,

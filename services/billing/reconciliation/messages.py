@@ -61,6 +61,7 @@ ORDER BY place, predicted, ours, delivered_ms, key
 _UNPRICED_FIRST: Final = (
     f"{_MESSAGE} WHERE place = ? AND counts > 0 ORDER BY priced, delivered_ms, key LIMIT ?"
 )
+_OF_PLACE: Final = f"{_MESSAGE} WHERE place = ? AND counts > 0 ORDER BY delivered_ms, key"
 _NEAREST_FIRST: Final = f"""
 {_MESSAGE} WHERE place = ? AND counts > 0 ORDER BY min(abs(delivered_ms - ?), abs(delivered_ms - ?)), key LIMIT ?
 """
@@ -237,6 +238,11 @@ class Messages:
             *self._db.execute(_NEAREST_FIRST, (place, *midnights, most)),
         ]
         return [self._message(row) for row in {row[0]: row for row in rows}.values()]
+
+    def of_cell(self, group: Group, cell: Cell) -> Iterator[Message]:
+        """All messages of a cell."""
+        place = self._places.number(_Place(group, cell))
+        return map(self._message, self._db.execute(_OF_PLACE, (place,)))
 
     def units(self) -> dict[str, set[Unit]]:
         """What each account is charged by: messages, conversations, or (where its regime turned) both."""

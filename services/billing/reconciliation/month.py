@@ -1,15 +1,27 @@
 """A month's messages, Meta's counts and what was never heard of in; every difference out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from services.billing.reconciliation.by_analytics import Sides, differing, explain
-from services.billing.reconciliation.cells import Amount, Cell, Cells, Counted, MetaCells, Unheard, window
+from services.billing.reconciliation.cells import (
+    Amount,
+    Cell,
+    Cells,
+    Counted,
+    Group,
+    MetaCells,
+    Unheard,
+    window,
+)
 from services.billing.reconciliation.differences import Difference, Reconciled
 from services.billing.reconciliation.messages import Messages
 from shared.accounts import AccountFacts
 from shared.times import to_ms
+
+A = TypeVar("A", Amount, Counted)
 
 MOST_SUSPECTS = 200
 """Messages of a cell that are looked at, if not more of them are missing."""
@@ -49,9 +61,7 @@ def reconcile(
         _within(messages.predicted(), days),
         _within(billed, days),
         _within(messages.priced(), days),
-        None
-        if meta is None
-        else {g: {c: a for c, a in cells.items() if _in(c, days)} for g, cells in meta.items()},
+        None if meta is None else _within(meta, days),
         tuple(d for d in found if any(_in(effect.cell, days) for effect in d.effects)),
     )
 
@@ -85,8 +95,9 @@ def _midnights(day: str, timezone: str) -> tuple[int, int]:
     return to_ms(begin), to_ms(end)
 
 
-def _within(cells: Cells, days: tuple[str, str]) -> Cells:
-    return {group: {c: a for c, a in of.items() if _in(c, days)} for group, of in cells.items()}
+def _within(cells: Mapping[Group, Mapping[Cell, A]], days: tuple[str, str]) -> dict[Group, dict[Cell, A]]:
+    within = {group: {c: a for c, a in of.items() if _in(c, days)} for group, of in cells.items()}
+    return {group: of for group, of in within.items() if of}
 
 
 def _in(cell: Cell, days: tuple[str, str]) -> bool:

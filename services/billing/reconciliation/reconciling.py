@@ -32,7 +32,7 @@ class Asked:
     Attributes:
         accounts: ids, all of them known.
         month: `YYYY-MM`.
-        answers: saved analytics; None asks Meta.
+        answers: saved analytics; None asks Meta, unless `ask_meta` is false: then the month is compared without them.
         invoice: None: there is none.
         tag: which of the requests' tags names a cost centre.
     """
@@ -43,6 +43,7 @@ class Asked:
     invoice: tuple[Line, ...] | None
     folder: Path
     tag: str
+    ask_meta: bool = True
 
     @property
     def days(self) -> tuple[date, date]:
@@ -89,11 +90,12 @@ class Reconciling:
             try:
                 await self._read(messages, asked)
                 answers = await self._answers(messages, asked)
-                counts = analytics.counted(answers, self._facts)
+                counts = None if answers is None else analytics.counted(answers, self._facts)
                 unheard = []
-                if missing_units(messages.billed(), counts.cells, asked.month):
+                if counts and missing_units(messages.billed(), counts.cells, asked.month):
                     unheard = await self._unheard(asked)
-                found = reconcile(messages, counts.cells, unheard, self._facts, asked.month)
+                cells = counts.cells if counts else None
+                found = reconcile(messages, cells, unheard, self._facts, asked.month)
                 names = self._names(asked.accounts)
                 made = self._report(asked, messages, found, counts, names, now)
                 write(asked.folder, made, found, messages, names, answers)
@@ -108,11 +110,13 @@ class Reconciling:
                 messages.add(entry)
         messages.seal()
 
-    async def _answers(self, messages: Messages, asked: Asked) -> Answers:
+    async def _answers(self, messages: Messages, asked: Asked) -> Answers | None:
         if asked.answers is not None:
             if missing := [waba_id for waba_id in asked.accounts if waba_id not in asked.answers]:
                 raise UnreadableAnalytics(f"no analytics of account {', '.join(missing)}")
             return {waba_id: asked.answers[waba_id] for waba_id in asked.accounts}
+        if not asked.ask_meta:
+            return None
         answers = {}
         charged = messages.units()
         for waba_id in asked.accounts:
@@ -140,12 +144,12 @@ class Reconciling:
         asked: Asked,
         messages: Messages,
         found: Reconciled,
-        counts: MetaCounts,
+        counts: MetaCounts | None,
         names: Names,
         now: datetime,
     ) -> Report:
         days = window(asked.month)
-        notes = [*report.notes_of(messages.unsure(days), names), *counts.notes]
+        notes = [*report.notes_of(messages.unsure(days), names), *(counts.notes if counts else ())]
         others = [waba_id for waba_id in asked.answers or () if waba_id not in asked.accounts]
         if others:
             notes.append(
@@ -171,7 +175,7 @@ class Reconciling:
             ),
             invoice=compared,
             taxes=taxes,
-            notes=[*notes, report.TOLERANCE],
+            notes=[*notes, *([report.TOLERANCE] if counts else [])],
         )
 
     def _owners(self) -> dict[str, str]:

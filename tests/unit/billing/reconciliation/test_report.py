@@ -101,6 +101,23 @@ def test_the_files_hold_every_cell_difference_and_message(tmp_path: Path) -> Non
     assert analytics.loads((tmp_path / "analytics.json").read_text(), "x").keys() == {WABA}
 
 
+def test_a_cell_at_another_price_is_told_with_all_its_messages(tmp_path: Path) -> None:
+    month = Month()
+    for n in range(70):
+        sent = Sent(f"m{n:02}")
+        month.add(sent, Point(sent.cell, 140_000))
+    written(month, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "messages.csv").open()))
+    assert [row["wamid"] for row in rows] == [f"m{n:02}" for n in range(70)]
+
+
+def test_a_month_of_which_only_the_day_before_has_messages_is_an_empty_report(tmp_path: Path) -> None:
+    month = Month()
+    month.add(Sent("before", day="2026-10-31"))
+    report = written(month, tmp_path)
+    assert (report.totals, report.kinds) == ((), ())
+
+
 def test_notes_tell_what_no_webhook_priced_and_which_cards_are_none_of_metas(tmp_path: Path) -> None:
     report = written(some_month(), tmp_path)
     assert [note.split(": ")[1] for note in report.notes] == ["1 messages are billed as predicted"]
