@@ -22,12 +22,13 @@ from pydantic_settings import BaseSettings
 from docs.messages import message_schema, messages_page
 from services.billing.tallies.openapi import openapi
 from services.ingress.requests import CancelRequest, SendRequest
-from shared.events import AccountChange, LedgerEntry, ReceivedMessage, SendEvent, UserPreference
+from shared.events import AccountChange, BillingAlert, LedgerEntry, ReceivedMessage, SendEvent, UserPreference
 from shared.reasons import FAILURES, REASONS
 from shared.settings import ServiceSettings
 from shared.times import DAY_MS
 from shared.topics import (
     ACCOUNT_CHANGES,
+    BILLING_ALERTS,
     BILLING_CHARGES,
     MESSAGES_RECEIVED,
     PREFERENCES,
@@ -107,6 +108,13 @@ PUBLIC = (
         "send",
         "conversation key, `{phone_number_id}:{user}`",
         "The ledger: one entry per charge or correction.",
+    ),
+    PublicTopic(
+        BILLING_ALERTS,
+        BillingAlert,
+        "send",
+        "`waba_id`",
+        "Thresholds of budgets and free tiers that are passed, or will be within the month; each once a month.",
     ),
 )
 

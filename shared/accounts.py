@@ -51,6 +51,8 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default: bool = False
     """Whether a request without `from` means this account, where more than one has a default number."""
     budgets: list[Budget] = []
+    budget_thresholds: list[int] = msgspec.field(default_factory=lambda: [50, 80, 100])
+    """Percentages of each budget at which `billing.alerts` tells; none without any."""
     marketing_reserve_percent: int = 0
     """So much of the messaging limit is kept back from marketing, for the order updates of the day."""
     paused: bool = False

@@ -617,6 +617,43 @@ class LedgerEntry(Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "day", self.delivered_at[:10])
 
 
+# --- public: billing.alerts
+
+
+class BillingAlert(Struct, frozen=True, kw_only=True):
+    """An account has passed a threshold of a budget or of a free tier, or is going to within the month. Each is told once a month.
+
+    `alert` says what has passed `percent`: what is `spent`, what is expected at the month's end (`forecast`), or the used units of the
+    `free_tier`. The amounts are integer millionths of `currency` and those of the moment `at`; of a free tier they are null.
+    """
+
+    event_id: str
+    alert: Literal["spent", "forecast", "free_tier"]
+    at: str
+    waba_id: str
+    month: str
+    """In the account's time zone, `YYYY-MM`."""
+    percent: int
+    category: str | None = None
+    """Of the budget; null is the budget of all categories together."""
+    currency: str | None = None
+    budget_micros: int | None = None
+    spent_micros: int | None = None
+    expected_micros: int | None = None
+    """At the month's end, within `low_micros` and `high_micros`; null where too little is known to expect anything."""
+    low_micros: int | None = None
+    high_micros: int | None = None
+    method: Literal["weekdays", "pace", "none"] | None = None
+    """How the days to come were guessed (docs/billing.md)."""
+    reached_on: str | None = None
+    """The day, past or expected, on which `percent` of the budget is spent; `YYYY-MM-DD` in the account's time zone."""
+    phone_number_id: str | None = None
+    """Whose free tier it is, where each number has one; null where it is the account's."""
+    free_units: int | None = None
+    free_used: int | None = None
+    v: int = 1
+
+
 encode = msgspec.json.Encoder().encode
 """The one encoder: the same value always gives the same bytes."""
 
@@ -627,3 +664,4 @@ decode_send_command = msgspec.json.Decoder(SendCommand).decode
 decode_send_event = msgspec.json.Decoder(SendEvent).decode
 decode_user_preference = msgspec.json.Decoder(UserPreference).decode
 decode_ledger_entry = msgspec.json.Decoder(LedgerEntry).decode
+decode_billing_alert = msgspec.json.Decoder(BillingAlert).decode

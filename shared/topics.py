@@ -48,6 +48,7 @@ MESSAGES_RECEIVED = Topic("messages.received.v1")
 ACCOUNT_CHANGES = Topic("account.changes.v1")
 PREFERENCES = Topic("preferences.v1", FOREVER_MS, compacted=True)
 BILLING_CHARGES = Topic("billing.charges.v1", FOREVER_MS)
+BILLING_ALERTS = Topic("billing.alerts.v1")
 WEBHOOKS = Topic("webhooks.v1")
 """Not a topic of its own: only its `.dlq` exists, for webhook updates that can't be decoded."""
 
@@ -61,6 +62,7 @@ TOPICS = (
     ACCOUNT_CHANGES,
     PREFERENCES,
     BILLING_CHARGES,
+    BILLING_ALERTS,
 )
 CONSUMED = (SEND_REQUESTS, CONVERSATION_EVENTS, ACCOUNT_EVENTS, SEND_COMMANDS, SEND_EVENTS, BILLING_CHARGES)
 DEAD_LETTERS = tuple(topic.dead_letters for topic in (*CONSUMED, WEBHOOKS))

@@ -45,5 +45,10 @@ class TalliesSettings(ServiceSettings):
         description="Days of which the tallies keep each hour; older ones keep their sum. A fresh count brings hours back.",
     )
     tallies_flush_s: float = Field(
-        0.05, gt=0, le=5, description="Longest time an entry waits to be made durable and shown with others."
+        0.2, gt=0, le=5, description="Longest time an entry waits to be made durable and shown with others."
+    )
+    budgets_period_s: float = Field(
+        15.0,
+        gt=0,
+        description="Between two looks at the budgets, at least; a look at many rows takes its time.",
     )

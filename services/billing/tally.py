@@ -1,12 +1,21 @@
 """What was counted of an account's month, for whoever asks: account and month in, sums of the rows in Redis out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from redis.asyncio import Redis
 
-from services.billing.tally_rows import SEPARATOR, Row, days_key, decode_row, known_key, month_key
-from services.billing.tally_sums import Spend, SpendLine, Tally, TallyRow, Totals, spend_of, tally_of
+from services.billing.tally_rows import (
+    SEPARATOR,
+    Counts,
+    DayLine,
+    Row,
+    days_key,
+    decode_row,
+    known_key,
+    month_key,
+)
+from services.billing.tally_sums import Spend, SpendLine, Tally, TallyRow, Totals, spend_of, summed, tally_of
 
 __all__ = [
     "Spend",
@@ -40,6 +49,30 @@ async def spend_of_month(
 ) -> Spend:
     """The spend of an account's month by day and hour; arguments as `month_tally`."""
     return spend_of(waba_id, month, await _rows(redis, days_key(namespace, generation, waba_id, month)))
+
+
+async def totals_of_day(
+    redis: Redis,
+    namespace: str,
+    waba_id: str,
+    day: str,
+    *,
+    categories: Iterable[str],
+    partitions: int,
+    generation: int = 1,
+) -> dict[str, Totals]:
+    """The totals of a day (`YYYY-MM-DD`) in some categories, without reading its month; `partitions`: how many the ledger has."""
+    lines = [
+        DayLine(n, waba_id, day[:7], day, category) for category in categories for n in range(partitions)
+    ]
+    if not lines:
+        return {}
+    found = await redis.hmget(lines[0].hash_key(namespace, generation), [line.field for line in lines])
+    counts: dict[str, list[Counts]] = {}
+    for line, value in zip(lines, found, strict=True):
+        if value is not None:
+            counts.setdefault(line.category, []).append(decode_row(value).counts)
+    return {category: summed(parts) for category, parts in counts.items()}
 
 
 async def months_known(redis: Redis, namespace: str, *, generation: int = 1) -> dict[str, list[str]]:

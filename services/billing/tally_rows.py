@@ -119,14 +119,14 @@ encode_row = msgspec.json.Encoder().encode
 decode_row = msgspec.json.Decoder(Row).decode
 
 
-def name(generation: int) -> str:
+def edition(generation: int) -> str:
     """What tells these tallies from those of another generation or shape: a part of every name."""
     return f"{SHAPE}.{generation}"
 
 
 def key_prefix(namespace: str, generation: int) -> str:
     """`{namespace}:tallies:{shape}.{generation}`: the first part of every key in Redis."""
-    return f"{namespace}:tallies:{name(generation)}"
+    return f"{namespace}:tallies:{edition(generation)}"
 
 
 def month_key(namespace: str, generation: int, waba_id: str, month: str) -> str:

@@ -235,6 +235,7 @@ class AccountEntry(_Entry):
     status: Literal["active", "disabled", "deleted"] = "active"
     default: bool = False
     budgets: list[BudgetEntry] = []
+    budget_thresholds: list[Annotated[int, Field(ge=1, le=1000)]] = [50, 80, 100]
     marketing_reserve_percent: int = Field(0, ge=0, le=100)
     marketing_messages_api: bool = False
     marketing_on_cloud_api_disabled: bool = False
@@ -271,6 +272,7 @@ class AccountEntry(_Entry):
     def _templates_once(self) -> Self:
         _not_repeated("template", [template.id for template in self.templates])
         _not_repeated("budget", [budget.category or "all" for budget in self.budgets])
+        _not_repeated("budget threshold", [str(percent) for percent in self.budget_thresholds])
         return self
 
     @model_validator(mode="after")

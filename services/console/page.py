@@ -7,7 +7,8 @@ import msgspec
 
 from services.console import view
 from services.console.markup import Markup, join, tag
-from services.console.tally import Tally, amounts
+from services.console.outlook import COLUMNS, Outlook, Scope, basis, columns
+from services.console.tally import COUNTED, DayLine, Month, by_day, counted, free_tier_words, waiting_words
 from shared.accounts import AccountFacts, Budget
 
 _GOOD = frozenset({"valid", "active", "APPROVED", "CONNECTED", "GREEN"})
@@ -31,10 +32,11 @@ _WARN = frozenset(
 
 
 class Page(NamedTuple):
-    """What the page shows. `tallies` maps an account to its month's tally, or to None when billing did not answer."""
+    """What the page shows. `months` maps an account to its month, or to None when billing did not answer; `outlooks` to what this month will come to."""
 
     facts: AccountFacts
-    tallies: Mapping[str, Tally | None]
+    months: Mapping[str, Month | None]
+    outlooks: Mapping[str, Outlook]
     links: Mapping[str, str]
     now: str
 
@@ -42,7 +44,10 @@ class Page(NamedTuple):
 def render(page: Page) -> str:
     """The whole document."""
     shown = view.accounts(page.facts)
-    body = [_account(account, page.tallies.get(account["id"])) for account in shown["accounts"]]
+    body = [
+        _account(account, page.months.get(account["id"]), page.outlooks.get(account["id"]))
+        for account in shown["accounts"]
+    ]
     nothing = tag("section", "No account is set up yet: run ", tag("code", "wam apply FILE"), ".")
     head = tag(
         "head",
@@ -74,7 +79,7 @@ def render(page: Page) -> str:
     )
 
 
-def _account(account: Mapping[str, Any], tally: Tally | None) -> Markup:
+def _account(account: Mapping[str, Any], month: Month | None, outlook: Outlook | None) -> Markup:
     set_up = "status" in account
     marks = [account["status"], f"payment {account['payment_method']}"] if set_up else ["not set up"]
     if account.get("paused"):
@@ -101,8 +106,9 @@ def _account(account: Mapping[str, Any], tally: Tally | None) -> Markup:
             ("Template", "Language", "Category", "Status", "Quality", ""),
             [_template(template) for template in account["templates"]],
         ),
-        tag("h3", f"Tally {tally.month}" if tally else "Tally"),
-        _tally(tally),
+        tag("h3", f"Tally {month.tally.month}" if month else "Tally"),
+        *_tally(month),
+        *(_outlook(outlook) if set_up else ()),
     )
 
 
@@ -114,10 +120,7 @@ def _facts(account: Mapping[str, Any]) -> Iterator[Markup]:
         "New users in 24 h": view.limit(account["messaging_limit"]),
         "Business verified": "yes" if account["business_verified"] else "no",
         "Located in": account["primary_location"],
-        "Budgets a month": view.budgets(
-            msgspec.convert(account["budgets"], list[Budget]), account["currency"]
-        )
-        or None,
+        "Budgets a month": _budgets(account),
         "Kept from marketing": f"{account['marketing_reserve_percent']} % of the limit"
         if account["marketing_reserve_percent"]
         else None,
@@ -130,6 +133,13 @@ def _facts(account: Mapping[str, Any]) -> Iterator[Markup]:
     for name, value in facts.items():
         if value is not None:
             yield tag("div", tag("dt", name), tag("dd", value))
+
+
+def _budgets(account: Mapping[str, Any]) -> str | None:
+    budgets = msgspec.convert(account["budgets"], list[Budget])
+    if not budgets:
+        return None
+    return f"{view.budgets(budgets, account['currency'])}, {view.alerts(account['budget_thresholds'])}"
 
 
 def _marketing(account: Mapping[str, Any]) -> str | None:
@@ -194,16 +204,58 @@ def _template(template: Mapping[str, Any]) -> Sequence[object]:
     )
 
 
-def _tally(tally: Tally | None) -> Markup:
-    if tally is None:
-        return tag("p", "Billing does not answer.", class_="warn")
-    if not tally.totals:
-        return tag("p", "Nothing counted yet.", class_="dim")
+def _tally(month: Month | None) -> Iterator[Markup]:
+    if month is None:
+        yield tag("p", "Billing does not answer.", class_="warn")
+        return
+    tally = month.tally
+    if tally.totals:
+        rows = [(category, *counted(totals)) for category, totals in sorted(tally.totals.items())]
+        yield _table(("Category", *COUNTED), rows, numeric=frozenset(range(1, 6)))
+    else:
+        yield tag("p", "Nothing counted yet.", class_="dim")
+    for words in (*free_tier_words(tally), waiting_words(tally.as_of)):
+        if words is not None:
+            yield tag("p", words, class_="dim")
+    if month.days:
+        yield tag("h3", "Days")
+        yield _days(month.days)
+
+
+def _days(lines: Sequence[DayLine]) -> Markup:
+    """One row a day, with a bar of its units as a share of the busiest day's."""
+    days = by_day(lines)
+    most = max(max(totals.free + totals.paid for totals in days.values()), 1)
     rows = [
-        (category, f"{totals.free:,}", f"{totals.paid:,}", amounts(totals))
-        for category, totals in sorted(tally.totals.items())
+        (day, *counted(totals), tag("meter", max=str(most), value=str(max(0, totals.free + totals.paid))))
+        for day, totals in days.items()
     ]
-    return _table(("Category", "Free", "Paid", "Amount"), rows, numeric=frozenset({1, 2, 3}))
+    return _table(("Day", *COUNTED, "Units"), rows, numeric=frozenset(range(1, 6)))
+
+
+def _outlook(outlook: Outlook | None) -> Iterator[Markup]:
+    """Spend and budgets: of all categories together, and of each that has a budget."""
+    yield tag("h3", f"Spend and budgets {outlook.month}" if outlook else "Spend and budgets")
+    if outlook is None:
+        yield tag("p", "Billing does not answer.", class_="warn")
+        return
+    rows = [
+        _with_bar(scope, columns(scope, outlook.currency))
+        for scope in outlook.scopes
+        if scope.category is None or scope.budget_micros is not None
+    ]
+    yield _table(COLUMNS, rows, numeric=frozenset({1, 2, 3}))
+    yield tag("p", f"Expected: {basis(outlook)}.", class_="dim")
+
+
+def _with_bar(scope: Scope, row: tuple[str, ...]) -> tuple[object, ...]:
+    """The row with a bar of how much of the budget is used: green, from 80 % amber, at 100 % red."""
+    if scope.used_percent is None:
+        return row
+    percent = max(0, min(100, scope.used_percent))
+    bar = tag("meter", min="0", max="100", low="80", high="99", optimum="0", value=str(percent))
+    *first, used, used_up = row
+    return (*first, join(bar, " ", used), used_up)
 
 
 def _table(

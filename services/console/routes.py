@@ -16,11 +16,12 @@ from services.console.access import Tokens, holder
 from services.console.applying import Applier
 from services.console.document import AccountsDocument, InvalidDocument
 from services.console.open_messages import NotOpen, Settling
+from services.console.outlook import Outlook
 from services.console.pausing import Pause, UnknownSubject
 from services.console.plan import Applied
 from services.console.settling import IndexUnavailable, OpenMessages
 from services.console.style import STYLE
-from services.console.tally import Tally
+from services.console.tally import Month
 from shared.accounts import AccountFacts
 from shared.clock import Clock
 from shared.pricing import local_month
@@ -51,9 +52,10 @@ class Reader(Protocol):
 
 
 class Tallies(Protocol):
-    """Who knows what was counted and charged: account → month in, tallies out, None without an answer."""
+    """Who knows what was counted and charged: account → month in, months out, None without an answer; and what this month will come to, by account."""
 
-    async def of_months(self, months: Mapping[str, str]) -> dict[str, Tally | None]: ...
+    async def of_months(self, months: Mapping[str, str]) -> dict[str, Month | None]: ...
+    async def of_this_month(self) -> dict[str, Outlook]: ...
 
 
 class Refusal(Exception):
@@ -116,8 +118,8 @@ class Console:
             for waba in facts.accounts()
             if (account := facts.account(waba)) is not None
         }
-        tallies = await self._tallies.of_months(months)
-        shown = page.Page(facts, tallies, self._links, now.strftime("%Y-%m-%d %H:%M:%S UTC"))
+        known, outlooks = await asyncio.gather(self._tallies.of_months(months), self._tallies.of_this_month())
+        shown = page.Page(facts, known, outlooks, self._links, now.strftime("%Y-%m-%d %H:%M:%S UTC"))
         return web.Response(text=page.render(shown), content_type="text/html")
 
     async def _style(self, _: web.Request) -> web.Response:

@@ -9,10 +9,11 @@ from rich.text import Text
 from services.console.catalogue import Found
 from services.console.growth import Growth
 from services.console.open_messages import OpenMessage
+from services.console.outlook import COLUMNS, Outlook, columns
 from services.console.plan import FieldChange, Plan
 from services.console.steps import is_refused
-from services.console.tally import Tally, amounts, money
-from services.console.view import budgets, growth_of, limit, restrictions, shown
+from services.console.tally import COUNTED, DayLine, Tally, by_day, counted, money
+from services.console.view import alerts, budgets, growth_of, limit, restrictions, shown
 from shared.accounts import Account, AccountFacts, FactKey, Number, Template
 from shared.events import Price, SendEvent, UserPreference
 from shared.times import DAY_MS, rfc3339
@@ -97,28 +98,34 @@ def templates_table(waba_id: str, nodes: Iterable[Mapping[str, Any]]) -> Table:
 
 def tally_table(tally: Tally) -> Table:
     """A month's tally by category."""
-    table = _table(
-        "Category", "Free", "Paid", "Amount", title=f"{tally.waba_id}, {tally.month}", right=(1, 2, 3)
-    )
+    table = _table("Category", *COUNTED, title=f"{tally.waba_id}, {tally.month}", right=(1, 2, 3, 4, 5))
     for category, totals in sorted(tally.totals.items()):
-        table.add_row(plain(category), str(totals.free), str(totals.paid), plain(amounts(totals)))
+        table.add_row(*map(plain, (category, *counted(totals))))
     return table
 
 
 def tally_rows_table(tally: Tally) -> Table:
-    """A month's tally by number, category, market and price type."""
-    table = _table("Number", "Category", "Market", "Type", "Free", "Paid", "Amount", right=(4, 5, 6))
+    """A month's tally by number, unit, category, market and price type."""
+    table = _table("Number", "Unit", "Category", "Market", "Type", *COUNTED, right=(5, 6, 7, 8, 9))
     for row in tally.rows:
-        texts = (
-            row.phone_number_id,
-            row.category,
-            row.market,
-            row.type,
-            str(row.free),
-            str(row.paid),
-            amounts(row),
-        )
-        table.add_row(*map(plain, texts))
+        texts = (row.phone_number_id, row.unit, row.category, row.market, row.type)
+        table.add_row(*map(plain, (*texts, *counted(row))))
+    return table
+
+
+def tally_days_table(lines: Iterable[DayLine]) -> Table:
+    """A month's tally by day, over all categories."""
+    table = _table("Day", *COUNTED, right=(1, 2, 3, 4, 5))
+    for day, totals in by_day(lines).items():
+        table.add_row(*map(plain, (day, *counted(totals))))
+    return table
+
+
+def outlook_table(outlook: Outlook) -> Table:
+    """What a month has cost, will come to, and leaves of its budgets."""
+    table = _table(*COLUMNS, title=f"{outlook.waba_id}, {outlook.month}", right=(1, 2, 3))
+    for scope in outlook.scopes:
+        table.add_row(*map(plain, columns(scope, outlook.currency)))
     return table
 
 
@@ -216,7 +223,9 @@ def _summary(value: Account | Number | Template) -> str:
                 restrictions(value.restrictions) if value.restrictions else "",
                 f"review {value.review}" if value.review else "",
                 f"alert {value.alert}" if value.alert else "",
-                f"budgets {budgets(value.budgets, value.currency)}" if value.budgets else "",
+                f"budgets {budgets(value.budgets, value.currency)}, {alerts(value.budget_thresholds)}"
+                if value.budgets
+                else "",
                 f"{value.marketing_reserve_percent} % of the limit kept from marketing"
                 if value.marketing_reserve_percent
                 else "",

@@ -67,6 +67,12 @@ def budgets(of_month: Iterable[Budget], currency: str) -> str:
     )
 
 
+def alerts(thresholds: Iterable[int]) -> str:
+    """At what percentages of its budgets an account is told of them: `alerts at 50, 80, 100 %`."""
+    percents = ", ".join(map(str, sorted(thresholds)))
+    return f"alerts at {percents} %" if percents else "no alerts"
+
+
 def applied(outcome: Applied, *, dry_run: bool) -> dict[str, Any]:
     """What a file changed, or with `dry_run` would change."""
     plan = outcome.plan

@@ -4,6 +4,7 @@ from shared.pricing.amounts import RateCardError
 from shared.pricing.book import PriceBook
 from shared.pricing.cards import Rate, RateCard, RateCards, RateUnknown
 from shared.pricing.days import local_day, local_month, month_end, month_start
+from shared.pricing.manifest import CardEntry, Imported, Manifest, TableEntry
 from shared.pricing.markets import MarketMap, MarketMapError
 from shared.pricing.quotes import Quote, quote, quote_type
 from shared.pricing.rating import charged_as, rate_of, tier_in_force
@@ -18,7 +19,10 @@ from shared.pricing.regimes import (
 from shared.pricing.terms import Market, QuoteType, RateCategory, Unit, rate_category
 
 __all__ = [
+    "CardEntry",
     "FreeTier",
+    "Imported",
+    "Manifest",
     "Market",
     "MarketMap",
     "MarketMapError",
@@ -34,6 +38,7 @@ __all__ = [
     "Regime",
     "Regimes",
     "RegimesFileError",
+    "TableEntry",
     "Unit",
     "UnknownRegimeError",
     "charged_as",

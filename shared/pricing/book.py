@@ -1,6 +1,7 @@
 """The price book: a configuration folder in, checked regimes and cards out. Pure after `load`."""
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from shared.pricing.amounts import RateCardError
@@ -25,6 +26,7 @@ class PriceBook:
         """
         book = cls(Regimes.load(folder / "regimes.yaml"), RateCards.load(folder / "rates"))
         for regime in book.regimes.in_order:
+            begun: dict[tuple[str, date], str] = {}
             for card_id in regime.rate_cards:
                 card = book.cards.by_id.get(card_id)
                 if card is None:
@@ -34,5 +36,10 @@ class PriceBook:
                 if card.unit != regime.unit:
                     raise RateCardError(
                         f"regime {regime.name} charges by {regime.unit}, card {card_id} by {card.unit}"
+                    )
+                other = begun.setdefault((card.currency, card.effective_from), card_id)
+                if other != card_id:
+                    raise RateCardError(
+                        f"regime {regime.name} names {other} and {card_id}: one currency, one first day"
                     )
         return book

@@ -6,28 +6,27 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
 from shared.events import VolumeTier
 from shared.price_facts import tier_bounds
 from shared.pricing.amounts import RateCardError, micros
 from shared.pricing.days import local_day
+from shared.pricing.manifest import MANIFEST, CardEntry, Manifest
 from shared.pricing.markets import MarketMap
 from shared.pricing.regimes import Regime
 from shared.pricing.terms import Market, RateCategory, Unit
-from shared.pricing.tiers import Sureness, TierTable
+from shared.pricing.tiers import TierTable
 
 ILLUSTRATIVE = "illustrative"
 """The first word of the id of every card that Meta never published; a tier table's id begins with its sureness in the same way."""
 
-_COLUMNS: dict[str, RateCategory] = {
+COLUMNS: dict[str, RateCategory] = {
     "Marketing": "marketing",
     "Utility": "utility",
     "Authentication": "authentication",
     "Authentication-International": "authentication_international",
     "Service": "service",
 }
+"""The columns of a card after `Market` and `Currency`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,36 +93,6 @@ class RateCard:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    __pydantic_config__ = ConfigDict(extra="forbid")
-    id: str
-    file: str
-    currency: str
-    unit: Unit
-    effective_from: date
-    illustrative: bool
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class _TableEntry:
-    __pydantic_config__ = ConfigDict(extra="forbid")
-    id: str
-    file: str
-    card: str
-    sureness: Sureness
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Manifest:
-    __pydantic_config__ = ConfigDict(extra="forbid")
-    market_map: str
-    cards: tuple[_Entry, ...]
-    tier_tables: tuple[_TableEntry, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class RateCards:
     """All cards by id, and the map that leads from a user to a row of them."""
 
@@ -141,22 +110,19 @@ class RateCards:
             MarketMapError: as `MarketMap.load`.
             OSError: a file can't be read.
         """
-        path = folder / "manifest.yaml"
-        try:
-            manifest = TypeAdapter(_Manifest).validate_python(yaml.safe_load(path.read_text("utf-8")))
-        except (ValidationError, yaml.YAMLError) as error:
-            raise RateCardError(f"{path}: {error}") from error
+        path, manifest = folder / MANIFEST, Manifest.load(folder)
         markets = MarketMap.load(folder / manifest.market_map)
+        for spelling, market in manifest.also_called.items():
+            if not markets.is_market(market):
+                raise RateCardError(f"{path}: also_called {spelling}: no market {market}")
         by_id: dict[str, RateCard] = {}
         for entry in manifest.cards:
-            if entry.id in by_id:
-                raise RateCardError(f"{path}: card {entry.id} twice")
             if entry.illustrative != entry.id.startswith(ILLUSTRATIVE):
                 raise RateCardError(f"{path}: card {entry.id}: its id must say whether it is illustrative")
             by_id[entry.id] = _card(folder, entry, markets.markets())
         for table in manifest.tier_tables:
             card = by_id.get(table.card)
-            if card is None or card.tiers is not None or table.id in by_id:
+            if card is None or (card.tiers is not None and table.replaced_by is None):
                 raise RateCardError(
                     f"{path}: tier table {table.id}: no card {table.card}, or one that has a table"
                 )
@@ -167,7 +133,8 @@ class RateCards:
             tiers = TierTable.load(
                 folder / table.file, table.id, table.sureness, table.source, card.currency, card.micros
             )
-            by_id[table.card] = replace(card, tiers=tiers)
+            if table.replaced_by is None:
+                by_id[table.card] = replace(card, tiers=tiers)
         return cls(by_id, markets)
 
     def card_at(self, regime: Regime, currency: str, day: date) -> RateCard | None:
@@ -223,7 +190,7 @@ def no_rate(card: RateCard, market: Market, category: RateCategory) -> RateUnkno
     return RateUnknown("no_rate", f"card {card.id} has no {category} rate for {market}")
 
 
-def _card(folder: Path, entry: _Entry, known: frozenset[Market]) -> RateCard:
+def _card(folder: Path, entry: CardEntry, known: frozenset[Market]) -> RateCard:
     path = folder / entry.file
     amounts: dict[tuple[Market, RateCategory], int] = {}
     seen: set[Market] = set()
@@ -237,7 +204,7 @@ def _card(folder: Path, entry: _Entry, known: frozenset[Market]) -> RateCard:
                 raise RateCardError(
                     f"{path}: {market}: currency {row.get('Currency')!r}, not {entry.currency}"
                 )
-            for column, category in _COLUMNS.items():
+            for column, category in COLUMNS.items():
                 if column not in row:
                     raise RateCardError(f"{path}: no column {column}")
                 amount = micros(f"{path}: {market}: {column}", row[column] or "")

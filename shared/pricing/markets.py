@@ -30,6 +30,12 @@ class _Edition:
     """Of the prefixes, longest first."""
     every_other: Market | None
 
+    @property
+    def markets(self) -> frozenset[Market]:
+        """Every market that it names."""
+        named = frozenset(self.by_prefix.values())
+        return named if self.every_other is None else named | {self.every_other}
+
 
 @dataclass(frozen=True, slots=True)
 class MarketMap:
@@ -67,11 +73,7 @@ class MarketMap:
         digits = user if user.isdecimal() else _first_digits(user[:2]) if is_bsuid(user) else None
         if not digits:
             return None
-        edition = self.editions[0]
-        for later in self.editions[1:]:
-            if later.starts_on > on:
-                break
-            edition = later
+        edition = self._edition_on(on)
         for length in edition.lengths:
             market = edition.by_prefix.get(digits[:length])
             if market is not None:
@@ -80,12 +82,23 @@ class MarketMap:
 
     def markets(self) -> frozenset[Market]:
         """Return every market that any edition names."""
-        named = {market for edition in self.editions for market in edition.by_prefix.values()}
-        return frozenset(named | {e.every_other for e in self.editions if e.every_other is not None})
+        return frozenset().union(*(edition.markets for edition in self.editions))
+
+    def markets_on(self, day: date) -> frozenset[Market]:
+        """Return the markets of the edition that holds on a day: the rows that a card of that day must have."""
+        return self._edition_on(day).markets
 
     def is_market(self, name: str) -> bool:
         """Whether some edition names it: check it where an account is set up."""
         return name in self.markets()
+
+    def _edition_on(self, day: date) -> _Edition:
+        edition = self.editions[0]
+        for later in self.editions[1:]:
+            if later.starts_on > day:
+                break
+            edition = later
+        return edition
 
 
 def _edition(path: Path, rows: list[dict[str, str]], column: str) -> _Edition:

@@ -120,10 +120,11 @@ class Regimes:
                 return self.by_pin[pin]
             except KeyError:
                 raise UnknownRegimeError(f"no pricing regime {pin!r}") from None
-        day = local_day(at, timezone)
-        return next(
-            (regime for regime in reversed(self.in_order) if regime.starts_on <= day), self.in_order[0]
-        )
+        return self.on(local_day(at, timezone)) or self.in_order[0]
+
+    def on(self, day: date) -> Regime | None:
+        """Return the regime of the calendar on a day; None before the first one."""
+        return next((regime for regime in reversed(self.in_order) if regime.starts_on <= day), None)
 
 
 def free_tier_scope(

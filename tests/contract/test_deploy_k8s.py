@@ -24,9 +24,13 @@ from services.ingress.settings import IngressSettings
 from services.router.settings import RouterSettings
 from services.sender.settings import SenderSettings
 from services.simulator.settings import SimulatorSettings
+from shared.pricing import PriceBook
 from tests.conftest import missing
 
 K8S: Final = Path(__file__).parents[2] / "deploy" / "k8s"
+CONFIG: Final = Path(__file__).parents[2] / "config"
+PRICES: Final = "../../../config"
+"""The kustomization of the prices, as the base names it."""
 SETTINGS: Final[dict[str, type[BaseSettings]]] = {
     "services.ingress": IngressSettings,
     "services.router": RouterSettings,
@@ -48,22 +52,29 @@ CONNECTIONS: Final = {
 Manifest = dict[str, Any]
 
 
-def written_base() -> list[Manifest]:
-    """The base's files as they are, with the ConfigMap that its generator makes."""
-    kustomization = yaml.safe_load((K8S / "base" / "kustomization.yaml").read_text("utf-8"))
-    generated = [
+def generated(folder: Path) -> list[Manifest]:
+    """The ConfigMaps that a kustomization makes."""
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text("utf-8"))
+    return [
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": generator["name"]},
-            "data": dict(literal.split("=", 1) for literal in generator["literals"]),
+            "data": dict(literal.split("=", 1) for literal in generator.get("literals", []))
+            | {Path(file).name: (folder / file).read_text("utf-8") for file in generator.get("files", [])},
         }
         for generator in kustomization["configMapGenerator"]
     ]
-    files = kustomization["resources"]
+
+
+def written_base() -> list[Manifest]:
+    """The base's files as they are, with the ConfigMaps that its generator and that of the prices make."""
+    kustomization = yaml.safe_load((K8S / "base" / "kustomization.yaml").read_text("utf-8"))
+    made = generated(K8S / "base") + generated(CONFIG)
+    files = [file for file in kustomization["resources"] if file != PRICES]
     assert sorted(files) == sorted({p.name for p in (K8S / "base").glob("*.yaml")} - {"kustomization.yaml"})
     texts = [(K8S / "base" / file).read_text("utf-8") for file in files]
-    return [document for text in texts for document in yaml.safe_load_all(text)] + generated
+    return [document for text in texts for document in yaml.safe_load_all(text)] + made
 
 
 def rendered(folder: str) -> list[Manifest]:
@@ -221,6 +232,31 @@ def test_consumers_of_a_group_are_static_members_under_their_pod_s_name(manifest
         assert (named in container.get("env", [])) == (workload["kind"] == "StatefulSet")
     (ingress,) = [c for w, _, c in workloads(manifests) if w["metadata"]["name"] == "ingress"]
     assert {"name": "WA_INGRESS_INTAKE", "value": "false"} in ingress["env"]
+
+
+def test_what_reads_prices_has_all_of_them_mounted_over_the_images(
+    manifests: list[Manifest], tmp_path: Path
+) -> None:
+    readers = set()
+    maps = {m["metadata"]["name"]: m["data"] for m in of_kind(manifests, "ConfigMap")}
+    for workload, pod, container in workloads(manifests):
+        held = {v["name"]: maps[v["configMap"]["name"]] for v in pod["volumes"] if "configMap" in v}
+        if not held:
+            continue
+        readers.add(workload["metadata"]["name"])
+        mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+        assert (mounts["regimes"]["mountPath"], mounts["regimes"]["subPath"]) == (
+            "/app/config/regimes.yaml",
+            "regimes.yaml",
+        )
+        assert mounts["rates"]["mountPath"] == "/app/config/rates"
+        folder = tmp_path / workload["metadata"]["name"]
+        (folder / "rates").mkdir(parents=True)
+        (folder / "regimes.yaml").write_text(held["regimes"]["regimes.yaml"], "utf-8")
+        for file, text in held["rates"].items():
+            (folder / "rates" / file).write_text(text, "utf-8")
+        assert PriceBook.load(folder) == PriceBook.load(CONFIG)
+    assert readers == {"router", "ledger", "tallies", "console"}
 
 
 def test_selectors_find_pods_and_ports_have_names_that_exist(manifests: list[Manifest]) -> None:

@@ -13,6 +13,7 @@ from docs import generate
 from services.ingress.requests import SendRequest
 from shared.events import (
     AccountChange,
+    BillingAlert,
     ChargePredicted,
     ConversationUse,
     Decision,
@@ -232,6 +233,23 @@ EVENTS: list[msgspec.Struct] = [
         basis="meta",
         tags={},
         meta_pricing=msgspec.Raw(b'{"billable":true,"pricing_model":"PMP"}'),
+    ),
+    BillingAlert(
+        event_id="1:utility:2026-12:forecast:100",
+        alert="forecast",
+        at=AT,
+        waba_id="1",
+        month="2026-12",
+        percent=100,
+        category="utility",
+        currency="USD",
+        budget_micros=55_000_000,
+        spent_micros=20_000_000,
+        expected_micros=60_000_000,
+        low_micros=50_000_000,
+        high_micros=70_000_000,
+        method="weekdays",
+        reached_on="2026-12-24",
     ),
 ]
 

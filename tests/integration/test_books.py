@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import cast
@@ -264,18 +262,19 @@ async def killed_at(settings: TalliesSettings, folder: Path, reached: Callable[[
         "WA_TOPIC_PREFIX": settings.topic_prefix,
     }
     archiving = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.console", "ledger", "archive"),
-        *("--before", "2026-11", "--to", str(folder)),
+        *(sys.executable, "-c", "from services.console.cli import main; main()"),
+        *("ledger", "archive", "--before", "2026-11", "--to", str(folder)),
         cwd=REPOSITORY,
         env=environment,
     )
-    deadline = time.monotonic() + 60
-    while not reached():
-        assert archiving.returncode is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.001)
-    archiving.send_signal(signal.SIGKILL)
-    await archiving.wait()
+    try:
+        async with asyncio.timeout(60):
+            while not reached():
+                assert archiving.returncode is None, "it ended before it could be killed"
+                await asyncio.sleep(0.001)
+    finally:
+        archiving.kill()
+        await archiving.wait()
 
 
 # --- verification

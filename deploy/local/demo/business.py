@@ -13,10 +13,12 @@ from aiokafka import TopicPartition
 from shared import kafka
 from shared.events import (
     AccountChange,
+    BillingAlert,
     LedgerEntry,
     ReceivedMessage,
     SendEvent,
     UserPreference,
+    decode_billing_alert,
     decode_ledger_entry,
     decode_send_event,
     decode_user_preference,
@@ -24,6 +26,7 @@ from shared.events import (
 from shared.settings import ServiceSettings
 from shared.topics import (
     ACCOUNT_CHANGES,
+    BILLING_ALERTS,
     BILLING_CHARGES,
     MESSAGES_RECEIVED,
     PREFERENCES,
@@ -33,7 +36,7 @@ from shared.topics import (
 )
 
 T = TypeVar("T")
-Event = SendEvent | ReceivedMessage | AccountChange | LedgerEntry | UserPreference
+Event = SendEvent | ReceivedMessage | AccountChange | LedgerEntry | BillingAlert | UserPreference
 
 WITHIN_S: Final = 20.0
 """Bound of every wait; a step takes well below a second."""
@@ -42,6 +45,7 @@ _DECODERS: Final[dict[Topic, Callable[[bytes], Event]]] = {
     MESSAGES_RECEIVED: msgspec.json.Decoder(ReceivedMessage).decode,
     ACCOUNT_CHANGES: msgspec.json.Decoder(AccountChange).decode,
     BILLING_CHARGES: decode_ledger_entry,
+    BILLING_ALERTS: decode_billing_alert,
     PREFERENCES: decode_user_preference,
 }
 
@@ -133,6 +137,10 @@ class Business:
     def ledger(self) -> list[LedgerEntry]:
         """The ledger so far."""
         return [told.event for told in self._told if isinstance(told.event, LedgerEntry)]
+
+    def alerts(self) -> list[BillingAlert]:
+        """The alerts of budgets and free tiers so far."""
+        return [told.event for told in self._told if isinstance(told.event, BillingAlert)]
 
     def events(self) -> list[Event]:
         """Everything told so far."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from services.billing.books.records import LedgerRecord, Place, Read, Standing
+from services.billing.books.records import LedgerRecord, Place, Read, Standing, event_of
 from shared.events import LedgerEntry, PredictedCost, VolumeTier, encode
 
 _FIELDS = msgspec.structs.fields(LedgerEntry)
@@ -86,7 +86,9 @@ def from_row(row: Mapping[str, Any], file: str) -> Read:
     else:
         value = encode(entry)
     place = Place(row["partition"], row["offset"], file)
-    return Read(LedgerRecord(place, row["published_ms"], row["source"], value, entry), row["standing"])
+    source = row["source"]
+    record = LedgerRecord(place, row["published_ms"], source, value, entry, event_of(source))
+    return Read(record, row["standing"])
 
 
 def _from_columns(row: Mapping[str, Any]) -> bytes | None:

@@ -80,14 +80,10 @@ class PartitionAudit:
         self._prune(record.published_ms)
         if index == booked:
             return []
-        if index < booked:
+        if 0 <= index < booked:
             text = f"entry {index} of the message is there already"
             return [of_entry("doubled", text, entry, record.place, record.source)]
-        text = (
-            f"entry {index} of the message comes after {booked} others"
-            if booked
-            else f"entry {index} of the message is its first"
-        )
+        text = f"entry {index} of the message comes after {booked}" if index > 0 else "its id names no entry"
         return [of_entry("sequence", text, entry, record.place, record.source)]
 
     def event(self, source: Source, key: str, value: bytes, reads: Sequence[Read]) -> Outcome:
@@ -129,14 +125,12 @@ class PartitionAudit:
         )
         published_ms = reads[-1].record.published_ms if reads else known.published_ms if known else 0
         self.compared += len(reads)
-        steps = []
-        for state in states:
-            step = self._step(state, event)
-            if _agrees(step, reads):
-                if step.state is not state or len(states) > 1:
-                    self._keep(message, published_ms, step.state)
-                return Outcome((), _indexed(reads)) if reads else _NOTHING
-            steps.append(step)
+        steps = [self._step(state, event) for state in states]
+        agreed = [step.state for step in steps if _agrees(step, reads)]
+        if agreed:
+            if agreed != states:
+                self._keep(message, published_ms, *agreed)
+            return Outcome((), _indexed(reads)) if reads else _NOTHING
         step, state = steps[0], states[0]
         actual = Recalled(tuple(read.record.value for read in reads))
         booked = self._step(state, event, Grants(recalled=actual))

@@ -241,8 +241,13 @@ def _folder(given: Path | None, settings: BillingSettings) -> Path:
 @contextmanager
 def _refusals() -> Iterator[None]:
     """End the command with the reason where the books refuse."""
+    from shared.pricing import MarketMapError, RateCardError, RegimesFileError
+
     try:
         yield
     except Refusal as error:
         err.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED) from None
+    except (MarketMapError, RateCardError, RegimesFileError) as error:
+        err.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(USAGE) from None

@@ -18,7 +18,7 @@ from services.billing.books.reading import of_topic
 from services.billing.books.records import Read
 from services.billing.books.recount import Comparison, Different, Recount
 from services.billing.books.refusal import Refusal
-from services.billing.books.topic import TopicReader
+from services.billing.books.topic import TopicReader, partitions_of
 from services.billing.books.verifying import Report, verify
 from services.billing.settings import TalliesSettings
 from services.billing.tallies.faust_app import app_id
@@ -29,11 +29,14 @@ from shared import kafka
 from shared.events import LedgerEntry
 from shared.stream.source import Source
 from shared.stream.store import connect
+from shared.terminal import Unavailable
 from shared.topics import BILLING_CHARGES
 
 TALLIES_BEHIND_S = 30.0
 """How long the tallies are waited for to reach the ledger's end before their rows are compared."""
 POLL_S = 0.2
+REDIS_S = 5.0
+"""Longest to wait for Redis before the work begins: its client would wait for ever."""
 MOST_ROWS = 100
 """So many rows that differ are told one by one."""
 
@@ -117,10 +120,10 @@ async def check(settings: TalliesSettings, archive: Archive | None) -> Rebuilt:
         Refusal: something can't be read.
         aiokafka.errors.KafkaError: Kafka does not answer, or a topic is missing.
     """
+    redis = await _redis(settings)
     seen = _Observer()
-    report = await verify(settings, archive, seen)
-    redis = connect(settings)
     try:
+        report = await verify(settings, archive, seen)
         shown = await _shown(settings, redis, seen.recount, report.read_to)
     finally:
         await redis.aclose()
@@ -138,12 +141,12 @@ async def write(settings: TalliesSettings, archive: Archive | None, generation: 
     target = settings.model_copy(update={"tallies_generation": generation})
     topic = kafka.name_of(BILLING_CHARGES, settings)
     await _unused(target, topic)
+    redis = await _redis(settings)
     seen = _Observer()
-    report = await verify(settings, archive, seen)
-    if wrong := sorted({"gap", "chain", "file"} & report.found.keys()):
-        raise LedgerIncomplete(f"the ledger is not whole ({', '.join(wrong)}): see `wam ledger verify`")
-    redis = connect(settings)
     try:
+        report = await verify(settings, archive, seen)
+        if wrong := sorted({"gap", "chain", "file"} & report.found.keys()):
+            raise LedgerIncomplete(f"the ledger is not whole ({', '.join(wrong)}): see `wam ledger verify`")
         rows = RedisRows(redis, settings.redis_namespace, generation)
         await rows.clear()  # what a rebuild that was killed has left
         encoded = seen.recount.encoded()
@@ -160,6 +163,18 @@ async def write(settings: TalliesSettings, archive: Archive | None, generation: 
         return rebuilt
     finally:
         await redis.aclose()
+
+
+async def _redis(settings: TalliesSettings) -> Redis:
+    """A client of a Redis that answers; later on it waits for it, as all services do."""
+    redis = connect(settings)
+    try:
+        async with asyncio.timeout(REDIS_S):
+            await redis.ping()
+    except TimeoutError:
+        await redis.aclose()
+        raise Unavailable(f"Redis does not answer within {REDIS_S:g} s (WA_REDIS_URL)") from None
+    return redis
 
 
 async def _shown(
@@ -197,8 +212,7 @@ async def _reached(settings: TalliesSettings, topic: str, ends: Mapping[int, int
 
 
 async def _unused(settings: TalliesSettings, topic: str) -> None:
-    async with TopicReader(settings, BILLING_CHARGES) as reader:
-        partitions = reader.partitions
+    partitions = await partitions_of(settings, topic)
     offsets = GroupOffsets(settings, group=app_id(settings), topic=topic)
     try:
         await offsets.start()

@@ -40,6 +40,7 @@ class LedgerRecord(msgspec.Struct, frozen=True, gc=False):
         source: the `wa-source` header as text; None where there was none.
         value: the record's bytes.
         entry: what they say; None where that can't be read.
+        from_event: the send event it came of; None where the header does not say.
     """
 
     place: Place
@@ -47,14 +48,7 @@ class LedgerRecord(msgspec.Struct, frozen=True, gc=False):
     source: str | None
     value: bytes
     entry: LedgerEntry | None
-
-    @property
-    def from_event(self) -> Source | None:
-        """The send event it came of; None where the header does not say."""
-        try:
-            return Source.parse(self.source.encode() if self.source is not None else None)
-        except ValueError:
-            return None
+    from_event: Source | None
 
 
 class Read(NamedTuple):
@@ -71,7 +65,15 @@ def read_record(place: Place, published_ms: int, source: bytes | None, value: by
     except msgspec.MsgspecError:
         entry = None
     text = None if source is None else source.decode("utf-8", "replace")
-    return LedgerRecord(place, published_ms, text, value or b"", entry)
+    return LedgerRecord(place, published_ms, text, value or b"", entry, event_of(text))
+
+
+def event_of(source: str | None) -> Source | None:
+    """The send event that a `wa-source` header names."""
+    try:
+        return Source.parse(source.encode() if source is not None else None)
+    except ValueError:
+        return None
 
 
 class Once:

@@ -43,7 +43,7 @@ class TopicReader:
         )
 
     async def __aenter__(self) -> "TopicReader":
-        self.partitions = await _partitions(self._settings, self.name)
+        self.partitions = await partitions_of(self._settings, self.name)
         try:
             await self._consumer.start()
         except BaseException:
@@ -92,6 +92,23 @@ class TopicReader:
         return [TopicPartition(self.name, n) for n in self.partitions]
 
 
+async def partitions_of(settings: ServiceSettings, topic: str) -> list[int]:
+    """The partitions of a topic, by its full name, in order.
+
+    Raises:
+        aiokafka.errors.UnknownTopicOrPartitionError: it does not exist.
+    """
+    admin = AIOKafkaAdminClient(**kafka.connection(settings))
+    await admin.start()
+    try:
+        (described,) = await admin.describe_topics([topic])
+    except UnknownTopicOrPartitionError:
+        raise UnknownTopicOrPartitionError(f"topic {topic} does not exist") from None
+    finally:
+        await admin.close()
+    return sorted(one["partition"] for one in described["partitions"])
+
+
 async def readers(settings: ServiceSettings, topic: str) -> dict[str, dict[int, int]]:
     """Every group that has committed offsets of the topic, with them."""
     admin = AIOKafkaAdminClient(**kafka.connection(settings))
@@ -125,15 +142,3 @@ async def _committed(admin: AIOKafkaAdminClient, group: str, topic: str) -> dict
         for place, said in found.items()
         if place.topic == topic and said.offset >= 0
     }
-
-
-async def _partitions(settings: ServiceSettings, topic: str) -> list[int]:
-    admin = AIOKafkaAdminClient(**kafka.connection(settings))
-    await admin.start()
-    try:
-        (described,) = await admin.describe_topics([topic])
-    except UnknownTopicOrPartitionError:
-        raise UnknownTopicOrPartitionError(f"topic {topic} does not exist") from None
-    finally:
-        await admin.close()
-    return sorted(one["partition"] for one in described["partitions"])

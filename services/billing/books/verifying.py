@@ -120,6 +120,8 @@ async def verify(
                 run.counts.of_unknown_beginning += audit.of_unknown_beginning
             for gap in ledger.gaps:
                 text = f"{ledger.topic.name}[{gap.partition}] lacks {gap.first} to {gap.end - 1}"
+                if archive is None:
+                    text += "; no archive was named (WA_LEDGER_ARCHIVE_DIR)"
                 run.tell([Finding(kind="gap", text=text, place=f"{gap.partition}:{gap.first}")])
     return run.report(archive, ledger.ends)
 

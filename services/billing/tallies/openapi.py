@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from services.billing.budgets.outlook import AccountOutlook, Outlooks
 from services.billing.tallies.answers import (
     DaysAnswer,
     Failed,
@@ -38,6 +39,13 @@ QUERIES = (
         day=True,
     ),
     Query(f"{_MONTH}/free-tier", "The free tier: used and left.", FreeTierAnswer, (400, 404, 503)),
+    Query("/v1/forecasts", "This month of every account that is set up.", Outlooks, (503,)),
+    Query(
+        "/v1/forecasts/{waba_id}",
+        "This month: spent, expected at its end, budgets, by category.",
+        AccountOutlook,
+        (404, 503),
+    ),
 )
 
 _ERRORS = {
@@ -71,12 +79,10 @@ def _operation(query: Query) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": query.summary}
     parameters = []
     if "{waba_id}" in query.path:
-        parameters += [
-            _parameter("waba_id", "path", {"type": "string"}, "The account's id."),
-            _parameter(
-                "month", "path", {"type": "string", "pattern": r"^\d{4}-(0[1-9]|1[0-2])$"}, "`YYYY-MM`"
-            ),
-        ]
+        parameters.append(_parameter("waba_id", "path", {"type": "string"}, "The account's id."))
+    if "{month}" in query.path:
+        schema = {"type": "string", "pattern": r"^\d{4}-(0[1-9]|1[0-2])$"}
+        parameters.append(_parameter("month", "path", schema, "`YYYY-MM`"))
     if query.day:
         parameters.append(
             _parameter("day", "query", {"type": "string", "format": "date"}, "`YYYY-MM-DD`, of the month.")

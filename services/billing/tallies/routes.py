@@ -1,7 +1,7 @@
 """The tallies over HTTP, as `openapi` describes them: account and month in, what was counted of them out."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import date
 from http import HTTPStatus
 
@@ -39,7 +39,7 @@ class _Refusal(Exception):
 
 
 class Routes:
-    """A part that answers queries on its own port, from Redis and the account facts; it serves while Faust recovers."""
+    """A part that answers queries on its own port, from Redis and the account facts; it serves while Faust recovers. `more` are of others."""
 
     def __init__(
         self,
@@ -49,12 +49,14 @@ class Routes:
         facts: Callable[[], AccountFacts],
         regimes: Regimes,
         lag: Lag,
+        more: Iterable[web.RouteDef] = (),
     ) -> None:
         self._settings = settings
         self._redis = redis
         self._facts = facts
         self._regimes = regimes
         self._lag = lag
+        self._more = more
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -80,6 +82,7 @@ class Routes:
         app.router.add_get(f"{month}/days", self._days)
         app.router.add_get(f"{month}/hours", self._hours)
         app.router.add_get(f"{month}/free-tier", self._free_tier)
+        app.add_routes(self._more)
         return app
 
     async def _openapi(self, _: web.Request) -> web.Response:
@@ -87,13 +90,8 @@ class Routes:
 
     async def _known(self, _: web.Request) -> web.Response:
         as_of = await self._lag.as_of()
-        settings = self._settings
-        known = await months_known(
-            self._redis, settings.redis_namespace, generation=settings.tallies_generation
-        )
-        return _json(
-            KnownAccounts(as_of, [AccountMonths(waba_id, months) for waba_id, months in known.items()])
-        )
+        known = [AccountMonths(waba_id, months) for waba_id, months in (await self._months()).items()]
+        return _json(KnownAccounts(as_of, known))
 
     async def _month(self, request: web.Request) -> web.Response:
         waba_id, month = await self._asked(request)
@@ -138,14 +136,15 @@ class Routes:
         waba_id, month = request.match_info["waba_id"], request.match_info["month"]
         if not _MONTH.fullmatch(month):
             raise _Refusal(HTTPStatus.BAD_REQUEST, "invalid_month", f"{month!r} is no month, e.g. 2026-11")
-        if self._facts().account(waba_id) is None:
-            settings = self._settings
-            known = await months_known(
-                self._redis, settings.redis_namespace, generation=settings.tallies_generation
-            )
-            if waba_id not in known:
-                raise _Refusal(HTTPStatus.NOT_FOUND, "unknown_account", f"nobody knows account {waba_id!r}")
+        if self._facts().account(waba_id) is None and waba_id not in await self._months():
+            raise _Refusal(HTTPStatus.NOT_FOUND, "unknown_account", f"nobody knows account {waba_id!r}")
         return waba_id, month
+
+    async def _months(self) -> dict[str, list[str]]:
+        settings = self._settings
+        return await months_known(
+            self._redis, settings.redis_namespace, generation=settings.tallies_generation
+        )
 
     async def _tally(self, waba_id: str, month: str) -> Tally:
         settings = self._settings

@@ -1,7 +1,7 @@
 """The rows in Redis: absolute values, and never an older one over a newer."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import cast
 
 from redis.asyncio import Redis
@@ -91,8 +91,8 @@ class RedisRows:
         await asyncio.gather(*work)
         return newer
 
-    async def all(self) -> dict[Line, bytes]:
-        """Every row, encoded."""
+    async def all(self, partitions: Collection[int] | None = None) -> dict[Line, bytes]:
+        """Every row, encoded; of these partitions only, if some are named."""
         rows: dict[Line, bytes] = {}
         for waba_id, month in await self._months():
             for key, line_at in (
@@ -101,7 +101,9 @@ class RedisRows:
             ):
                 found = cast(Mapping[bytes, bytes], await self._redis.hgetall(key))
                 for field, value in found.items():
-                    rows[line_at(waba_id, month, field.decode())] = value
+                    line = line_at(waba_id, month, field.decode())
+                    if partitions is None or line.partition in partitions:
+                        rows[line] = value
         return rows
 
     async def clear(self) -> None:

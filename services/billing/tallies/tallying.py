@@ -6,6 +6,8 @@ a row skips those it has.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import cast
@@ -14,14 +16,12 @@ import faust
 import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
-from faust.types import TableT
-from prometheus_client import Counter
 
-from services.billing.reconciliation.words import Share, word
+from services.billing.reconciliation.words import word
 from services.billing.settings import TalliesSettings
-from services.billing.tallies.changelog import create_changelog
+from services.billing.tallies.changelog import create_changelog, read_changelog
 from services.billing.tallies.counting import Counting, Encoded
-from services.billing.tallies.faust_app import changelog_name, create_app
+from services.billing.tallies.faust_app import Table, changelog_name, create_app
 from services.billing.tallies.offsets import GroupOffsets
 from services.billing.tallies.rows import RedisRows
 from services.billing.tally_rows import to_table_key
@@ -39,6 +39,7 @@ from shared.metrics import (
     PREDICTED_MICROS,
     TALLIED,
 )
+from shared.stream.publisher import KafkaPublisher, Publisher, Record
 from shared.stream.source import SOURCE_HEADER, Source
 from shared.topics import BILLING_CHARGES
 
@@ -50,7 +51,7 @@ SHOWN_POLL_S = 1.0
 """So often Redis is asked whether it still has what it was given."""
 DROP_HOURS_EVERY_S = 3600.0
 """Days end once a day; a look costs some microseconds a row."""
-MOST_PENDING = 2000
+MOST_PENDING = 5000
 """Entries taken and not yet safe; more wait in Kafka."""
 
 
@@ -88,12 +89,15 @@ class Tallying:
         self._offsets = offsets
         self._clock = clock
         self._topic = kafka.name_of(BILLING_CHARGES, settings)
-        self._dead_letters: AIOKafkaProducer | None = None
+        self._changelog = changelog_name(settings)
+        self._producer: AIOKafkaProducer
+        self._publisher: Publisher
         self._app: faust.App
-        self._table: TableT[bytes, bytes]
+        self._table: Table
         self._stopping = False
         self._events: list[_Event] = []
         self._counting: Counting
+        self._counted: list[LedgerEntry] = []
         self._parked: list[tuple[_Event, str]] = []
         self._next: dict[int, int] = {}
         self._work = asyncio.Event()
@@ -101,14 +105,15 @@ class Tallying:
         self._shown: dict[int, int] = {}
 
     async def start(self) -> None:
-        """Join the group and read the rows back; returns when the table is recovered."""
+        """Read the rows back, then join the group."""
         settings = self._settings
-        self.partition_count = await create_changelog(
-            settings, source=self._topic, changelog=changelog_name(settings)
-        )
-        self._dead_letters = kafka.producer(settings)
-        await self._dead_letters.start()
+        self.partition_count = await create_changelog(settings, source=self._topic, changelog=self._changelog)
+        self._producer = kafka.producer(settings)
+        await self._producer.start()
+        self._publisher = KafkaPublisher(self._producer, str)
         self._app, self._table = create_app(settings, self.partition_count)
+        rows, self._table.read_to = await read_changelog(settings, self._changelog, self.partition_count)
+        self._table.data.update(rows)
         self._counting = Counting(self._table.data)
         self._counting.hours_since = self._hours_since()
         topic = self._app.topic(
@@ -128,8 +133,7 @@ class Tallying:
         self.partitions = None
         await self._flush()
         await self._app.stop()
-        if self._dead_letters is not None:
-            await self._dead_letters.stop()
+        await self._producer.stop()
 
     # --- entries
 
@@ -165,7 +169,7 @@ class Tallying:
             self._parked.append((event, str(error)))
             return
         if self._counting.take(message.partition, entry, source):
-            _count(entry)
+            self._counted.append(entry)
 
     # --- safety
 
@@ -192,6 +196,7 @@ class Tallying:
         async with self._flushing:
             self._work.clear()
             events, self._events = self._events, []
+            counted, self._counted = self._counted, []
             rows = self._counting.encode_touched()
             parked, self._parked = self._parked, []
             for event, reason in parked:
@@ -201,6 +206,7 @@ class Tallying:
             await self._mark({event.message.partition: event.message.offset for event in events})
             for event in events:
                 event.ack()
+            _count(counted)
 
     async def _mark(self, shown: dict[int, int]) -> None:
         """Note what is shown now; where Redis has forgotten the note before, give it all rows of that partition again."""
@@ -218,12 +224,12 @@ class Tallying:
             await self._mark({n: offset for n, offset in self._shown.items() if n in (self.partitions or ())})
 
     async def _to_changelog(self, rows: Encoded) -> None:
-        """Returns when the brokers have acknowledged all rows."""
-        await asyncio.gather(
-            *(
-                self._table.send_changelog(line.partition, to_table_key(line), row)
+        """Returns when the brokers have acknowledged all rows. Faust's own producer takes one at a time, and holds up the consumer meanwhile."""
+        await self._publisher.publish(
+            [
+                Record(self._changelog, line.partition, to_table_key(line), row, [])
                 for line, (_, row) in rows.items()
-            )
+            ]
         )
 
     async def _show(self, rows: Encoded) -> None:
@@ -235,17 +241,16 @@ class Tallying:
         coordinates = f"{message.topic}:{message.partition}:{message.offset}"
         log.error("entry_parked", source=coordinates, reason=reason)
         DLQ_RECORDS.labels(BILLING_CHARGES.dead_letters.name).inc()
-        if self._dead_letters is not None:
-            await self._dead_letters.send_and_wait(
-                kafka.name_of(BILLING_CHARGES.dead_letters, self._settings),
-                message.value,
-                key=message.key,
-                headers=[
-                    ("dlq-reason", reason.encode()),
-                    ("dlq-group", b"tallies"),
-                    ("dlq-source", coordinates.encode()),
-                ],
-            )
+        await self._producer.send_and_wait(
+            kafka.name_of(BILLING_CHARGES.dead_letters, self._settings),
+            message.value,
+            key=message.key,
+            headers=[
+                ("dlq-reason", reason.encode()),
+                ("dlq-group", b"tallies"),
+                ("dlq-source", coordinates.encode()),
+            ],
+        )
 
     # --- partitions
 
@@ -267,15 +272,13 @@ class Tallying:
                 if place.topic == self._topic
             )
             self._counting.keep_only(mine)
+            self._table.read_to = {n: to for n, to in self._table.read_to.items() if n in mine}
             rows = self._counting.of_partitions(mine)
             committed = await self._offsets.committed(mine)
             self._next = {n: max(self._next.get(n, 0), committed[n]) for n in mine}
             newer = await self._rows.put(rows)
-            newer |= {
-                line: row
-                for line, row in (await self._rows.all()).items()
-                if line.partition in mine and line not in rows
-            }
+            in_redis = await self._rows.all(mine)
+            newer |= {line: in_redis[line] for line in in_redis.keys() - rows.keys()}
             await self._to_changelog(self._counting.replace(newer))
             self._shown = {}
             await self._mark({n: offset - 1 for n, offset in self._next.items() if n in mine})
@@ -293,25 +296,29 @@ class Tallying:
                 raise FaustEnded(repr(self._app.crash_reason))
 
 
-def _count(entry: LedgerEntry) -> None:
-    TALLIED.inc()
-    LEDGER_ENTRIES.labels(entry.entry).inc()
-    if said := word(entry):
-        _add(PREDICTED_MICROS, said.predicted)
-        _add(BILLED_MICROS, said.billed)
-    category = _label(entry.category)
-    if category not in CATEGORIES:
-        return
-    if entry.entry == "correction":
-        direction = "up" if entry.amount_micros > 0 else "down"
-        CORRECTED_MICROS.labels(category, direction).inc(abs(entry.amount_micros))
-    else:
-        CHARGED_MICROS.labels(category).inc(entry.amount_micros)
-
-
-def _add(metric: Counter, share: Share | None) -> None:
-    if share is not None and (category := _label(share.category)) in CATEGORIES:
-        metric.labels(category).inc(share.micros)
+def _count(entries: Iterable[LedgerEntry]) -> None:
+    """Count entries that were tallied, once a flush: each child of a metric has a lock."""
+    lines, charged, corrected = Counter[str](), Counter[str](), Counter[tuple[str, str]]()
+    predicted, billed = Counter[str](), Counter[str]()
+    for entry in entries:
+        lines[entry.entry] += 1
+        if said := word(entry):
+            for share, sums in ((said.predicted, predicted), (said.billed, billed)):
+                if share is not None:
+                    sums[_label(share.category)] += share.micros
+        category = _label(entry.category)
+        if entry.entry != "correction":
+            charged[category] += entry.amount_micros
+        elif category in CATEGORIES:
+            corrected[category, "up" if entry.amount_micros > 0 else "down"] += abs(entry.amount_micros)
+    TALLIED.inc(lines.total())
+    for kind, times in lines.items():
+        LEDGER_ENTRIES.labels(kind).inc(times)
+    for metric, sums in ((CHARGED_MICROS, charged), (PREDICTED_MICROS, predicted), (BILLED_MICROS, billed)):
+        for category in sums.keys() & CATEGORIES:
+            metric.labels(category).inc(sums[category])
+    for (category, direction), micros in corrected.items():
+        CORRECTED_MICROS.labels(category, direction).inc(micros)
 
 
 def _label(category: str) -> str:

@@ -1,6 +1,6 @@
 """The tallies over HTTP: every answer is of the shape that the OpenAPI description promises, errors too."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
@@ -46,6 +46,9 @@ class Shown:
         if not self.up:
             raise RedisGone("no Redis")
         return self.hashes.get(key, {})
+
+    async def hmget(self, key: str, fields: Sequence[str]) -> list[bytes | None]:
+        return [self.hashes.get(key, {}).get(field.encode()) for field in fields]
 
     async def smembers(self, key: str) -> set[bytes]:
         assert key == known_key("wa", 1)

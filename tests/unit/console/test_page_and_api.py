@@ -14,9 +14,10 @@ from structlog.testing import capture_logs
 
 from services.console.access import Tokens
 from services.console.applying import Applier
+from services.console.outlook import Outlook, Scope
 from services.console.routes import Console
 from services.console.settling import IndexUnavailable, OpenMessages
-from services.console.tally import Row, Tally, Totals
+from services.console.tally import AsOf, DayLine, FreeTier, FreeTierUse, Month, Tally, Totals
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.events import AccountChanged, UncertainSettled, decode_account_event, encode
@@ -61,13 +62,23 @@ class Billing:
     def __init__(self) -> None:
         self.asked: Mapping[str, str] = {}
         self.up = True
+        self.outlooks: dict[str, Outlook] = {}
 
-    async def of_months(self, months: Mapping[str, str]) -> dict[str, Tally | None]:
+    async def of_this_month(self) -> dict[str, Outlook]:
+        return self.outlooks
+
+    async def of_months(self, months: Mapping[str, str]) -> dict[str, Month | None]:
         self.asked = months
-        totals = {"<b>utility": Totals(free=3, paid=2, micros={"USD": 1_055_000})}
-        row = Row(3, 2, {"USD": 1_055_000}, "10", "utility", "Germany", "regular")
+        totals = {"<b>utility": Totals(3, 2, {"USD": 1_055_000}, conversations_free=7)}
+        tier = FreeTier("number", "message", 1000, [FreeTierUse("<i>10", 1200, 0)])
+        days = [
+            DayLine(3, 0, {}, day="2026-11-02", category="utility"),
+            DayLine(0, 2, {"USD": 1_055_000}, day="2026-11-02", category="marketing"),
+            DayLine(1, 0, {}, day="2026-11-01", category="utility"),
+        ]
         return {
-            waba: Tally(waba, month, [row], totals) if self.up else None for waba, month in months.items()
+            waba: Month(Tally(waba, month, [], totals, tier, AsOf(4)), days) if self.up else None
+            for waba, month in months.items()
         }
 
 
@@ -181,10 +192,34 @@ async def test_the_page_shows_accounts_numbers_templates_tallies_and_links(site:
         "promo",
         "facts revision 3",
         "1.055 USD",
+        '<td class="number">7</td>',
+        "free tier of number &lt;i&gt;10: 1,200 of 1,000 service messages used, 0 left",
+        "4 entries of the ledger are not counted yet",
+        '<td>2026-11-02</td><td class="number">3</td><td class="number">2</td>',
+        '<meter max="5" value="5">',
+        '<meter max="5" value="1">',
         "http://127.0.0.1:9102/metrics",
     ):
         assert shown in html
     assert site.billing.asked == {"1": "2026-11"}, "the month of the account's own time zone"
+
+
+async def test_the_page_shows_what_the_month_will_come_to_and_a_bar_for_each_budget(site: Site) -> None:
+    await site.apply('accounts: [{id: "1", budgets: [{amount_micros: 100000000}], budget_thresholds: [90]}]')
+    assert '<h3>Spend and budgets</h3><p class="warn">Billing does not answer.' in await site.page()
+    total = Scope(None, 46_700_000, 93_404_999, 90_120_000, 96_684_999, 100_000_000, 46, 93, None)
+    over = Scope("utility", 33_000_000, None, None, None, 22_000_000, 150, None, "2026-11-11")
+    free = Scope("marketing", 13_700_000, 20_000_000, 20_000_000, 20_000_000, None, None, None, None)
+    known = Outlook("1", "2026-11", AsOf(None), "UTC", "USD", "weekdays", 14, [total, free, over], {})
+    site.billing.outlooks = {"1": known}
+    page = await site.page()
+    assert "100.00 USD in all, alerts at 90 %" in page
+    bar = '<meter min="0" max="100" low="80" high="99" optimum="0" value="{}"></meter>'
+    assert f"{bar.format(46)} 46 %, 93 % expected" in page
+    assert "about 93.40 USD (90.12 to 96.68)" in page
+    assert f"{bar.format(100)} 150 %</td>" in page
+    assert "2026-11-11" in page
+    assert "13.70" not in page
 
 
 @pytest.mark.parametrize(

@@ -128,5 +128,5 @@ def test_what_is_no_manifest_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "segment-000001" / "manifest.json"
     assert encode_manifest(decode_manifest(path.read_bytes()).manifest) == path.read_bytes()
     path.write_text("{}")
-    with pytest.raises(ArchiveDamaged, match="manifest.json"):
+    with pytest.raises(ArchiveDamaged, match=r"manifest\.json"):
         Archive(tmp_path)

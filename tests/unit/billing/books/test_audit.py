@@ -144,7 +144,8 @@ def test_a_change_of_the_accounts_facts_is_told_as_the_cause_and_its_corrections
     None
 ):
     later = event("priced", seq=9, request_id=None, pricing=pmp("utility"), after_s=5 * 3600)
-    events = [FOREIGN, later]
+    unpriced = event("read", seq=8, request_id=None, after_s=5 * 3600)
+    events = [FOREIGN, unpriced, later]
     (finding,) = audited(events, booked(events), known=facts(timezone="Asia/Tokyo", currency="USD"))
     assert (finding.kind, finding.fields) == ("different", ("day",))
     assert f"facts of account {WABA} changed since: currency, timezone" in finding.text
@@ -176,6 +177,8 @@ def test_the_sequence_of_entries_is_checked_though_their_events_are_gone() -> No
     assert told(audited(LIFE[:2], [charge_, [anew]], kept_from=2)) == [("sequence", "wamid.1:correction:2")]
     assert told(audited(LIFE[:2], [charge_, charge_], kept_from=2)) == [("doubled", "wamid.1:charge")]
     assert audited(LIFE[:2], [charge_, [back, anew]], kept_from=2) == []
+    nameless = replace(charge_[0], event_id="x")
+    assert told(audited(LIFE[:1], [[nameless]], kept_from=1)) == [("sequence", "x")]
 
 
 def test_a_message_that_began_before_the_events_that_are_kept_and_left_no_entry_is_not_judged() -> None:
@@ -219,3 +222,8 @@ def test_an_entry_tells_its_message_and_its_place_among_the_messages_entries() -
         12,
         -1,
     ]
+
+
+def test_while_all_events_are_kept_a_message_that_begins_with_its_price_is_judged() -> None:
+    assert told(audited([MARKETING], [[]])) == [("missing", "wamid.1:charge")]
+    assert audited([MARKETING], booked([MARKETING])) == []
