@@ -178,6 +178,12 @@ CHARGED_MICROS = _counter(
     "wa_charged_micros", "Millionths of the account's currency charged.", category=CATEGORIES
 )
 TALLIED = _counter("wa_tallied_entries", "Ledger entries tallied by the Faust app.")
+PREDICTED_MICROS = _counter(
+    "wa_predicted_micros",
+    "Millionths that messages were predicted to cost which Meta has priced.",
+    category=CATEGORIES,
+)
+BILLED_MICROS = _counter("wa_billed_micros", "Millionths that Meta's word made of them.", category=CATEGORIES)
 CORRECTED_MICROS = _counter(
     "wa_corrected_micros",
     "Millionths by which Meta's pricing corrected the ledger.",

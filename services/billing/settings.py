@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from shared.settings import ServiceSettings
+from shared.settings import GraphSettings, ServiceSettings
 
 
 class BillingSettings(ServiceSettings):
@@ -14,6 +14,10 @@ class BillingSettings(ServiceSettings):
     ledger_archive_dir: Path | None = Field(
         None, description="Folder of the archived ledger, for `wam ledger` and `wam rebuild`."
     )
+
+
+class ReconciliationSettings(BillingSettings, GraphSettings):
+    """`wam reconcile`: the ledger with its archive, and Meta."""
 
 
 class TalliesSettings(ServiceSettings):

@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.console.graph import GraphFailure, Reply
+from services.console.graph import Reply
 from services.console.meta_facts import ACCOUNT_FIELDS, NUMBER_FIELDS, TEMPLATE_FIELDS
-from services.console.polled import Asked, Snapshot, token_references
+from services.console.polled import Asked, Snapshot
+from shared.account_tokens import credentials_of
 from shared.accounts import AccountFacts
 from shared.clock import Clock
+from shared.graph_calls import GraphFailure
 from shared.tokens import Credentials, Tokens
 
 
@@ -20,10 +22,6 @@ class Meta(Protocol):
     async def templates(self, waba_id: str, fields: Iterable[str], credentials: Credentials) -> Reply: ...
 
 
-class NoToken(Exception):
-    """None of the references that an account names leads to a token."""
-
-
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What Meta said, why it said no more, and how much of the account's hourly allowance is used."""
@@ -32,19 +30,6 @@ class Answers:
     failure: GraphFailure | None
     used_percent: float
     regain_s: float | None
-
-
-def credentials_of(facts: AccountFacts, waba_id: str, tokens: Tokens) -> tuple[str, Credentials]:
-    """The reference of the token to ask about an account with, and the token with its proof.
-
-    Raises:
-        NoToken: the text names the references.
-    """
-    references = token_references(facts, waba_id)
-    for reference in references:
-        if credentials := tokens.get(reference):
-            return reference, credentials
-    raise NoToken(f"account {waba_id}: no token for {', '.join(references)}")
 
 
 async def ask(meta: Meta, tokens: Tokens, facts: AccountFacts, waba_id: str, clock: Clock) -> Answers:

@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 from services.console.account_events import KafkaAccountEvents
-from services.console.asking import NoToken, credentials_of
-from services.console.graph import Graph, GraphFailure, GraphRefused
+from services.console.graph import Graph
 from services.console.settings import ConsoleSettings
+from shared.account_tokens import NoToken, credentials_of
 from shared.accounts import AccountFacts
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
+from shared.graph_calls import GraphFailure, GraphRefused
 from shared.terminal import REFUSED, UNAVAILABLE, err, run
 from shared.tokens import Credentials, tokens_of
 

@@ -7,16 +7,17 @@ from typing import Annotated
 import typer
 
 from services.console import tables
-from services.console.asking import NoToken, ask
+from services.console.asking import ask
 from services.console.at_meta import Session, Waba, at_meta
-from services.console.graph import GraphRefused
 from services.console.meta_facts import TEMPLATE, TEMPLATE_FIELDS, read, template_id
 from services.console.plan import Plan
 from services.console.polled import difference, told_by_meta
 from services.console.polling import BELIEVED_PERIODS
 from services.console.template_file import parse
 from services.console.terminal import parsed, settings
+from shared.account_tokens import NoToken
 from shared.accounts import FactKey
+from shared.graph_calls import GraphRefused
 from shared.terminal import REFUSED, UNAVAILABLE, AsJson, err, out, print_json, text_of
 
 templates_app = typer.Typer(no_args_is_help=True, help="Templates at Meta.")

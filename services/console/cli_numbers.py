@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from services.console.asking import credentials_of
 from services.console.at_meta import Session, at_meta
 from services.console.polled import told_by_meta
 from services.console.terminal import settings
+from shared.account_tokens import credentials_of
 from shared.terminal import out
 
 app = typer.Typer(no_args_is_help=True, help="Numbers at Meta.")

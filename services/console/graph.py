@@ -3,16 +3,14 @@
 Source: Meta, Graph API, WhatsApp Business Account, its phone_numbers and message_templates; Meta, Graph API, paging.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import aiohttp
 import structlog
-from aiohttp import ClientSession, ClientTimeout
 
-from shared.graph_answers import Refused, Usage, refused, usage
+from shared.graph_answers import Usage
+from shared.graph_calls import GraphCalls, GraphRefused, GraphUnavailable
 from shared.tokens import Credentials
 
 log = structlog.get_logger(__name__)
@@ -20,25 +18,8 @@ log = structlog.get_logger(__name__)
 PAGE = 200
 """Nodes asked for at once: 6,000 templates, the most of an account, take 30 of its 200 calls an hour (Meta, rate limits)."""
 MOST_PAGES = 200
-LARGEST_ANSWER = 32 * 1024 * 1024
 _INVALID_PARAMETER = 100
 _UNKNOWN_FIELD = re.compile(r"nonexisting field \((\w+)\)")
-
-
-class GraphFailure(Exception):
-    """A call that gave nothing."""
-
-
-class GraphRefused(GraphFailure):
-    """Meta answered with an error."""
-
-    def __init__(self, answer: Refused) -> None:
-        super().__init__(answer.text or f"HTTP {answer.http_status} without a readable error")
-        self.answer = answer
-
-
-class GraphUnavailable(GraphFailure):
-    """No answer, or none that can be read; the text says why."""
 
 
 class Reply(NamedTuple):
@@ -53,17 +34,15 @@ class Graph:
     """A part that calls `{url}/{version}/…`. A field that this version of the API does not know is left out from then on."""
 
     def __init__(self, url: str, version: str, *, timeout_s: float, connect_timeout_s: float) -> None:
-        self._root = f"{url.rstrip('/')}/{version}"
-        self._timeout = ClientTimeout(total=timeout_s, connect=connect_timeout_s)
+        self._calls = GraphCalls(url, version, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s)
         self._unknown: set[tuple[str, str]] = set()
         """Edge (empty for the account itself) and field: what one kind of node lacks, another may have."""
-        self._session: ClientSession
 
     async def start(self) -> None:
-        self._session = ClientSession(timeout=self._timeout, raise_for_status=False)
+        await self._calls.start()
 
     async def stop(self) -> None:
-        await self._session.close()
+        await self._calls.stop()
 
     async def account(self, waba_id: str, fields: Iterable[str], credentials: Credentials) -> Reply:
         """The account itself, as one node. Raises GraphFailure."""
@@ -148,33 +127,8 @@ class Graph:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> tuple[dict[str, Any], Usage | None]:
-        try:
-            async with self._session.request(
-                method,
-                f"{self._root}/{path}",
-                params={**(query or {}), **credentials.query},
-                json=body,
-                headers=credentials.headers,
-                allow_redirects=False,
-            ) as response:
-                raw = bytearray()
-                async for chunk in response.content.iter_any():
-                    raw += chunk
-                    if len(raw) > LARGEST_ANSWER:
-                        raise GraphUnavailable(f"{path}: an answer of more than {LARGEST_ANSWER} bytes")
-                status, headers = response.status, response.headers
-        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-            # Not `from failure`: aiohttp's texts hold the URL with the proof, some the headers with the token.
-            raise GraphUnavailable(f"{path}: {type(failure).__name__}") from None
-        if status != 200:
-            raise GraphRefused(refused(status, bytes(raw), headers))
-        try:
-            answer = json.loads(raw)
-        except ValueError as failure:
-            raise GraphUnavailable(f"{path}: not JSON") from failure
-        if not isinstance(answer, dict):
-            raise GraphUnavailable(f"{path}: not a JSON object")
-        return answer, usage(headers)
+        _, answer, said = await self._calls.call(method, path, credentials, query=query, body=body)
+        return answer, said
 
 
 def _percent(used: Usage | None) -> float:

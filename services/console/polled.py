@@ -216,13 +216,3 @@ def told_by_meta(
         fields=fields,
         by="meta",
     )
-
-
-def token_references(facts: AccountFacts, waba_id: str) -> list[str]:
-    """The references of tokens that may read an account, the likeliest first: those of its numbers, then `default`."""
-    numbers = sorted(
-        (not value.default, key[2], value.token)
-        for key, value in facts.known().items()
-        if isinstance(value, Number) and key[1] == waba_id
-    )
-    return list(dict.fromkeys((*(token for _, _, token in numbers), "default")))

@@ -11,12 +11,13 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from services.console.applying import AccountEvents
-from services.console.asking import Answers, Meta, NoToken, ask
-from services.console.graph import GraphRefused
+from services.console.asking import Answers, Meta, ask
 from services.console.polled import difference
+from shared.account_tokens import NoToken
 from shared.accounts import AccountFacts
 from shared.clock import Clock
 from shared.error_table import ErrorTable
+from shared.graph_calls import GraphRefused
 from shared.lifecycle import Service
 from shared.metrics import POLLS
 from shared.tokens import Tokens

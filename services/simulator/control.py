@@ -14,6 +14,8 @@
     POST   /sim/templates/promo/review {"status": "REJECTED", "reason": "INVALID_FORMAT"}
     POST   /sim/templates/promo/hold  {"as": "held_for_quality_assessment"}
     POST   /sim/templates/promo/let_go {"drop_code": 132015}
+    PUT    /sim/rates                 {"rates": [{"country": "DE", "category": "marketing", "amount": "0.1365"}]}
+    POST   /sim/deliveries            {"phone_number_id": "1", "country": "DE", "category": "marketing"}
     POST   /sim/clock                 {"advance_s": 86400}
     GET    /sim/quiet?within_s=60     GET /sim/ledger?calls=0&commands=0    POST /sim/reset
 
@@ -25,13 +27,15 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.simulator.account_changes import apply, status_update
 from services.simulator.accounts import AccountsBody, Template, Waba
+from services.simulator.analytics import Rate
 from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
+from services.simulator.ledger import Delivery
 from services.simulator.meta import Meta
 from services.simulator.options import Options
 from services.simulator.outbox import Outbox
@@ -104,6 +108,27 @@ class LetGo(Named):
     drop_code: int | None = None
 
 
+class RatesBody(BaseModel):
+    """Body of `PUT /sim/rates`: what deliveries cost in the analytics, instead of all rates before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rates: list[Rate]
+
+
+class CountedDelivery(BaseModel):
+    """Body of `POST /sim/deliveries`: a delivery that the analytics count and nobody sent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    phone_number_id: str
+    country: str
+    category: str
+    type: str = "regular"
+    unit: Literal["message", "conversation"] = "message"
+    at: AwareDatetime | None = None
+
+
 class ControlRoutes:
     """Handlers of `/sim/…`."""
 
@@ -147,6 +172,8 @@ class ControlRoutes:
             web.post("/sim/templates/{name}/review", self._review),
             web.post("/sim/templates/{name}/hold", self._hold),
             web.post("/sim/templates/{name}/let_go", self._let_go),
+            web.put("/sim/rates", self._put_rates),
+            web.post("/sim/deliveries", self._count_delivery),
             web.get("/sim/clock", self._time),
             web.post("/sim/clock", self._advance),
             web.get("/sim/ledger", self._ledger),
@@ -301,6 +328,23 @@ class ControlRoutes:
         if not found:
             raise _fault(404, "no such template")
         return [template for _, template in found]
+
+    # --- analytics
+
+    async def _put_rates(self, request: web.Request) -> web.Response:
+        self._meta.rates = tuple((await _body(request, RatesBody)).rates)
+        return web.json_response({"rates": len(self._meta.rates)})
+
+    async def _count_delivery(self, request: web.Request) -> web.Response:
+        body = await _body(request, CountedDelivery)
+        found = self._meta.accounts.number(body.phone_number_id)
+        if found is None:
+            raise _fault(404, "no such number")
+        at = self._scheduler.release() if body.at is None else body.at.timestamp()
+        self._meta.ledger.deliveries.append(
+            Delivery(at, found[0].id, body.phone_number_id, body.unit, body.country, body.category, body.type)
+        )
+        return web.json_response({"success": True})
 
     # --- time
 

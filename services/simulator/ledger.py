@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from services.simulator.scripts import command_names
@@ -66,6 +67,24 @@ class Mark:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivered message (or opened conversation) as the analytics count it."""
+
+    at: float
+    waba_id: str
+    phone_number_id: str
+    unit: str
+    """`message` or `conversation`."""
+    country: str
+    category: str
+    """As a status tells it, in small letters."""
+    type: str
+    """`regular` or why it is free."""
+    cost: Decimal | None = None
+    """None: the rate's."""
+
+
 @dataclass(slots=True)
 class _FreePaid:
     free: int = 0
@@ -85,6 +104,8 @@ class Ledger:
     calls: list[Call] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     """Read marks, apart from the calls that send messages."""
+    deliveries: list[Delivery] = field(default_factory=list)
+    """What the analytics count."""
     _conversations: dict[tuple[str, str, str], _FreePaid] = field(default_factory=dict)
     _messages: dict[tuple[str, str, str], _FreePaid] = field(default_factory=dict)
     _tally: dict[tuple[str, str, str], _FreePaid] = field(default_factory=dict)
@@ -132,6 +153,7 @@ class Ledger:
         """Forget all that was counted."""
         self.calls.clear()
         self.marks.clear()
+        self.deliveries.clear()
         self._conversations.clear()
         self._messages.clear()
         self._tally.clear()

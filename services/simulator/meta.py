@@ -10,7 +10,9 @@ from typing import Any, Literal
 from services.simulator.account_changes import status_update
 from services.simulator.accounts import Accounts, Number, Template, Waba
 from services.simulator.agenda import Agenda
+from services.simulator.analytics import Rate, country_of
 from services.simulator.conversations import (
+    DAY_S,
     SERVICE,
     Conversation,
     Thread,
@@ -23,13 +25,13 @@ from services.simulator.conversations import (
 from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
-from services.simulator.ledger import Call, Ledger, Mark
+from services.simulator.ledger import Call, Delivery, Ledger, Mark
 from services.simulator.limits import PAIR_BURST, PAIR_INTERVAL_S, ManagementCalls, RateLimits, Throughput
 from services.simulator.messages import ReadMark, Send
 from services.simulator.objections import account_fault, endpoint_fault, template_fault, unknown_object
 from services.simulator.options import Options
 from services.simulator.pricing import ENTRY_POINT, Charge, PricingModel, charge, local_day, model_for
-from services.simulator.scripts import Behaviour, Script, plan
+from services.simulator.scripts import Behaviour, CountedAs, Script, plan
 from services.simulator.troubles import Troubles
 
 
@@ -51,6 +53,8 @@ class Message:
     conversation: Conversation | None = None
     charge: Charge | None = None
     conversation_key: str = ""
+    unsaid: frozenset[str] = frozenset()
+    counted_as: CountedAs = field(default_factory=CountedAs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,8 @@ class Meta:
     script: Script = field(default_factory=Script)
     troubles: Troubles = field(default_factory=Troubles)
     ledger: Ledger = field(default_factory=Ledger)
+    rates: tuple[Rate, ...] = ()
+    """What a charged delivery costs in the analytics."""
     agenda: Agenda[_Step | _Review] = field(default_factory=Agenda)
     management: ManagementCalls = field(default_factory=ManagementCalls)
     _threads: dict[tuple[str, str], Thread] = field(default_factory=dict)
@@ -214,6 +220,9 @@ class Meta:
         message = Message(
             self._wamid(user), waba, number, send, user, category, now, int(now + delivery), call
         )  # fmt: skip
+        if behaviour is not None:
+            message.unsaid = behaviour.unsaid
+            message.counted_as = behaviour.counted_as or message.counted_as
         call.wamid, call.category = message.wamid, category
         holds = template.holds if template is not None else None
         if template is not None and holds is not None:
@@ -346,6 +355,8 @@ class Meta:
         elif not message.delivered:
             status.update(self._delivered(message, at))
         message.call.statuses.append(step.status)
+        if step.status in message.unsaid:
+            return None
         return Update(
             message.waba.id,
             "statuses",
@@ -389,9 +400,27 @@ class Meta:
         )  # fmt: skip
         if cost.counted:
             self.ledger.unit_counted(message.waba.id, month, cost.category, billable=cost.billable)
+            self._count(message, model, cost, at)
         message.delivered, message.conversation, message.charge = True, conversation, cost
         message.call.billable, message.call.conversation_id = cost.counted and cost.billable, conversation.id
         return self._told(message, conversation.id, conversation.category, None, cost)
+
+    def _count(self, message: Message, model: PricingModel, cost: Charge, at: int) -> None:
+        """Let the analytics know of a delivery, as told or as a script has it."""
+        as_ = message.counted_as
+        if not as_.volume:
+            return
+        delivery = Delivery(
+            at + as_.days * DAY_S,
+            message.waba.id,
+            message.number.id,
+            model.unit,
+            as_.country or country_of(message.wa_id),
+            as_.category or _told_category(message, cost),
+            as_.type or cost.type,
+            as_.cost,
+        )
+        self.ledger.deliveries.append(delivery)
 
     def _charge(
         self, message: Message, at: int, existing: Conversation | None, conversation_category: str

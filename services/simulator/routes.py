@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import ValidationError
 
-from services.simulator import registration
+from services.simulator import analytics, registration
 from services.simulator.accounts import Template, Waba
 from services.simulator.errors import GraphError
 from services.simulator.ledger import Call
@@ -183,6 +183,8 @@ class GraphRoutes:
         object_id = request.match_info["id"]
         found = self._meta.accounts.number(object_id)
         waba = self._meta.accounts.wabas.get(object_id)
+        if waba is not None and (asked := analytics.asked(request.query.get("fields", ""))):
+            return self._analytics(request, waba, asked)
         if found is not None:
             return self._read(request, number_node(*found))
         if waba is not None:
@@ -192,6 +194,11 @@ class GraphRoutes:
                 if template.id == object_id:
                     return self._read(request, template_node(template))
         return self._read(request, None)
+
+    def _analytics(self, request: web.Request, waba: Waba, asked: analytics.Asked) -> web.Response:
+        error = self._unauthorised(request)
+        node = error or analytics.answer(asked, waba, self._meta.ledger.deliveries, self._meta.rates)
+        return self._error(node) if isinstance(node, GraphError) else web.json_response(node)
 
     async def _phone_numbers(self, request: web.Request) -> web.Response:
         waba = self._meta.accounts.wabas.get(request.match_info["id"])

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,22 @@ from services.simulator.messages import Send
 from shared.ids import from_opaque
 
 StatusName = Literal["sent", "delivered", "read", "played", "failed"]
+
+
+class CountedAs(BaseModel):
+    """How the analytics count a delivery otherwise than its webhook tells; what is left out is as told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    volume: Literal[0, 1] = 1
+    """0: not at all."""
+    category: str | None = None
+    type: str | None = None
+    country: str | None = None
+    days: int = Field(0, ge=-31, le=31)
+    """So many days later."""
+    cost: Decimal | None = Field(None, ge=0)
+    """Instead of the rate's, in the account's currency."""
 
 
 class Match(BaseModel):
@@ -66,6 +83,9 @@ class Behaviour(BaseModel):
     delivered_after_s: float | None = Field(None, ge=0)
     statuses: list[StatusName | Step] | None = None
     """Exactly these, in this order."""
+    unsaid: frozenset[StatusName] = frozenset()
+    """Statuses that happen and of which no webhook is posted."""
+    counted_as: CountedAs | None = None
     times: int | None = Field(1, ge=1)
     """How often the rule serves; None for ever."""
 

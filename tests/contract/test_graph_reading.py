@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from deploy.local.paths import REPOSITORY
-from services.console.graph import Graph, GraphRefused, GraphUnavailable
+from services.console.graph import Graph
 from services.console.meta_facts import ACCOUNT_FIELDS, NUMBER_FIELDS, TEMPLATE_FIELDS
 from services.console.polled import Asked, Snapshot, difference
 from services.simulator.app import Simulator
@@ -22,6 +22,7 @@ from services.simulator.settings import SimulatorSettings
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.events import AccountChanged, decode_account_event, encode
+from shared.graph_calls import GraphRefused, GraphUnavailable
 from shared.tokens import Credentials
 
 FIXTURES = REPOSITORY / "tests" / "fixtures" / "graph"

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
 
+from services.billing.reconciliation.words import word
 from services.billing.settings import TalliesSettings
 from services.billing.tallies.changelog import create_changelog, read_changelog
 from services.billing.tallies.counting import Counting, Encoded
@@ -28,7 +29,16 @@ from shared import kafka
 from shared.clock import Clock
 from shared.events import LedgerEntry, decode_ledger_entry
 from shared.lifecycle import Service
-from shared.metrics import CATEGORIES, CHARGED_MICROS, CORRECTED_MICROS, DLQ_RECORDS, LEDGER_ENTRIES, TALLIED
+from shared.metrics import (
+    BILLED_MICROS,
+    CATEGORIES,
+    CHARGED_MICROS,
+    CORRECTED_MICROS,
+    DLQ_RECORDS,
+    LEDGER_ENTRIES,
+    PREDICTED_MICROS,
+    TALLIED,
+)
 from shared.stream.publisher import KafkaPublisher, Publisher, Record
 from shared.stream.source import SOURCE_HEADER, Source
 from shared.topics import BILLING_CHARGES
@@ -289,18 +299,27 @@ class Tallying:
 def _count(entries: Iterable[LedgerEntry]) -> None:
     """Count entries that were tallied, once a flush: each child of a metric has a lock."""
     lines, charged, corrected = Counter[str](), Counter[str](), Counter[tuple[str, str]]()
+    predicted, billed = Counter[str](), Counter[str]()
     for entry in entries:
         lines[entry.entry] += 1
-        category = "authentication" if entry.category == "authentication_international" else entry.category
-        if category in CATEGORIES:
-            if entry.entry == "correction":
-                corrected[category, "up" if entry.amount_micros > 0 else "down"] += abs(entry.amount_micros)
-            else:
-                charged[category] += entry.amount_micros
+        if said := word(entry):
+            for share, sums in ((said.predicted, predicted), (said.billed, billed)):
+                if share is not None:
+                    sums[_label(share.category)] += share.micros
+        category = _label(entry.category)
+        if entry.entry != "correction":
+            charged[category] += entry.amount_micros
+        elif category in CATEGORIES:
+            corrected[category, "up" if entry.amount_micros > 0 else "down"] += abs(entry.amount_micros)
     TALLIED.inc(lines.total())
     for kind, times in lines.items():
         LEDGER_ENTRIES.labels(kind).inc(times)
-    for category, micros in charged.items():
-        CHARGED_MICROS.labels(category).inc(micros)
+    for metric, sums in ((CHARGED_MICROS, charged), (PREDICTED_MICROS, predicted), (BILLED_MICROS, billed)):
+        for category in sums.keys() & CATEGORIES:
+            metric.labels(category).inc(sums[category])
     for (category, direction), micros in corrected.items():
         CORRECTED_MICROS.labels(category, direction).inc(micros)
+
+
+def _label(category: str) -> str:
+    return "authentication" if category == "authentication_international" else category

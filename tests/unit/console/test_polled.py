@@ -11,7 +11,8 @@ from msgspec import Raw
 from deploy.local.paths import REPOSITORY
 from services.console import meta_facts
 from services.console.plan import Plan
-from services.console.polled import Asked, Snapshot, difference, token_references
+from services.console.polled import Asked, Snapshot, difference
+from shared.account_tokens import token_references
 from shared.accounts import Account, AccountFacts, Author, Number, Subject, Template
 from shared.events import AccountChanged, AccountEvent, AccountWebhook, decode_account_event, encode
 from shared.template_definition import Shape

@@ -9,13 +9,14 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
 from deploy.local.paths import REPOSITORY
-from services.console.graph import GraphFailure, GraphRefused, GraphUnavailable, Reply
+from services.console.graph import Reply
 from services.console.polling import JITTER, Poller, next_poll_s
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.error_table import ErrorTable
 from shared.events import AccountChanged
 from shared.graph_answers import Refused, Usage
+from shared.graph_calls import GraphFailure, GraphRefused, GraphUnavailable
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
 from shared.tokens import Credentials, Tokens
