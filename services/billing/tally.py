@@ -1,69 +1,39 @@
-"""The month tally of an account: rows in Redis in, counts and money by number, category, market and type out.
+"""What was counted of an account's month: rows in Redis in, tally by line and spend by day and hour out.
 
-One hash per account and month; each field is a row of one partition of the ledger, written whole, so a query sums over partitions.
+A row belongs to one partition of the ledger and is written whole (`tally_rows`), so a query sums over partitions.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple, cast
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
 
-from shared.stream.source import Source
-
-SEPARATOR = "|"
+from services.billing.tally_rows import SEPARATOR, Counts, Row, days_key, decode_row, known_key, month_key
 
 
-class Line(NamedTuple):
-    """What one row of the tallies counts, within one partition of the ledger."""
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """What was counted: units (conversations or messages, as the regime has it), opened conversations, money in millionths by currency."""
 
-    partition: int
-    waba_id: str
-    month: str
-    phone_number_id: str
-    category: str
-    market: str
-    type: str
-
-    @property
-    def field(self) -> str:
-        """The row's field in its account's and month's hash."""
-        return SEPARATOR.join(
-            (str(self.partition), self.phone_number_id, self.category, self.market, self.type)
-        )
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One row: `source` is that of the last ledger entry in it; money is in millionths by currency."""
-
-    source: Source
     free: int = 0
     paid: int = 0
+    conversations_free: int = 0
+    conversations_paid: int = 0
     micros: dict[str, int] = {}
 
 
-class TallyRow(msgspec.Struct, frozen=True):
-    """Counts and money of one number, category, market and type in a month."""
+class TallyRow(Totals, frozen=True, kw_only=True):
+    """Counts and money of one number, unit, category, market and price type in a month."""
 
     phone_number_id: str
+    unit: str
     category: str
     market: str
     type: str
-    free: int
-    paid: int
-    micros: dict[str, int]
-
-
-class Totals(msgspec.Struct, frozen=True):
-    """Counts and money of one category in a month."""
-
-    free: int
-    paid: int
-    micros: dict[str, int]
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """An account's month."""
+    """An account's month (`YYYY-MM` in its own time zone); `totals` by category."""
 
     waba_id: str
     month: str
@@ -71,13 +41,28 @@ class Tally(msgspec.Struct, frozen=True):
     totals: dict[str, Totals]
 
 
-encode_row = msgspec.json.Encoder().encode
-decode_row = msgspec.json.Decoder(Row).decode
+class SpendLine(Totals, frozen=True, kw_only=True):
+    """Counts and money of one category in a day of the account's time zone, or in one UTC hour of it.
+
+    `hour` is the hour's beginning, RFC 3339; null for the whole day. Where the zone is no whole hour from UTC, one hour has a line in two days.
+    """
+
+    day: str
+    hour: str | None
+    category: str
 
 
-def hash_key(namespace: str, generation: int, waba_id: str, month: str) -> str:
-    """`{namespace}:tallies:{generation}:{waba_id}:{month}`."""
-    return f"{namespace}:tallies:{generation}:{waba_id}:{month}"
+class Spend(msgspec.Struct, frozen=True):
+    """An account's month by day and by hour; what was delivered then, corrections included, whenever they came.
+
+    A day whose hours are no longer kept has no lines in `hours` and is named in `hours_dropped`.
+    """
+
+    waba_id: str
+    month: str
+    days: list[SpendLine]
+    hours: list[SpendLine]
+    hours_dropped: list[str]
 
 
 async def month_tally(
@@ -92,34 +77,108 @@ async def month_tally(
         month: as the ledger's entries name it.
         generation: `WA_TALLIES_GENERATION`.
     """
-    found = cast(dict[bytes, bytes], await redis.hgetall(hash_key(namespace, generation, waba_id, month)))
-    return summed(waba_id, month, ((field.decode(), decode_row(value)) for field, value in found.items()))
+    return tally_of(waba_id, month, await _rows(redis, month_key(namespace, generation, waba_id, month)))
 
 
-def summed(waba_id: str, month: str, fields: Iterable[tuple[str, Row]]) -> Tally:
-    """Sum rows (field, row) over partitions; rows whose corrections left nothing are dropped. Pure."""
-    rows: dict[tuple[str, ...], list[Row]] = {}
+async def spend_of_month(
+    redis: Redis, namespace: str, waba_id: str, month: str, *, generation: int = 1
+) -> Spend:
+    """The spend of an account's month by day and hour; arguments as `month_tally`."""
+    return spend_of(waba_id, month, await _rows(redis, days_key(namespace, generation, waba_id, month)))
+
+
+async def months_known(redis: Redis, namespace: str, *, generation: int = 1) -> dict[str, list[str]]:
+    """The months of which something was counted, by account, both in order."""
+    found = cast(set[bytes], await redis.smembers(known_key(namespace, generation)))
+    months: dict[str, list[str]] = {}
+    for waba_id, month in sorted(tuple(member.decode().split(SEPARATOR)) for member in found):
+        months.setdefault(waba_id, []).append(month)
+    return months
+
+
+async def _rows(redis: Redis, key: str) -> list[tuple[str, Row]]:
+    found = cast(Mapping[bytes, bytes], await redis.hgetall(key))
+    return [(field.decode(), decode_row(value)) for field, value in found.items()]
+
+
+def tally_of(waba_id: str, month: str, fields: Iterable[tuple[str, Row]]) -> Tally:
+    """Sum rows of the month (field, row) over partitions; lines whose corrections left nothing are dropped. Pure."""
+    parts: dict[tuple[str, ...], list[Counts]] = {}
     for field, row in fields:
         _, *line = field.split(SEPARATOR)
-        rows.setdefault(tuple(line), []).append(row)
-    tallied = []
-    for (number, category, market, type_), parts in sorted(rows.items()):
-        free, paid, micros = _sum(parts)
-        if free or paid or micros:
-            tallied.append(TallyRow(number, category, market, type_, free, paid, micros))
+        parts.setdefault(tuple(line), []).append(row.counts)
+    rows = []
+    for (number, unit, category, market, type_), counts in sorted(parts.items()):
+        if _anything(sums := summed(counts)):
+            rows.append(
+                TallyRow(
+                    phone_number_id=number,
+                    unit=unit,
+                    category=category,
+                    market=market,
+                    type=type_,
+                    **msgspec.structs.asdict(sums),
+                )
+            )
     totals = {
-        category: Totals(*_sum(row for row in tallied if row.category == category))
-        for category in sorted({row.category for row in tallied})
+        category: summed(row for row in rows if row.category == category)
+        for category in sorted({row.category for row in rows})
     }
-    return Tally(waba_id, month, tallied, totals)
+    return Tally(waba_id, month, rows, totals)
 
 
-def _sum(rows: Iterable[Row | TallyRow]) -> tuple[int, int, dict[str, int]]:
-    free = paid = 0
+def spend_of(waba_id: str, month: str, fields: Iterable[tuple[str, Row]]) -> Spend:
+    """Sum rows of days (field, row) over partitions; lines whose corrections left nothing are dropped. Pure."""
+    days: dict[tuple[str, str], list[Counts]] = {}
+    hours: dict[tuple[str, str, str], list[Counts]] = {}
+    dropped = set()
+    for field, row in fields:
+        _, day, category = field.split(SEPARATOR)
+        days.setdefault((day, category), []).append(row.counts)
+        if row.hours is None:
+            dropped.add(day)
+            continue
+        for hour, counts in row.hours.items():
+            hours.setdefault((day, hour, category), []).append(counts)
+    return Spend(
+        waba_id,
+        month,
+        [
+            SpendLine(day=day, hour=None, category=category, **msgspec.structs.asdict(sums))
+            for (day, category), counts in sorted(days.items())
+            if _anything(sums := summed(counts))
+        ],
+        [
+            SpendLine(day=day, hour=f"{hour}:00:00Z", category=category, **msgspec.structs.asdict(sums))
+            for (day, hour, category), counts in sorted(hours.items())
+            if day not in dropped and _anything(sums := summed(counts))
+        ],
+        sorted(dropped),
+    )
+
+
+def summed(parts: Iterable[Counts | Totals]) -> Totals:
+    """All counts together; currencies in order, without those that came to nothing. Pure."""
+    free = paid = conversations_free = conversations_paid = 0
     micros: dict[str, int] = {}
-    for row in rows:
-        free += row.free
-        paid += row.paid
-        for currency, amount in row.micros.items():
+    for part in parts:
+        free += part.free
+        paid += part.paid
+        conversations_free += part.conversations_free
+        conversations_paid += part.conversations_paid
+        for currency, amount in part.micros.items():
             micros[currency] = micros.get(currency, 0) + amount
-    return free, paid, {currency: amount for currency, amount in sorted(micros.items()) if amount}
+    return Totals(
+        free=free,
+        paid=paid,
+        conversations_free=conversations_free,
+        conversations_paid=conversations_paid,
+        micros={currency: amount for currency, amount in sorted(micros.items()) if amount},
+    )
+
+
+def _anything(totals: Totals) -> bool:
+    return totals != _NOTHING
+
+
+_NOTHING = Totals()

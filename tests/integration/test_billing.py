@@ -26,7 +26,8 @@ from services.billing.ledger import FORGET
 from services.billing.settings import TalliesSettings
 from services.billing.tallies.faust_app import app_id
 from services.billing.tallies.offsets import GroupOffsets
-from services.billing.tally import Tally, hash_key, month_tally
+from services.billing.tally import Spend, Tally, Totals, month_tally, spend_of_month
+from services.billing.tally_rows import days_key, month_key
 from shared import kafka
 from shared.clock import ManualClock
 from shared.events import LedgerEntry, decode_ledger_entry, encode
@@ -151,8 +152,9 @@ async def producer(settings: TalliesSettings) -> AsyncIterator[AIOKafkaProducer]
 
 
 def entry(number: int) -> LedgerEntry:
-    """The nth entry of a small, uneven business: three accounts, five categories of price, some free."""
+    """The nth entry of a small, uneven business: three accounts, three categories, some free, over three days and half the hours."""
     free = number % 7 == 0
+    day, hour = 19 + number % 3, number % 12
     return LedgerEntry(
         event_id=f"wamid.{number}:charge",
         entry="charge",
@@ -176,6 +178,9 @@ def entry(number: int) -> LedgerEntry:
         currency="USD",
         basis="meta",
         tags={},
+        delivered_at=f"2026-11-{day}T{hour:02}:15:00.000Z",
+        day=f"2026-11-{day if hour else day - 1}",
+        conversations=int(number % 4 == 0),
     )
 
 
@@ -192,35 +197,59 @@ async def publish(producer: AIOKafkaProducer, settings: TalliesSettings, numbers
     await asyncio.gather(*sent)
 
 
-def expected(count: int) -> dict[tuple[str, ...], tuple[int, int, int]]:
-    """Free, paid and micros per account, number, category, market and type, counted naively."""
-    lines: dict[tuple[str, ...], tuple[int, int, int]] = {}
+Sums = tuple[int, int, int, int, int]
+"""Free, paid, conversations free, conversations paid, micros."""
+
+
+def expected(count: int) -> dict[tuple[str, ...], Sums]:
+    """The sums of each line of the month, of each day and of each hour, counted naively."""
+    lines: dict[tuple[str, ...], Sums] = {}
     for number in range(count):
         one = entry(number)
-        line = (one.waba_id, one.phone_number_id, one.category, one.market, one.type)
-        free, paid, micros = lines.get(line, (0, 0, 0))
-        lines[line] = (free + one.free, paid + (not one.free), micros + one.amount_micros)
+        opened = one.conversations
+        own = (one.free, not one.free, opened * one.free, opened * (not one.free), one.amount_micros)
+        for line in (
+            (one.waba_id, one.phone_number_id, one.unit, one.category, one.market, one.type),
+            (one.waba_id, one.day, "None", one.category),
+            (one.waba_id, one.day, f"{one.delivered_at[:13]}:00:00Z", one.category),
+        ):
+            before = lines.get(line, (0, 0, 0, 0, 0))
+            lines[line] = tuple(a + b for a, b in zip(before, own, strict=True))  # type: ignore[assignment]
     return lines
 
 
-def lines_of(tallies: list[Tally]) -> dict[tuple[str, ...], tuple[int, int, int]]:
-    return {
-        (tally.waba_id, row.phone_number_id, row.category, row.market, row.type): (
-            row.free,
-            row.paid,
-            row.micros.get("USD", 0),
+def lines_of(answers: list[tuple[Tally, Spend]]) -> dict[tuple[str, ...], Sums]:
+    lines: dict[tuple[str, ...], Sums] = {}
+    for tally, spend in answers:
+        for row in tally.rows:
+            line = (row.phone_number_id, row.unit, row.category, row.market, row.type)
+            lines[tally.waba_id, *line] = sums(row)
+        for of in (*spend.days, *spend.hours):
+            lines[spend.waba_id, of.day, str(of.hour), of.category] = sums(of)
+    return lines
+
+
+def sums(of: Totals) -> Sums:
+    return of.free, of.paid, of.conversations_free, of.conversations_paid, of.micros.get("USD", 0)
+
+
+async def tallied(redis: Redis, settings: TalliesSettings) -> list[tuple[Tally, Spend]]:
+    namespace = settings.redis_namespace
+    return [
+        (
+            await month_tally(redis, namespace, f"W{n}", MONTH),
+            await spend_of_month(redis, namespace, f"W{n}", MONTH),
         )
-        for tally in tallies
-        for row in tally.rows
-    }
+        for n in range(3)
+    ]
 
 
-async def tallied(redis: Redis, settings: TalliesSettings) -> list[Tally]:
-    return [await month_tally(redis, settings.redis_namespace, f"W{n}", MONTH) for n in range(3)]
-
-
-def total(tallies: list[Tally]) -> int:
-    return sum(totals.free + totals.paid for tally in tallies for totals in tally.totals.values())
+def total(answers: list[tuple[Tally, Spend]]) -> int:
+    """How many entries are counted in rows of both kinds."""
+    return min(
+        sum(line.free + line.paid for tally, _ in answers for line in tally.rows),
+        sum(line.free + line.paid for _, spend in answers for line in spend.hours),
+    )
 
 
 async def until_counted(
@@ -317,8 +346,9 @@ async def test_a_row_that_redis_lost_comes_back_with_the_next_start(
         tallies.kill()
         await redis.delete(
             *(
-                hash_key(settings.redis_namespace, settings.tallies_generation, f"W{n}", MONTH)
+                key(settings.redis_namespace, settings.tallies_generation, f"W{n}", MONTH)
                 for n in range(3)
+                for key in (month_key, days_key)
             )
         )
         tallies.start()

@@ -14,10 +14,11 @@ from faust.types import TP, TableT
 from yarl import URL
 
 from services.billing.settings import TalliesSettings
+from services.billing.tally_rows import name
 from shared import kafka
 from shared.topics import MAX_RECORD_BYTES
 
-TABLE = "months"
+TABLE = "rows"
 COMMIT_S = 1.0
 
 
@@ -61,7 +62,7 @@ class _Transport(driver.Transport):
 
 def app_id(settings: TalliesSettings) -> str:
     """The app's name: its consumer group, and the first part of its changelog's name."""
-    return f"{settings.topic_prefix}billing.tallies.{settings.tallies_generation}"
+    return f"{settings.topic_prefix}billing.tallies.{name(settings.tallies_generation)}"
 
 
 def changelog_name(settings: TalliesSettings) -> str:

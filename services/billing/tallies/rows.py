@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from redis.asyncio import Redis
 
-from services.billing.tally import Line, hash_key
+from services.billing.tally_rows import SEPARATOR, Line, key_prefix, known_key
 from shared.stream.source import Source
 
 # KEYS: hash; ARGV: n x (field, offset and index of the source, row). Answers what was newer there: n x (field, row)
@@ -13,7 +13,7 @@ _PUT = """
 local newer = {}
 for i = 1, #ARGV, 4 do
   local there = redis.call('HGET', KEYS[1], ARGV[i])
-  local source = there and cjson.decode(there).source or {0, -1, 0}
+  local source = there and cjson.decode(there)[1] or {0, -1, 0}
   local ours = {tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])}
   if source[2] > ours[1] or (source[2] == ours[1] and source[3] > ours[2]) then
     table.insert(newer, ARGV[i])
@@ -45,7 +45,9 @@ class RedisRows:
     def __init__(self, redis: Redis, namespace: str, generation: int) -> None:
         self._namespace = namespace
         self._generation = generation
-        self._marks = f"{namespace}:tallies:{generation}:shown"
+        self._redis = redis
+        self._known = known_key(namespace, generation)
+        self._marks = f"{key_prefix(namespace, generation)}:shown"
         self._put = redis.register_script(_PUT)
         self._mark = redis.register_script(_MARK)
 
@@ -53,8 +55,10 @@ class RedisRows:
         """Store rows (source, encoded row); those that are newer in Redis are left there and returned."""
         hashes: dict[str, dict[str, Line]] = {}
         for line in rows:
-            key = hash_key(self._namespace, self._generation, line.waba_id, line.month)
-            hashes.setdefault(key, {})[line.field] = line
+            hashes.setdefault(line.hash_key(self._namespace, self._generation), {})[line.field] = line
+        if rows:
+            known = {SEPARATOR.join((line.waba_id, line.month)) for line in rows}
+            await self._redis.sadd(self._known, *known)
         newer: dict[Line, bytes] = {}
 
         async def one(key: str, lines: list[tuple[str, Line]]) -> None:

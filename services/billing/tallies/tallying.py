@@ -1,4 +1,4 @@
-"""The part that tallies: each ledger entry is added to its row, and acknowledged only when the row is safe in Kafka and shown in Redis.
+"""The part that tallies: each ledger entry is added to its two rows, and acknowledged only when both are safe in Kafka and shown in Redis.
 
 Faust brings the entries and keeps the rows over restarts; when it commits is decided here. Per flush the touched rows go, whole, first to the
 changelog (acknowledged by the brokers), then to Redis, and only then are their entries acknowledged. A crash anywhere repeats entries, and
@@ -17,12 +17,12 @@ from faust.types import TableT
 from redis.asyncio import Redis
 
 from services.billing.settings import TalliesSettings
-from services.billing.tallies.adding import add, from_table_key, line_of, to_table_key
 from services.billing.tallies.changelog import create_changelog
+from services.billing.tallies.counting import Counting, Encoded
 from services.billing.tallies.faust_app import changelog_name, create_app
 from services.billing.tallies.offsets import GroupOffsets
 from services.billing.tallies.rows import RedisRows
-from services.billing.tally import Line, decode_row, encode_row
+from services.billing.tally_rows import to_table_key
 from shared import kafka
 from shared.events import LedgerEntry, decode_ledger_entry
 from shared.lifecycle import Service
@@ -73,7 +73,7 @@ class Tallying:
         self._table: TableT[bytes, bytes]
         self._stopping = False
         self._events: list[_Event] = []
-        self._touched: dict[bytes, tuple[Source, bytes]] = {}
+        self._counting: Counting
         self._parked: list[tuple[_Event, str]] = []
         self._next: dict[int, int] = {}
         self._work = asyncio.Event()
@@ -89,6 +89,7 @@ class Tallying:
         self._dead_letters = kafka.producer(settings)
         await self._dead_letters.start()
         self._app, self._table = create_app(settings, self.partition_count)
+        self._counting = Counting(self._table.data)
         topic = self._app.topic(
             self._topic, key_type=bytes, value_type=bytes, value_serializer="raw", internal=True
         )
@@ -139,16 +140,8 @@ class Tallying:
         except (msgspec.MsgspecError, ValueError) as error:
             self._parked.append((event, str(error)))
             return
-        line = line_of(message.partition, entry)
-        key = to_table_key(line)
-        stored = self._table.data.get(key)
-        row = add(None if stored is None else decode_row(stored), entry, source)
-        if row is None:
-            return
-        value = encode_row(row)
-        self._table.data[key] = value
-        self._touched[key] = (row.source, value)
-        _count(entry)
+        if self._counting.take(message.partition, entry, source):
+            _count(entry)
 
     # --- safety
 
@@ -165,16 +158,12 @@ class Tallying:
         async with self._flushing:
             self._work.clear()
             events, self._events = self._events, []
-            touched, self._touched = self._touched, {}
+            rows = self._counting.encode_touched()
             parked, self._parked = self._parked, []
             for event, reason in parked:
                 await self._park(event, reason)
-            lines = {from_table_key(key): row for key, row in touched.items()}
-            await self._to_changelog(
-                {to_table_key(line): (line.partition, row) for line, (_, row) in lines.items()}
-            )
-            if newer := await self._rows.put(lines):
-                raise Overtaken(", ".join(line.field for line in newer))
+            await self._to_changelog(rows)
+            await self._show(rows)
             await self._mark({event.message.partition: event.message.offset for event in events})
             for event in events:
                 event.ack()
@@ -183,14 +172,8 @@ class Tallying:
         """Note what is shown now; where Redis has forgotten the note before, give it all rows of that partition again."""
         lost = await self._rows.mark({n: (self._shown.get(n, -1), offset) for n, offset in shown.items()})
         if lost:
-            rows = {
-                line: (decode_row(value).source, value)
-                for key, value in self._table.data.items()
-                for line in (from_table_key(key),)
-                if line.partition in lost
-            }
-            if newer := await self._rows.put(rows):
-                raise Overtaken(", ".join(line.field for line in newer))
+            rows = self._counting.of_partitions(lost)
+            await self._show(rows)
             await self._rows.mark({n: (-1, shown[n]) for n in lost})
             log.warning("tallies_shown_again", partitions=sorted(lost), rows=len(rows))
         self._shown |= shown
@@ -200,11 +183,18 @@ class Tallying:
         async with self._flushing:
             await self._mark({n: offset for n, offset in self._shown.items() if n in (self.partitions or ())})
 
-    async def _to_changelog(self, rows: dict[bytes, tuple[int, bytes]]) -> None:
+    async def _to_changelog(self, rows: Encoded) -> None:
         """Returns when the brokers have acknowledged all rows."""
         await asyncio.gather(
-            *(self._table.send_changelog(partition, key, row) for key, (partition, row) in rows.items())
+            *(
+                self._table.send_changelog(line.partition, to_table_key(line), row)
+                for line, (_, row) in rows.items()
+            )
         )
+
+    async def _show(self, rows: Encoded) -> None:
+        if newer := await self._rows.put(rows):
+            raise Overtaken(", ".join(line.field for line in newer))
 
     async def _park(self, event: _Event, reason: str) -> None:
         message = event.message
@@ -241,21 +231,12 @@ class Tallying:
                 for place in self._app.assignor.assigned_actives()
                 if place.topic == self._topic
             )
-            rows: dict[Line, tuple[Source, bytes]] = {}
-            for key, value in list(self._table.data.items()):
-                line = from_table_key(key)
-                if line.partition in mine:
-                    rows[line] = (decode_row(value).source, value)
-                else:
-                    self._table.data.pop(key, None)
+            self._counting.keep_only(mine)
+            rows = self._counting.of_partitions(mine)
             committed = await self._offsets.committed(mine)
             self._next = {n: max(self._next.get(n, 0), committed[n]) for n in mine}
             newer = await self._rows.put(rows)
-            for line, value in newer.items():
-                self._table.data[to_table_key(line)] = value
-            await self._to_changelog(
-                {to_table_key(line): (line.partition, value) for line, value in newer.items()}
-            )
+            await self._to_changelog(self._counting.replace(newer))
             self._shown = {}
             await self._mark({n: offset - 1 for n, offset in self._next.items() if n in mine})
             self.partitions = mine
