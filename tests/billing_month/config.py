@@ -1,7 +1,7 @@
 """The rules of the month: the product's configuration with two more regimes, a card and a tier table of our own, so that rules and rates turn in mid-month.
 
 On the calendar the regime of 2026-10-01 gives way to conversations on 2026-11-01 and to delivered templates on 2026-11-16; where messages are
-charged, a card with other rates begins on 2026-11-20, and utility and authentication cost less in the tier beyond the first.
+charged, a card with other rates begins on 2026-11-10, and utility and authentication cost less in the tier beyond the first.
 """
 
 import csv
@@ -15,11 +15,11 @@ import yaml
 
 from deploy.local.paths import REPOSITORY
 
-CARD = "illustrative_usd_2026-11-20"
-TIERS = "illustrative_usd_2026-11-20_tiers"
+CARD = "illustrative_usd_2026-11-10"
+TIERS = "illustrative_usd_2026-11-10_tiers"
 _BASE = "rates_usd_2026-10-01.csv"
 _RAISED_BY = Decimal("0.0007")
-_TIERED = (("Germany", "utility", 50_000), ("India", "authentication", 100_000),
+_TIERED = (("Germany", "utility", 50_000), ("India", "utility", 50_000), ("India", "authentication", 100_000),
            ("India", "authentication_international", 100_000))  # fmt: skip
 _COLUMN = {
     "utility": "Utility",
@@ -43,7 +43,7 @@ def write(folder: Path) -> Path:
             "file": f"{CARD}.csv",
             "currency": "USD",
             "unit": "message",
-            "effective_from": date(2026, 11, 20),
+            "effective_from": date(2026, 11, 10),
             "illustrative": True,
             "source": "made up",
         }

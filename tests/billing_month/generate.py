@@ -296,5 +296,5 @@ class Month:
 
 def _turns() -> list[tuple[Account, int]]:
     """Where months, regimes and cards begin, by each account's clock."""
-    days = (date(YEAR, MONTH, 1), date(YEAR, MONTH, 16), date(YEAR, MONTH, 20), date(YEAR, MONTH + 1, 1))
+    days = (date(YEAR, MONTH, 1), date(YEAR, MONTH, 16), date(YEAR, MONTH, 10), date(YEAR, MONTH + 1, 1))
     return [(account, instant(account.zone, day)) for account in ACCOUNTS for day in days]

@@ -102,7 +102,8 @@ ACCOUNTS = (
         _on(-30),
         (),
         (
-            ("utility", "Germany", (("1:50000", _on(1)), ("50001:MAX", _on(22, 7_777_777)))),
+            ("utility", "Germany", (("1:50000", _on(1)), ("50001:MAX", _on(21, 7_777_777)))),
+            ("utility", "India", (("50001:MAX", _on(20, 1)),)),
             ("authentication", "India", (("100001:MAX", _on(12, 1)),)),
         ),
     ),
