@@ -59,6 +59,7 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
         pricing: Meta's latest word, and
         said: (seq, epoch ms) of the event that brought it.
         predicted: category, type and millionths that were predicted, once it is foreseen.
+        tags: the request's; the router's events no longer have them once the message has ended.
     """
 
     charge: Charge
@@ -67,6 +68,7 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
     pricing: MetaPricing | None
     said: tuple[int, int]
     predicted: tuple[str, str, int] | None = None
+    tags: dict[str, str] = {}
 
 
 _encode_state = msgspec.msgpack.Encoder().encode
@@ -128,7 +130,7 @@ class LedgerFold:
         return ()
 
     def encode_state(self, state: Remembered) -> bytes:
-        """The state as MessagePack, some 150 bytes."""
+        """The state as MessagePack, some 200 bytes."""
         return _encode_state(state)
 
     def decode_state(self, value: bytes) -> Remembered:
@@ -163,6 +165,7 @@ class LedgerFold:
             pricing=pricing,
             said=said if news else state.said if state else (0, 0),
             predicted=expected,
+            tags=event.tags or (state.tags if state else {}),
         )
 
     def _entry(self, event: SendEvent, message: Remembered, posting: Posting, index: int) -> Outgoing:
@@ -195,7 +198,7 @@ class LedgerFold:
             amount_micros=posting.amount_micros,
             currency=charge.currency,
             basis="predicted" if message.pricing is None else "meta",
-            tags=event.tags,
+            tags=message.tags,
             delivered_at=rfc3339(charge.delivered_ms),
             day=charge.day,
             country=country_of(user),
