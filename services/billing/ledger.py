@@ -146,7 +146,10 @@ class LedgerFold:
         news = billed(event)
         if news is not None and state is not None and state.pricing is not None and said <= state.said:
             news = None
-        delivery = Delivery(_user(event), from_ms(at_ms), facts.account(event.waba_id or "") or Account())
+        delivered_ms = state.charge.delivered_ms if state is not None and foreseen is None else 0
+        delivery = Delivery(
+            _user(event), from_ms(delivered_ms or at_ms), facts.account(event.waba_id or "") or Account()
+        )
         expected = state.predicted if state is not None else None
         if foreseen is not None:
             charge = predicted(foreseen, delivery)
