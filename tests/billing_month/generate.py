@@ -18,7 +18,7 @@ HALF_HOUR_MS = 1_800_000
 DAY_MS = 86_400_000
 _BEFORE_MS = 12 * HALF_HOUR_MS * 2
 _CATEGORIES = (("marketing", 30), ("utility", 35), ("authentication", 15), ("service", 20))
-_TAGS = ({}, {"cost_center": "logistics"}, {"cost_center": "shop"}, {"cost_center": "shop", "campaign": "black"},
+_TAGS: tuple[dict[str, str], ...] = ({}, {"cost_center": "logistics"}, {"cost_center": "shop"}, {"cost_center": "shop", "campaign": "black"},
          {"cost_center": "security"}, {"team": "Störfälle | Süd"})  # fmt: skip
 _META_NAME = {"authentication_international": "authentication-international"}
 _FREE_TYPES = ("free_customer_service", "free_tier", "free_entry_point")
@@ -47,6 +47,7 @@ class Habits(NamedTuple):
     """Within a second of a new month, regime or card in the account's own time."""
 
 
+USUAL = Habits()
 CLEAN = Habits(0, 0, 0, 0, 0, 0, 0, 0)
 """Nothing differs from what was predicted."""
 
@@ -66,7 +67,7 @@ class Month:
         habits: of Meta.
     """
 
-    def __init__(self, rules: Rules, size: int, seed: int, habits: Habits = Habits()) -> None:
+    def __init__(self, rules: Rules, size: int, seed: int, habits: Habits = USUAL) -> None:
         self.rules = rules
         self._size = size
         self._habits = habits

@@ -37,7 +37,7 @@ class Disorder(NamedTuple):
     """In events of the log."""
 
 
-ORDERLY = Disorder(0, 0)
+USUAL = Disorder()
 
 
 def log(messages: Iterable[Message]) -> Iterator[Logged]:
@@ -54,7 +54,7 @@ def log(messages: Iterable[Message]) -> Iterator[Logged]:
         yield heapq.heappop(waiting)[2]
 
 
-def disturbed(events: Iterable[Logged], seed: int, disorder: Disorder = Disorder()) -> Iterator[Logged]:
+def disturbed(events: Iterable[Logged], seed: int, disorder: Disorder = USUAL) -> Iterator[Logged]:
     """The events with repetitions; of each event the first comes where it was."""
     random = Random(seed)
     recent: deque[Logged] = deque(maxlen=disorder.batch * 8)
@@ -85,6 +85,7 @@ def _life(message: Message) -> Iterator[tuple[int, Logged]]:
         yield at_ms - 1000, _event(message, "sent", 3, at_ms - 1000, None)
     with_it = words[0] if words and words[0].at_ms == at_ms else None
     yield at_ms, _event(message, "delivered", 4, at_ms, with_it, charge=message.predicted)
+    steps: list[tuple[str, int, Word | None]]
     steps = [("priced", word.at_ms, word) for word in words if word is not with_it]
     if message.read_ms:
         said = [word for word in words if word.at_ms <= message.read_ms]

@@ -1,19 +1,15 @@
 """The generated month: two reckonings of it agree, and what it promises to hold is there."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from shared.phone import canonical_user, country_of
-from shared.pricing import PriceBook
 from tests.billing_month import config
-from tests.billing_month.generate import CLEAN, Month
+from tests.billing_month.generate import Month
 from tests.billing_month.log import disturbed, log
 from tests.billing_month.oracle import Oracle
 from tests.billing_month.rules import Rules
 from tests.billing_month.truth import Message
-from tests.billing_month.world import ACCOUNTS, COUNTRIES
 
 SIZE = 12_000
 
