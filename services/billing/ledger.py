@@ -43,8 +43,9 @@ FORGET = "forget"
 CORRECTABLE_MS = 60 * DAY_MS
 """How long a predicted charge waits for Meta's word: beyond the invoice of its month."""
 
-SETTLED_MS = 15 * DAY_MS
-"""How long a charge that Meta has priced is remembered against repetitions: Meta repeats webhooks for 7 days, the router for 8."""
+SETTLED_MS = 17 * DAY_MS
+"""How long a charge that Meta has priced is remembered against repetitions and for corrections: the router knows a message for 8 days after its
+delivery, once it was read within them for 8 more, and tells no price afterwards; a day for delays."""
 
 _PRICED = frozenset({"delivered", "read", "played", "priced"})
 
@@ -95,13 +96,10 @@ class LedgerFold:
         """The wamid; for a message that is not ours, its conversation where conversations are charged."""
         if event.event not in _PRICED or event.wamid is None:
             return ""
+        if event.request_id is not None:
+            return event.wamid
         said = billed(event)
-        if (
-            event.request_id is None
-            and said
-            and said.conversation_id
-            and said.pricing.pricing_model == CONVERSATION_BASED
-        ):
+        if said and said.conversation_id and said.pricing.pricing_model == CONVERSATION_BASED:
             return f"conversation:{said.conversation_id}"
         return event.wamid
 

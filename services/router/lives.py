@@ -276,14 +276,19 @@ def _failed(state: State, life: Life, event: StatusReceived, facts: AccountFacts
 
 
 def _late(state: State, event: StatusReceived, stage: int) -> Lived:
-    """A status of a message that is finished, or not known: its price is still told, once, and learnt when its conversation ends."""
+    """A status of a message that is finished, or not known: its price is still told, once, and learnt when its conversation ends.
+
+    A message of ours that is not known any more was delivered and charged long ago, for one in flight is kept a month: Meta may repeat the
+    price when it is read at last (Meta, webhooks: pricing comes with `sent` and one of `delivered` and `read`), and that is no second charge.
+    """
     pricing = _signature(event.pricing)
     mark = fingerprint(event.wamid)
     ended = next((e for e in state.ended if e.wamid == mark), None)
     if stage not in (DELIVERED, READ, PLAYED):
         return Lived(learn_expiry(state, event.conversation) if stage == SENT else state)
     if ended is None:
-        if pricing is None:
+        read_at_last = event.command_id is not None and stage != DELIVERED
+        if pricing is None or read_at_last:
             return Lived(state)
         request = event.command_id.rpartition("#")[0] if event.command_id is not None else None
         stone = Ended(mark, stage, event.at_ms, 1, request or "", None, pricing)

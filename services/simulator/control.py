@@ -372,7 +372,7 @@ class ControlRoutes:
         return web.json_response({"success": True})
 
     def _post(self, updates: list[Update], now: float) -> None:
-        self._outbox.put(updates, now)
+        self._outbox.put((now, update) for update in updates)
         self._scheduler.wake()
 
 

@@ -303,10 +303,10 @@ class Meta:
             return unknown_object(phone_number_id)
         return _of_number(*found, "user_preferences", preference.item(wa_id, int(now)))
 
-    def release(self, now: float) -> list[Update]:
-        """Let happen what is due by now, in order, and return the statuses to post."""
+    def release(self, now: float) -> list[tuple[float, Update]]:
+        """Let happen what is due by now, in order, and return the statuses to post, each with its time."""
         return [
-            update
+            (due, update)
             for due, step in self.agenda.release(now)
             if (update := self._due(step, due)) is not None
         ]  # fmt: skip

@@ -64,16 +64,16 @@ class Outbox:
         """Start the sequence of duplicates and disorder anew."""
         self._random = random.Random(seed)
 
-    def put(self, updates: Iterable[Update], now: float) -> None:
-        """Take in updates that are due."""
+    def put(self, happened: Iterable[tuple[float, Update]]) -> None:
+        """Take in updates, each with the time it happened, from which it is held back: so that no round's own time decides an order."""
         options = self._options()
-        for update in updates:
+        for at, update in happened:
             self._metrics.updates.inc()
             self.counts["updates"] += 1
-            self._enter(update, options, now)
+            self._enter(update, options, at)
             if options.duplicate and self._random.random() < options.duplicate:
                 self.counts["duplicates"] += 1
-                self._enter(update, options, now)
+                self._enter(update, options, at)
         self._fill()
 
     def release(self, now: float) -> None:
@@ -106,9 +106,9 @@ class Outbox:
         """POSTs without an answer yet."""
         return len(self._tasks)
 
-    def _enter(self, update: Update, options: Options, now: float) -> None:
+    def _enter(self, update: Update, options: Options, at: float) -> None:
         if options.shuffle:
-            self._later.add(now + self._random.uniform(0, options.shuffle_s), update)
+            self._later.add(at + self._random.uniform(0, options.shuffle_s), update)
         else:
             self._waiting.append(update)
 

@@ -28,7 +28,7 @@ class Scheduler:
         now = self._clock.time()
         due = self._meta.agenda.next_due
         if due is not None and due <= now:
-            self._outbox.put(self._meta.release(now), now)
+            self._outbox.put(self._meta.release(now))
         held = self._outbox.next_due
         if held is not None and held <= now:
             self._outbox.release(now)

@@ -112,6 +112,17 @@ def test_a_priced_delivery_of_a_message_that_is_not_ours_belongs_to_no_request()
     assert steps(made.play(KEY, status("sent", None, wamid="wamid.third"), NOW)) == []
 
 
+@pytest.mark.parametrize(("stage", "told"), [("read", []), ("played", []), ("delivered", ["priced"])])
+def test_a_message_of_ours_that_is_read_after_it_was_forgotten_is_not_charged_again(
+    stage: str, told: list[str]
+) -> None:
+    made = sent()
+    made.play(KEY, status("delivered", pricing=REGULAR), NOW)
+    made.fire(NOW + 9 * 24 * HOUR)
+    late = NOW + 20 * 24 * HOUR
+    assert steps(made.play(KEY, status(stage, at=late, pricing=REGULAR), late)) == told
+
+
 def test_a_failure_names_metas_reason_and_gives_the_places_back() -> None:
     made = sent()
     assert made.claims.members("tier:W1") != set()
