@@ -204,6 +204,10 @@ class AccountFacts:
         """The account that a number belongs to."""
         return self._owner.get(phone_number_id)
 
+    def numbers_of(self, waba_id: str) -> list[str]:
+        """The ids of an account's numbers, sorted."""
+        return sorted(number for number, owner in self._owner.items() if owner == waba_id)
+
     def number(self, phone_number_id: str) -> Number | None:
         """The number, or None when unknown."""
         value = self._values.get(("number", self._owner.get(phone_number_id, ""), phone_number_id))

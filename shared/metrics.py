@@ -17,6 +17,13 @@ _SLOW = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 3600, 14400)
 
 GROUPS = ("router", "accounts", "sender", "ledger", "intake", "tallies")
 CATEGORIES = ("marketing", "utility", "authentication", "service")
+BILLED_CATEGORIES = (*CATEGORIES, "authentication_international", "other")
+"""As the ledger has them; `other` is what Meta may add."""
+CURRENCIES = (
+    "USD", "AED", "ARS", "AUD", "BRL", "CLP", "COP", "EUR", "GBP", "IDR", "INR", "MXN", "MYR", "PEN", "SAR", "SGD",
+    "other",
+)  # fmt: skip
+"""In which Meta bills (Meta, pricing, billing currencies)."""
 CIRCUIT_SCOPES = ("phone_number", "waba", "template", "app", "platform")
 CIRCUIT_REASONS = (
     "auth", "permission", "account", "payment", "number", "quality", "rate_app", "rate_waba", "template", "platform",
@@ -174,6 +181,36 @@ CORRECTED_MICROS = _counter(
     "Millionths by which Meta's pricing corrected the ledger.",
     category=CATEGORIES,
     direction=("up", "down"),
+)
+
+MONTH_UNITS = _gauge(
+    "wa_month_units",
+    "Conversations or messages counted of all accounts in their current months, corrections included; the same in every tallies process.",
+    category=BILLED_CATEGORIES,
+    unit=("conversation", "message"),
+    price=("free", "paid"),
+)
+MONTH_CONVERSATIONS = _gauge(
+    "wa_month_conversations",
+    "Conversations opened in the accounts' current months, under every regime; the same in every tallies process.",
+    category=BILLED_CATEGORIES,
+    price=("free", "paid"),
+)
+MONTH_SPENT_MICROS = _gauge(
+    "wa_month_spent_micros",
+    "Millionths of a currency spent in the accounts' current months, corrections included; the same in every tallies process.",
+    category=BILLED_CATEGORIES,
+    currency=CURRENCIES,
+)
+TODAY_SPENT_MICROS = _gauge(
+    "wa_today_spent_micros",
+    "Millionths of a currency spent in the accounts' current days, corrections included; the same in every tallies process.",
+    category=BILLED_CATEGORIES,
+    currency=CURRENCIES,
+)
+FREE_TIER_USED = _gauge(
+    "wa_free_tier_used_ratio",
+    "Share of this month's free tier that is used, of the number (or account) that has used most.",
 )
 
 # --- console

@@ -30,6 +30,11 @@ class TalliesSettings(ServiceSettings):
         ge=1,
         description="Raise it to count the whole ledger afresh, beside the former tallies, under keys of its own.",
     )
+    tallies_hours_days: int = Field(
+        62,
+        ge=1,
+        description="Days of which the tallies keep each hour; older ones keep their sum. A fresh count brings hours back.",
+    )
     tallies_flush_s: float = Field(
-        0.05, gt=0, le=5, description="Longest time an entry waits to be made durable and shown with others."
+        0.2, gt=0, le=5, description="Longest time an entry waits to be made durable and shown with others."
     )

@@ -36,7 +36,8 @@ from services.console.plan import Plan
 from services.console.receivers import verified
 from services.console.settings import ConsoleSettings
 from services.console.steps import Step
-from services.console.tallies import HttpTallies
+from services.console.tallies import HttpTallies, UnknownAccount
+from services.console.tally import free_tier_words, waiting_words
 from services.console.terminal import parsed, require_number, settings, user_at
 from shared import kafka
 from shared.account_reader import read_once
@@ -170,21 +171,36 @@ def verify_receiver(
 def tally(
     waba: Annotated[str, typer.Argument(help="The account's id.")],
     month: Annotated[str, typer.Argument(help="YYYY-MM, in the account's time zone.")],
-    rows: Annotated[bool, typer.Option("--rows", help="Also by number, market and price type.")] = False,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Also by number, unit, market and price type.")
+    ] = False,
+    days: Annotated[bool, typer.Option("--days", help="Also by day.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what an account's month came to, as billing has tallied it."""
     if not _MONTH.fullmatch(month):
         raise typer.BadParameter(f"{month!r} is no month, e.g. 2026-11")
-    found = run(HttpTallies(settings().tallies_url).of_month(waba, month))
+    tallies = HttpTallies(settings().tallies_url)
+    try:
+        found = run(tallies.of_month(waba, month))
+        lines = run(tallies.days_of(waba, month)) if days else None
+    except UnknownAccount as error:
+        err.print(str(error), markup=False)
+        raise typer.Exit(REFUSED) from None
     if as_json:
-        print_json(json.loads(encode(found)))
+        print_json(json.loads(encode(found)) | ({} if lines is None else {"days": json.loads(encode(lines))}))
     elif not found.totals:
         out.print(f"Nothing is counted of account {waba} in {month}.", markup=False)
     else:
         out.print(tables.tally_table(found))
         if rows:
             out.print(tables.tally_rows_table(found))
+        if lines:
+            out.print(tables.tally_days_table(lines))
+    if not as_json:
+        for words in (*free_tier_words(found), waiting_words(found)):
+            if words is not None:
+                out.print(words, markup=False)
 
 
 @app.command()

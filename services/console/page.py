@@ -7,7 +7,7 @@ import msgspec
 
 from services.console import view
 from services.console.markup import Markup, join, tag
-from services.console.tally import Tally, amounts
+from services.console.tally import DayLine, Month, Totals, amounts, by_day, free_tier_words, waiting_words
 from shared.accounts import AccountFacts, Budget
 
 _GOOD = frozenset({"valid", "active", "APPROVED", "CONNECTED", "GREEN"})
@@ -31,10 +31,10 @@ _WARN = frozenset(
 
 
 class Page(NamedTuple):
-    """What the page shows. `tallies` maps an account to its month's tally, or to None when billing did not answer."""
+    """What the page shows. `months` maps an account to its month, or to None when billing did not answer."""
 
     facts: AccountFacts
-    tallies: Mapping[str, Tally | None]
+    months: Mapping[str, Month | None]
     links: Mapping[str, str]
     now: str
 
@@ -42,7 +42,7 @@ class Page(NamedTuple):
 def render(page: Page) -> str:
     """The whole document."""
     shown = view.accounts(page.facts)
-    body = [_account(account, page.tallies.get(account["id"])) for account in shown["accounts"]]
+    body = [_account(account, page.months.get(account["id"])) for account in shown["accounts"]]
     nothing = tag("section", "No account is set up yet: run ", tag("code", "wam apply FILE"), ".")
     head = tag(
         "head",
@@ -74,7 +74,7 @@ def render(page: Page) -> str:
     )
 
 
-def _account(account: Mapping[str, Any], tally: Tally | None) -> Markup:
+def _account(account: Mapping[str, Any], month: Month | None) -> Markup:
     set_up = "status" in account
     marks = [account["status"], f"payment {account['payment_method']}"] if set_up else ["not set up"]
     if account.get("paused"):
@@ -101,8 +101,8 @@ def _account(account: Mapping[str, Any], tally: Tally | None) -> Markup:
             ("Template", "Language", "Category", "Status", "Quality", ""),
             [_template(template) for template in account["templates"]],
         ),
-        tag("h3", f"Tally {tally.month}" if tally else "Tally"),
-        _tally(tally),
+        tag("h3", f"Tally {month.tally.month}" if month else "Tally"),
+        *_tally(month),
     )
 
 
@@ -194,16 +194,41 @@ def _template(template: Mapping[str, Any]) -> Sequence[object]:
     )
 
 
-def _tally(tally: Tally | None) -> Markup:
-    if tally is None:
-        return tag("p", "Billing does not answer.", class_="warn")
-    if not tally.totals:
-        return tag("p", "Nothing counted yet.", class_="dim")
+def _tally(month: Month | None) -> Iterator[Markup]:
+    if month is None:
+        yield tag("p", "Billing does not answer.", class_="warn")
+        return
+    tally = month.tally
+    if tally.totals:
+        rows = [(category, *_counted(totals)) for category, totals in sorted(tally.totals.items())]
+        yield _table(("Category", *_COUNTED), rows, numeric=frozenset(range(1, 6)))
+    else:
+        yield tag("p", "Nothing counted yet.", class_="dim")
+    for words in (*free_tier_words(tally), waiting_words(tally)):
+        if words is not None:
+            yield tag("p", words, class_="dim")
+    if month.days:
+        yield tag("h3", "Days")
+        yield _days(month.days)
+
+
+_COUNTED = ("Free", "Paid", "Conversations free", "paid", "Amount")
+
+
+def _counted(totals: Totals) -> tuple[str, ...]:
+    counts = (totals.free, totals.paid, totals.conversations_free, totals.conversations_paid)
+    return (*(f"{count:,}" for count in counts), amounts(totals))
+
+
+def _days(lines: Sequence[DayLine]) -> Markup:
+    """One row a day, with a bar of its units as a share of the busiest day's."""
+    days = by_day(lines)
+    most = max(max(totals.free + totals.paid for totals in days.values()), 1)
     rows = [
-        (category, f"{totals.free:,}", f"{totals.paid:,}", amounts(totals))
-        for category, totals in sorted(tally.totals.items())
+        (day, *_counted(totals), tag("meter", max=str(most), value=str(max(0, totals.free + totals.paid))))
+        for day, totals in days.items()
     ]
-    return _table(("Category", "Free", "Paid", "Amount"), rows, numeric=frozenset({1, 2, 3}))
+    return _table(("Day", *_COUNTED, "Units"), rows, numeric=frozenset(range(1, 6)))
 
 
 def _table(

@@ -20,7 +20,7 @@ from services.console.pausing import Pause, UnknownSubject
 from services.console.plan import Applied
 from services.console.settling import IndexUnavailable, OpenMessages
 from services.console.style import STYLE
-from services.console.tally import Tally
+from services.console.tally import Month
 from shared.accounts import AccountFacts
 from shared.clock import Clock
 from shared.pricing import local_month
@@ -51,9 +51,9 @@ class Reader(Protocol):
 
 
 class Tallies(Protocol):
-    """Who knows what was counted and charged: account → month in, tallies out, None without an answer."""
+    """Who knows what was counted and charged: account → month in, months out, None without an answer."""
 
-    async def of_months(self, months: Mapping[str, str]) -> dict[str, Tally | None]: ...
+    async def of_months(self, months: Mapping[str, str]) -> dict[str, Month | None]: ...
 
 
 class Refusal(Exception):

@@ -33,6 +33,7 @@ tr:last-child td { border-bottom: 0; }
 td.marks { white-space: normal; padding-right: 0; }
 .marks .pill { margin-right: .35rem; }
 td.number, th.number { text-align: right; }
+meter { width: 8rem; }
 code { font: .88em ui-monospace, monospace; color: var(--dim); }
 .pill { display: inline-block; padding: 0 .55rem; border-radius: 1rem; font-size: .82rem; border: 1px solid currentColor; }
 .good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); }

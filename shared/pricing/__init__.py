@@ -3,7 +3,7 @@
 from shared.pricing.amounts import RateCardError
 from shared.pricing.book import PriceBook
 from shared.pricing.cards import Rate, RateCard, RateCards, RateUnknown
-from shared.pricing.days import local_day, local_month, month_end
+from shared.pricing.days import local_day, local_month, month_end, month_start
 from shared.pricing.markets import MarketMap, MarketMapError
 from shared.pricing.quotes import Quote, quote, quote_type
 from shared.pricing.rating import charged_as, rate_of, tier_in_force
@@ -41,6 +41,7 @@ __all__ = [
     "local_day",
     "local_month",
     "month_end",
+    "month_start",
     "quote",
     "quote_type",
     "rate_category",

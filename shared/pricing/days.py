@@ -27,6 +27,12 @@ def local_month(at: datetime, timezone: str) -> str:
     return f"{local_day(at, timezone):%Y-%m}"
 
 
+def month_start(month: str, timezone: str) -> datetime:
+    """Return the first instant of a month, `YYYY-MM`, in an IANA time zone; raises as `local_day`."""
+    year, number = map(int, month.split("-"))
+    return datetime(year, number, 1, tzinfo=_zone(timezone))
+
+
 def month_end(month: str, timezone: str) -> datetime:
     """Return the first instant after a month, `YYYY-MM`, in an IANA time zone; raises as `local_day`."""
     year, number = map(int, month.split("-"))

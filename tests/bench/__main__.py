@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.stack import LocalStack
-from tests.bench import decisions, ingress, limits, recovery, router, sender, waits
+from tests.bench import decisions, ingress, limits, recovery, router, sender, tallies, waits
 
 REPORT = Path("reports/bench.json")
 
@@ -69,6 +69,15 @@ async def main(
             ("router", rounds, "events/s", 0.4, False, router.measure),
             ("ingress", rounds, "requests/s", 0.4, False, ingress.measure),
             ("sender", rounds, "messages/s", 0.6, False, sender.measure),
+            ("tallies", min(rounds, 3), "entries/s", 0.5, False, tallies.measure),
+            (
+                "tallies",
+                1,
+                "ms",
+                1.5,
+                True,
+                partial(tallies.restart, entries=1_000_000 if million else tallies.ENTRIES),
+            ),
             ("waits", 1, "ms or MB", 1.2, True, waits.measure),
             ("limits", 1, "messages/s", 0.95, False, limits.measure),
             ("recovery", 1, "", 1.0, True, partial(recovery.measure, names=troubles)),
@@ -116,11 +125,17 @@ def report(results: list[Result], rounds: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", help="router, ingress, sender, waits, limits, recovery or decisions")
+    parser.add_argument(
+        "--only", help="router, ingress, sender, tallies, waits, limits, recovery or decisions"
+    )
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="do not give the measured process a core"
     )
-    parser.add_argument("--million", action="store_true", help="decisions among a million conversations too")
+    parser.add_argument(
+        "--million",
+        action="store_true",
+        help="decisions among a million conversations, tallies of a million entries, too",
+    )
     parser.add_argument(
         "--troubles", help="of recovery: parts of the names of those to measure, comma-separated"
     )

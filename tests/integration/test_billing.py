@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -24,6 +24,13 @@ from deploy.local.stack import LocalStack
 from services.billing.forgetting import Forgetting
 from services.billing.ledger import FORGET
 from services.billing.settings import TalliesSettings
+from services.billing.tallies.answers import (
+    AccountMonths,
+    DaysAnswer,
+    HoursAnswer,
+    KnownAccounts,
+    MonthAnswer,
+)
 from services.billing.tallies.faust_app import app_id
 from services.billing.tallies.offsets import GroupOffsets
 from services.billing.tally import Spend, Tally, Totals, month_tally, spend_of_month
@@ -41,6 +48,7 @@ from shared.topics import BILLING_CHARGES, SEND_EVENTS, Topic
 from tests.conftest import Prefix
 from tests.unit.billing.events import charge, event, pmp
 
+T = TypeVar("T")
 PARTITIONS = 4
 MONTH = "2026-11"
 
@@ -54,6 +62,7 @@ def settings_of(stack: LocalStack, prefix: Prefix) -> TalliesSettings:
         partitions=PARTITIONS,
         replication=1,
         session_timeout_s=6,
+        tallies_hours_days=36_500,  # the entries' days will be long ago
     )
 
 
@@ -84,6 +93,7 @@ class Process:
             "WA_METRICS_PORT": str(metrics),
             "APP_DATADIR": str(Path(self._output.name).parent / "faust"),
             "WA_TALLIES_PORT": str(queries),
+            "WA_TALLIES_HOURS_DAYS": str(settings.tallies_hours_days),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", self._module],
@@ -354,13 +364,37 @@ async def test_a_row_that_redis_lost_comes_back_with_the_next_start(
         tallies.start()
         await tallies.ready()
         assert lines_of(await tallied(redis, settings)) == expected(200)
-        async with (
-            aiohttp.ClientSession() as client,
-            client.get(f"{tallies.url}/v1/tallies/W0/{MONTH}") as answer,
-        ):
-            assert answer.status == 200
-            served = msgspec.json.decode(await answer.read(), type=Tally)
-        assert served == await month_tally(redis, settings.redis_namespace, "W0", MONTH)
+
+
+async def test_what_is_counted_is_told_over_http_with_the_word_that_it_is_all(
+    settings: TalliesSettings, redis: Redis, tmp_path: Path
+) -> None:
+    async with (
+        process("services.billing.tallies", settings, tmp_path / "log") as tallies,
+        producer(settings) as to_ledger,
+        aiohttp.ClientSession(raise_for_status=True) as client,
+    ):
+
+        async def told(path: str, kind: type[T]) -> T:
+            async with client.get(f"{tallies.url}/v1/tallies{path}") as answer:
+                return msgspec.json.decode(await answer.read(), type=kind)
+
+        await publish(to_ledger, settings, range(200))
+        tallies.start()
+        await tallies.ready()
+        await until_counted(redis, settings, lambda n: n >= 200, 30)
+        await until_committed(settings)
+        (tally, spend), *_ = await tallied(redis, settings)
+        month = await told(f"/W0/{MONTH}", MonthAnswer)
+        assert (month.rows, month.totals) == (tally.rows, tally.totals)
+        assert month.as_of.waiting == 0
+        days = await told(f"/W0/{MONTH}/days", DaysAnswer)
+        assert days.days == spend.days
+        day = spend.hours[0].day
+        hours = await told(f"/W0/{MONTH}/hours?day={day}", HoursAnswer)
+        assert hours.hours == [line for line in spend.hours if line.day == day]
+        known = await told("", KnownAccounts)
+        assert known.accounts == [AccountMonths(f"W{n}", [MONTH]) for n in range(3)]
 
 
 async def test_an_emptied_redis_gets_the_rows_back_though_no_entry_comes(

@@ -254,20 +254,39 @@ async def test_a_request_nobody_answers_ends_with_exit_code_3(ready_operator: Op
 
 async def test_a_tally_is_read_from_billing(operator: Operator) -> None:
     async def month(request: web.Request) -> web.Response:
-        totals = {"utility": {"free": 1, "paid": 2, "micros": {"USD": 40_000}}}
-        return web.json_response({**request.match_info, "rows": [], "totals": totals})
+        if request.match_info["waba_id"] == "9":
+            error = {"code": "unknown_account", "message": "nobody knows account '9'"}
+            return web.json_response({"error": error}, status=404)
+        counts = {"free": 1, "paid": 2, "conversations_free": 77, "micros": {"USD": 40_000}}
+        tier = {"scope": "waba", "unit": "message", "units_per_month": 1000, "use": []}
+        use = {"owner": "1", "used": 12, "left": 988}
+        return web.json_response(
+            {
+                **request.match_info,
+                "as_of": {"at": "2026-11-20T12:00:00.000Z", "waiting": 3},
+                "rows": [],
+                "totals": {"utility": counts},
+                "free_tier": {**tier, "use": [use]},
+                "days": [{**counts, "day": "2026-11-20", "hour": None, "category": "utility"}],
+            }
+        )
 
     app = web.Application()
     app.router.add_get("/v1/tallies/{waba_id}/{month}", month)
+    app.router.add_get("/v1/tallies/{waba_id}/{month}/days", month)
     runner = web.AppRunner(app)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        ran = await operator.wam("tally", "1", "2026-11", WA_TALLIES_URL=url)
+        ran = await operator.wam("tally", "1", "2026-11", "--days", WA_TALLIES_URL=url)
+        unknown = await operator.wam("tally", "9", "2026-11", WA_TALLIES_URL=url)
     finally:
         await runner.cleanup()
-    assert (ran.code, "0.04 USD" in ran.out) == (0, True), ran
+    assert ran.code == 0, ran
+    for shown in ("0.04 USD", "77", "988 left", "3 entries of the ledger are not counted yet", "2026-11-20"):
+        assert shown in ran.out, ran.out
+    assert (unknown.code, "nobody knows account '9'" in unknown.err) == (1, True), unknown
     away = await operator.wam("tally", "1", "2026-11", WA_TALLIES_URL=url)
     assert (away.code, "billing does not answer" in away.err) == (3, True), away
 

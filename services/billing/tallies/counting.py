@@ -30,12 +30,15 @@ class Counting:
 
     Args:
         table: Faust's, of encoded rows; it is written at `encode_touched` only.
+        most_open: rows kept decoded between flushes.
     """
 
-    def __init__(self, table: MutableMapping[bytes, bytes]) -> None:
+    def __init__(self, table: MutableMapping[bytes, bytes], *, most_open: int = MOST_OPEN) -> None:
         self.hours_since = ""
         """The first day (`YYYY-MM-DD`) of which hours are kept; `drop_hours` moves it."""
+        self._dropped_before = ""
         self._table = table
+        self._most_open = most_open
         self._open: dict[Line, Row] = {}
         self._touched: dict[Line, Row] = {}
 
@@ -58,17 +61,17 @@ class Counting:
             value = encode_row(row)
             self._table[to_table_key(line)] = value
             encoded[line] = (row.source, value)
-        if len(self._open) > MOST_OPEN:
+        if len(self._open) > self._most_open:
             self._open = {}
         return encoded
 
     def drop_hours(self, since: str) -> int:
-        """Keep the hours of days from `since` on only; how many rows are touched by that."""
-        self.hours_since = since
+        """Keep the hours of days from `since` on only; how many rows are touched by that. Days of an earlier call are not looked at again."""
+        looked_at, self._dropped_before, self.hours_since = self._dropped_before, since, since
         dropped = 0
         for key in self._table:
             line = from_table_key(key)
-            if isinstance(line, DayLine) and line.day < since:
+            if isinstance(line, DayLine) and looked_at <= line.day < since:
                 row = self._row(line)
                 if row is not None and row.hours is not None:
                     self._open[line] = self._touched[line] = without_hours(row)
@@ -89,6 +92,7 @@ class Counting:
         """Forget what is decoded, and the rows of other partitions: the table has just been read back."""
         wanted = frozenset(partitions)
         self._open = {}
+        self._dropped_before = ""
         for key in [key for key in self._table if from_table_key(key).partition not in wanted]:
             del self._table[key]
 

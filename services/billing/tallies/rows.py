@@ -80,6 +80,10 @@ class RedisRows:
         await asyncio.gather(*work)
         return newer
 
+    async def shown(self) -> dict[int, int]:
+        """Up to which offset of each partition the rows are shown."""
+        return {int(n): int(offset) for n, offset in (await self._redis.hgetall(self._marks)).items()}
+
     async def mark(self, offsets: Mapping[int, tuple[int, int]]) -> set[int]:
         """Note up to which offset of each partition the rows are shown: partition -> (noted before, now).
 

@@ -6,7 +6,10 @@ a row skips those it has.
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
+from datetime import timedelta
 from typing import cast
 
 import faust
@@ -14,7 +17,6 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
 from faust.types import TableT
-from redis.asyncio import Redis
 
 from services.billing.settings import TalliesSettings
 from services.billing.tallies.changelog import create_changelog
@@ -24,9 +26,11 @@ from services.billing.tallies.offsets import GroupOffsets
 from services.billing.tallies.rows import RedisRows
 from services.billing.tally_rows import to_table_key
 from shared import kafka
+from shared.clock import Clock
 from shared.events import LedgerEntry, decode_ledger_entry
 from shared.lifecycle import Service
 from shared.metrics import CATEGORIES, CHARGED_MICROS, CORRECTED_MICROS, DLQ_RECORDS, LEDGER_ENTRIES, TALLIED
+from shared.stream.publisher import KafkaPublisher, Publisher, Record
 from shared.stream.source import SOURCE_HEADER, Source
 from shared.topics import BILLING_CHARGES
 
@@ -36,7 +40,9 @@ _Event = faust.EventT[bytes]
 
 SHOWN_POLL_S = 1.0
 """So often Redis is asked whether it still has what it was given."""
-MOST_PENDING = 2000
+DROP_HOURS_EVERY_S = 3600.0
+"""Days end once a day; a look costs some microseconds a row."""
+MOST_PENDING = 5000
 """Entries taken and not yet safe; more wait in Kafka."""
 
 
@@ -59,21 +65,30 @@ class Tallying:
     """
 
     def __init__(
-        self, service: Service, settings: TalliesSettings, redis: Redis, offsets: GroupOffsets
+        self,
+        service: Service,
+        settings: TalliesSettings,
+        rows: RedisRows,
+        offsets: GroupOffsets,
+        clock: Clock,
     ) -> None:
         self.partitions: frozenset[int] | None = None
         self.partition_count = 0
         self._service = service
         self._settings = settings
-        self._rows = RedisRows(redis, settings.redis_namespace, settings.tallies_generation)
+        self._rows = rows
         self._offsets = offsets
+        self._clock = clock
         self._topic = kafka.name_of(BILLING_CHARGES, settings)
-        self._dead_letters: AIOKafkaProducer | None = None
+        self._changelog = changelog_name(settings)
+        self._producer: AIOKafkaProducer
+        self._publisher: Publisher
         self._app: faust.App
         self._table: TableT[bytes, bytes]
         self._stopping = False
         self._events: list[_Event] = []
         self._counting: Counting
+        self._counted: list[LedgerEntry] = []
         self._parked: list[tuple[_Event, str]] = []
         self._next: dict[int, int] = {}
         self._work = asyncio.Event()
@@ -83,13 +98,13 @@ class Tallying:
     async def start(self) -> None:
         """Join the group and read the rows back; returns when the table is recovered."""
         settings = self._settings
-        self.partition_count = await create_changelog(
-            settings, source=self._topic, changelog=changelog_name(settings)
-        )
-        self._dead_letters = kafka.producer(settings)
-        await self._dead_letters.start()
+        self.partition_count = await create_changelog(settings, source=self._topic, changelog=self._changelog)
+        self._producer = kafka.producer(settings)
+        await self._producer.start()
+        self._publisher = KafkaPublisher(self._producer, str)
         self._app, self._table = create_app(settings, self.partition_count)
         self._counting = Counting(self._table.data)
+        self._counting.hours_since = self._hours_since()
         topic = self._app.topic(
             self._topic, key_type=bytes, value_type=bytes, value_serializer="raw", internal=True
         )
@@ -97,6 +112,7 @@ class Tallying:
         self._app.on_partitions_revoked.connect(self._on_revoked)
         self._table.on_recover(self._on_recovered)
         self._service.spawn(self._flush_steadily(), "tallies-flush")
+        self._service.spawn(self._drop_hours_steadily(), "tallies-hours")
         self._service.spawn(self._watch_app(), "tallies-faust")
         await self._app.start()
 
@@ -106,8 +122,7 @@ class Tallying:
         self.partitions = None
         await self._flush()
         await self._app.stop()
-        if self._dead_letters is not None:
-            await self._dead_letters.stop()
+        await self._producer.stop()
 
     # --- entries
 
@@ -141,7 +156,7 @@ class Tallying:
             self._parked.append((event, str(error)))
             return
         if self._counting.take(message.partition, entry, source):
-            _count(entry)
+            self._counted.append(entry)
 
     # --- safety
 
@@ -154,10 +169,21 @@ class Tallying:
             await self._flush()
             await self._show_again()
 
+    async def _drop_hours_steadily(self) -> None:
+        while True:
+            await asyncio.sleep(DROP_HOURS_EVERY_S)
+            if self.partitions is not None and (dropped := self._counting.drop_hours(self._hours_since())):
+                log.info("hours_dropped", rows=dropped, since=self._counting.hours_since)
+                self._work.set()
+
+    def _hours_since(self) -> str:
+        return f"{self._clock.now() - timedelta(days=self._settings.tallies_hours_days):%Y-%m-%d}"
+
     async def _flush(self) -> None:
         async with self._flushing:
             self._work.clear()
             events, self._events = self._events, []
+            counted, self._counted = self._counted, []
             rows = self._counting.encode_touched()
             parked, self._parked = self._parked, []
             for event, reason in parked:
@@ -167,6 +193,7 @@ class Tallying:
             await self._mark({event.message.partition: event.message.offset for event in events})
             for event in events:
                 event.ack()
+            _count(counted)
 
     async def _mark(self, shown: dict[int, int]) -> None:
         """Note what is shown now; where Redis has forgotten the note before, give it all rows of that partition again."""
@@ -184,12 +211,12 @@ class Tallying:
             await self._mark({n: offset for n, offset in self._shown.items() if n in (self.partitions or ())})
 
     async def _to_changelog(self, rows: Encoded) -> None:
-        """Returns when the brokers have acknowledged all rows."""
-        await asyncio.gather(
-            *(
-                self._table.send_changelog(line.partition, to_table_key(line), row)
+        """Returns when the brokers have acknowledged all rows. Faust's own producer takes one at a time, and holds up the consumer meanwhile."""
+        await self._publisher.publish(
+            [
+                Record(self._changelog, line.partition, to_table_key(line), row, [])
                 for line, (_, row) in rows.items()
-            )
+            ]
         )
 
     async def _show(self, rows: Encoded) -> None:
@@ -201,17 +228,16 @@ class Tallying:
         coordinates = f"{message.topic}:{message.partition}:{message.offset}"
         log.error("entry_parked", source=coordinates, reason=reason)
         DLQ_RECORDS.labels(BILLING_CHARGES.dead_letters.name).inc()
-        if self._dead_letters is not None:
-            await self._dead_letters.send_and_wait(
-                kafka.name_of(BILLING_CHARGES.dead_letters, self._settings),
-                message.value,
-                key=message.key,
-                headers=[
-                    ("dlq-reason", reason.encode()),
-                    ("dlq-group", b"tallies"),
-                    ("dlq-source", coordinates.encode()),
-                ],
-            )
+        await self._producer.send_and_wait(
+            kafka.name_of(BILLING_CHARGES.dead_letters, self._settings),
+            message.value,
+            key=message.key,
+            headers=[
+                ("dlq-reason", reason.encode()),
+                ("dlq-group", b"tallies"),
+                ("dlq-source", coordinates.encode()),
+            ],
+        )
 
     # --- partitions
 
@@ -253,14 +279,21 @@ class Tallying:
                 raise FaustEnded(repr(self._app.crash_reason))
 
 
-def _count(entry: LedgerEntry) -> None:
-    TALLIED.inc()
-    LEDGER_ENTRIES.labels(entry.entry).inc()
-    category = "authentication" if entry.category == "authentication_international" else entry.category
-    if category not in CATEGORIES:
-        return
-    if entry.entry == "correction":
-        direction = "up" if entry.amount_micros > 0 else "down"
-        CORRECTED_MICROS.labels(category, direction).inc(abs(entry.amount_micros))
-    else:
-        CHARGED_MICROS.labels(category).inc(entry.amount_micros)
+def _count(entries: Iterable[LedgerEntry]) -> None:
+    """Count entries that were tallied, once a flush: each child of a metric has a lock."""
+    lines, charged, corrected = Counter[str](), Counter[str](), Counter[tuple[str, str]]()
+    for entry in entries:
+        lines[entry.entry] += 1
+        category = "authentication" if entry.category == "authentication_international" else entry.category
+        if category in CATEGORIES:
+            if entry.entry == "correction":
+                corrected[category, "up" if entry.amount_micros > 0 else "down"] += abs(entry.amount_micros)
+            else:
+                charged[category] += entry.amount_micros
+    TALLIED.inc(lines.total())
+    for kind, times in lines.items():
+        LEDGER_ENTRIES.labels(kind).inc(times)
+    for category, micros in charged.items():
+        CHARGED_MICROS.labels(category).inc(micros)
+    for (category, direction), micros in corrected.items():
+        CORRECTED_MICROS.labels(category, direction).inc(micros)

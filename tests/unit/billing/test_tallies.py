@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from services.billing.tallies.counting import Counting
 from services.billing.tallies.watchdog import Progress
-from services.billing.tally import Spend, SpendLine, Tally, Totals, spend_of, tally_of
 from services.billing.tally_rows import (
     Counts,
     DayLine,
@@ -26,6 +25,7 @@ from services.billing.tally_rows import (
     to_table_key,
     without_hours,
 )
+from services.billing.tally_sums import Spend, SpendLine, Tally, Totals, spend_of, tally_of
 from shared.events import LedgerEntry
 from shared.stream.source import Source
 
@@ -228,7 +228,8 @@ def test_over_kills_and_entries_published_again_all_sums_are_the_ledgers(
     processes = []
     for partition, log in partitions.items():
         safe: dict[bytes, bytes] = {}
-        counting = Counting(dict(safe))
+        most_open = data.draw(st.integers(0, 3))
+        counting = Counting(dict(safe), most_open=most_open)
         ends = sorted(data.draw(st.lists(st.integers(0, len(log)), max_size=3)))
         committed = 0
         for end in [*ends, len(log)]:
@@ -240,7 +241,7 @@ def test_over_kills_and_entries_published_again_all_sums_are_the_ledgers(
                 committed = data.draw(st.integers(0, end))
             else:
                 safe |= {key: touched[key] for key in touched if data.draw(st.booleans())}
-                counting = Counting(dict(safe))
+                counting = Counting(dict(safe), most_open=most_open)
         for offset in range(committed, len(log)):
             counting.take(partition, log[offset], Source(partition, offset // 2, offset % 2))
         processes.append(counting)

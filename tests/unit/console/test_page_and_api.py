@@ -16,7 +16,7 @@ from services.console.access import Tokens
 from services.console.applying import Applier
 from services.console.routes import Console
 from services.console.settling import IndexUnavailable, OpenMessages
-from services.console.tally import Row, Tally, Totals
+from services.console.tally import AsOf, DayLine, FreeTier, FreeTierUse, Month, Tally, Totals
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.events import AccountChanged, UncertainSettled, decode_account_event, encode
@@ -62,12 +62,18 @@ class Billing:
         self.asked: Mapping[str, str] = {}
         self.up = True
 
-    async def of_months(self, months: Mapping[str, str]) -> dict[str, Tally | None]:
+    async def of_months(self, months: Mapping[str, str]) -> dict[str, Month | None]:
         self.asked = months
-        totals = {"<b>utility": Totals(free=3, paid=2, micros={"USD": 1_055_000})}
-        row = Row(3, 2, {"USD": 1_055_000}, "10", "utility", "Germany", "regular")
+        totals = {"<b>utility": Totals(3, 2, {"USD": 1_055_000}, conversations_free=7)}
+        tier = FreeTier("number", "message", 1000, [FreeTierUse("<i>10", 1200, 0)])
+        days = [
+            DayLine(3, 0, {}, day="2026-11-02", category="utility"),
+            DayLine(0, 2, {"USD": 1_055_000}, day="2026-11-02", category="marketing"),
+            DayLine(1, 0, {}, day="2026-11-01", category="utility"),
+        ]
         return {
-            waba: Tally(waba, month, [row], totals) if self.up else None for waba, month in months.items()
+            waba: Month(Tally(waba, month, [], totals, tier, AsOf(4)), days) if self.up else None
+            for waba, month in months.items()
         }
 
 
@@ -181,6 +187,12 @@ async def test_the_page_shows_accounts_numbers_templates_tallies_and_links(site:
         "promo",
         "facts revision 3",
         "1.055 USD",
+        '<td class="number">7</td>',
+        "free tier of number &lt;i&gt;10: 1,200 of 1,000 service messages used, 0 left",
+        "4 entries of the ledger are not counted yet",
+        '<td>2026-11-02</td><td class="number">3</td><td class="number">2</td>',
+        '<meter max="5" value="5">',
+        '<meter max="5" value="1">',
         "http://127.0.0.1:9102/metrics",
     ):
         assert shown in html

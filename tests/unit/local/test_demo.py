@@ -30,12 +30,25 @@ def test_the_fake_meta_is_told_of_every_number_and_template_of_the_example() -> 
     assert [len(waba["templates"]) for waba in known] == [4, 2]
 
 
+def row(free: int, paid: int, micros: dict[str, int], number: str, category: str, type: str) -> Row:
+    return Row(
+        free,
+        paid,
+        micros,
+        phone_number_id=number,
+        unit="conversation",
+        category=category,
+        market="Germany",
+        type=type,
+    )
+
+
 def test_what_the_free_entry_point_made_free_is_one_line_on_both_sides() -> None:
     rows = [
-        Row(1, 0, {}, "1", "service", "Germany", "free_entry_point"),
-        Row(2, 0, {}, "1", "service", "Germany", "free_tier"),
-        Row(0, 1, {"USD": 5}, "1", "marketing", "Germany", "regular"),
-        Row(0, 1, {"USD": 7}, "2", "marketing", "Germany", "regular"),
+        row(1, 0, {}, "1", "service", "free_entry_point"),
+        row(2, 0, {}, "1", "service", "free_tier"),
+        row(0, 1, {"USD": 5}, "1", "marketing", "regular"),
+        row(0, 1, {"USD": 7}, "2", "marketing", "regular"),
     ]
     ours = by_category(Tally("W1", "2026-12", rows, {}))
     assert ours == {
