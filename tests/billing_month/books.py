@@ -1,10 +1,9 @@
 """What stands in the books after a run: the ledger topic and the tallies in, the same sums as the oracle's out, and one digest of everything."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import duckdb
@@ -12,6 +11,8 @@ import msgspec
 from aiokafka import TopicPartition
 from redis.asyncio import Redis
 
+from services.billing.free_tier import FreeTierOfMonth
+from services.billing.tallies.answers import DaysAnswer, HoursAnswer, MonthAnswer
 from services.billing.tally import Spend, Tally, Totals, month_tally, months_known, spend_of_month
 from shared import kafka
 from shared.settings import ServiceSettings
@@ -20,6 +21,7 @@ from shared.topics import BILLING_CHARGES, Topic
 from tests.billing_month.oracle import DIMENSIONS, SUMS, Row
 
 Sums = dict[Row, Row]
+Answer = TypeVar("Answer", MonthAnswer, DaysAnswer, HoursAnswer)
 
 _ENTRIES = """
 create table published as select * from read_json(?, format = 'newline_delimited', columns = {
@@ -135,16 +137,30 @@ async def tallies_in_redis(redis: Redis, settings: ServiceSettings) -> dict[str,
 
 
 async def tallies_over_http(url: str, months: Iterable[tuple[str, str]]) -> dict[str, Sums]:
-    """The tallies of accounts and months by dimension, as the tallies' HTTP answers have them."""
+    """The tallies of accounts and months by dimension, as the tallies' HTTP answers have them; `waiting` by account, month and query."""
+    found: dict[str, Sums] = {"line": {}, "day": {}, "hour": {}, "free tier": {}, "waiting": {}}
     async with aiohttp.ClientSession() as http:
 
-        async def one(waba_id: str, month: str) -> Tally:
-            async with http.get(f"{url}/v1/tallies/{waba_id}/{month}") as answer:
+        async def asked(path: str, kind: type[Answer]) -> Answer:
+            async with http.get(f"{url}/v1/tallies/{path}") as answer:
                 answer.raise_for_status()
-                return msgspec.json.decode(await answer.read(), type=Tally)
+                told = msgspec.json.decode(await answer.read(), type=kind)
+            found["waiting"][(path,)] = (told.as_of.waiting,)
+            return told
 
-        tallies = await asyncio.gather(*(one(*of) for of in months))
-    return {"line": {line: sums for tally in tallies for line, sums in _lines(tally).items()}}
+        for waba_id, month in months:
+            path = f"{waba_id}/{month}"
+            of_month = await asked(path, MonthAnswer)
+            found["line"] |= _lines(Tally(waba_id, month, of_month.rows, of_month.totals))
+            found["free tier"] |= _free_tier(waba_id, month, of_month.free_tier)
+            days = (await asked(f"{path}/days", DaysAnswer)).days
+            hours = []
+            for day in sorted({line.day for line in days}):
+                hours += (await asked(f"{path}/hours?day={day}", HoursAnswer)).hours
+            spend = Spend(waba_id, month, days, hours, [])
+            found["day"] |= _days(spend)
+            found["hour"] |= _hours(spend)
+    return found
 
 
 def digest_of(*parts: Any) -> str:
@@ -155,6 +171,12 @@ def digest_of(*parts: Any) -> str:
         for row in rows:
             total.update(f"{row}\n".encode())
     return total.hexdigest()
+
+
+def _free_tier(waba_id: str, month: str, told: FreeTierOfMonth | None) -> Sums:
+    return {
+        (waba_id, month, one.owner): (one.used, one.left) for one in (told.use if told else ()) if one.used
+    }
 
 
 def _lines(tally: Tally) -> Sums:

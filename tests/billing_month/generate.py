@@ -16,7 +16,8 @@ from tests.billing_month.world import ACCOUNTS, COUNTRIES, MONTH, USERS, WEIGHTS
 
 HALF_HOUR_MS = 1_800_000
 DAY_MS = 86_400_000
-_BEFORE_MS = 12 * HALF_HOUR_MS * 2
+_MARGIN_MS = 30 * HALF_HOUR_MS
+"""Before and after the UTC month: beyond its ends in every account's zone."""
 _CATEGORIES = (("marketing", 30), ("utility", 35), ("authentication", 15), ("service", 20))
 _TAGS: tuple[dict[str, str], ...] = ({}, {"cost_center": "logistics"}, {"cost_center": "shop"}, {"cost_center": "shop", "campaign": "black"},
          {"cost_center": "security"}, {"team": "Störfälle | Süd"})  # fmt: skip
@@ -84,8 +85,8 @@ class Month:
 
     def messages(self) -> Iterator[Message]:
         """All messages by time of delivery."""
-        first = instant("UTC", date(YEAR, MONTH, 1)) - _BEFORE_MS
-        slots = (instant("UTC", date(YEAR, MONTH + 1, 1)) + _BEFORE_MS - first) // HALF_HOUR_MS
+        first = instant("UTC", date(YEAR, MONTH, 1)) - _MARGIN_MS
+        slots = (instant("UTC", date(YEAR, MONTH + 1, 1)) + _MARGIN_MS - first) // HALF_HOUR_MS
         turns = _turns()
         at_turns = int(self._size * self._habits.at_the_turn)
         elsewhere = self._size - at_turns
@@ -145,7 +146,8 @@ class Month:
             message.words = self._words(message, regime)
         else:
             self._of_others(message, regime)
-        message.billed = None if message.repeats else billed(message, self.rules, regime, card, month, on)
+        if not message.repeats:
+            message.billed = message.counted = billed(message, self.rules, regime, card, month, on)
         return message
 
     def _to(self, number: str) -> tuple[str, str]:

@@ -83,6 +83,8 @@ def _life(message: Message) -> Iterator[tuple[int, Logged]]:
     if message.steps_told:
         yield at_ms - 2000, _event(message, "accepted", 2, at_ms - 2000, None)
         yield at_ms - 1000, _event(message, "sent", 3, at_ms - 1000, None)
+    if not message.delivery_told:
+        return
     with_it = words[0] if words and words[0].at_ms == at_ms else None
     yield at_ms, _event(message, "delivered", 4, at_ms, with_it, charge=message.predicted)
     steps: list[tuple[str, int, Word | None]]

@@ -132,6 +132,16 @@ class Oracle:
         ).fetchall()
         return {tuple(row[:width]): tuple(row[width:]) for row in rows if any(row[width:])}
 
+    def free_tier(self) -> dict[Row, Row]:
+        """Free service units used and left, by account, month and owner, where the month's first regime has a free tier."""
+        rows = self.connection.execute(
+            """select waba_id, month, case scope when 'waba' then waba_id else phone_number_id end as owner, sum(units)::bigint as used, any_value(size) as size
+               from booked join accounts using (waba_id) join free_tiers using (pin, month)
+               where category = 'service' and type not in ('regular', 'rate_unknown', 'free_entry_point')
+               group by all having used > 0"""
+        ).fetchall()
+        return {tuple(row[:3]): (row[3], max(0, row[4] - row[3])) for row in rows}
+
     def messages(self) -> dict[str, Row]:
         """Units, conversations and millionths of each message (by the wamid that names it) of which something is booked."""
         rows = self.connection.execute(
@@ -160,6 +170,16 @@ class Oracle:
         self._table(
             "tiered(regime varchar, card_column varchar)",
             sorted({(regime.name, column) for _, _, regime, _ in in_force for column in regime.tiered}),
+        )
+        self._table(
+            "free_tiers(pin varchar, month varchar, scope varchar, size bigint)",
+            [
+                (pin, month, regime.free_scope, regime.free_units)
+                for pin in sorted({account.pin for account in ACCOUNTS})
+                for month in sorted({day[:7] for day in days})
+                for regime, _ in (rules.in_force(pin, date.fromisoformat(f"{month}-01")),)
+                if regime.free_scope is not None
+            ],
         )
         self._table(
             "rates(card varchar, market varchar, card_column varchar, micros bigint)",

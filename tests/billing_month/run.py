@@ -34,6 +34,7 @@ class Known:
 
     def __init__(self, oracle: Oracle) -> None:
         self.totals = {dimension: oracle.totals(dimension) for dimension in DIMENSIONS}
+        self.totals["free tier"] = oracle.free_tier()
         self.messages = oracle.messages()
 
     @property
@@ -176,7 +177,10 @@ async def _compare(crew: Crew, of: Round, folder: Path, known: Known) -> None:
     of.tallies_digest = digest_of(*shown.values())
     for dimension, sums in shown.items():
         of.comparisons.append(compared(f"tallies by {dimension}", known.totals[dimension], sums))
-    for dimension, sums in (await tallies_over_http(crew.url, known.months)).items():
+    answers = await tallies_over_http(crew.url, known.months)
+    waiting = answers.pop("waiting")
+    of.comparisons.append(compared("HTTP is complete", dict.fromkeys(waiting, (0,)), waiting))
+    for dimension, sums in answers.items():
         of.comparisons.append(compared(f"HTTP by {dimension}", known.totals[dimension], sums))
     lines.unlink()
 

@@ -71,10 +71,14 @@ class Message(msgspec.Struct, gc=False):
     read_ms: int = 0
     steps_told: bool = False
     """Whether accepted and sent are told, too."""
+    delivery_told: bool = True
+    """Whether any webhook told of the delivery."""
     repeats: bool = False
     """Whether it repeats the price of a conversation of others'."""
     billed: Charge | None = None
-    """What it costs in the end; None where nobody knows of any price, or the conversation's first message carries it."""
+    """What the ledger must hold for it in the end; None where nobody knows of any price, or the conversation's first message carries it."""
+    counted: Charge | None = None
+    """What Meta itself counts: the same, unless `differences.py` says otherwise."""
 
     @property
     def silent(self) -> bool:
