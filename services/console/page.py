@@ -7,7 +7,7 @@ import msgspec
 
 from services.console import view
 from services.console.markup import Markup, join, tag
-from services.console.tally import DayLine, Month, Totals, amounts, by_day, free_tier_words, waiting_words
+from services.console.tally import COUNTED, DayLine, Month, by_day, counted, free_tier_words, waiting_words
 from shared.accounts import AccountFacts, Budget
 
 _GOOD = frozenset({"valid", "active", "APPROVED", "CONNECTED", "GREEN"})
@@ -200,8 +200,8 @@ def _tally(month: Month | None) -> Iterator[Markup]:
         return
     tally = month.tally
     if tally.totals:
-        rows = [(category, *_counted(totals)) for category, totals in sorted(tally.totals.items())]
-        yield _table(("Category", *_COUNTED), rows, numeric=frozenset(range(1, 6)))
+        rows = [(category, *counted(totals)) for category, totals in sorted(tally.totals.items())]
+        yield _table(("Category", *COUNTED), rows, numeric=frozenset(range(1, 6)))
     else:
         yield tag("p", "Nothing counted yet.", class_="dim")
     for words in (*free_tier_words(tally), waiting_words(tally)):
@@ -212,23 +212,15 @@ def _tally(month: Month | None) -> Iterator[Markup]:
         yield _days(month.days)
 
 
-_COUNTED = ("Free", "Paid", "Conversations free", "paid", "Amount")
-
-
-def _counted(totals: Totals) -> tuple[str, ...]:
-    counts = (totals.free, totals.paid, totals.conversations_free, totals.conversations_paid)
-    return (*(f"{count:,}" for count in counts), amounts(totals))
-
-
 def _days(lines: Sequence[DayLine]) -> Markup:
     """One row a day, with a bar of its units as a share of the busiest day's."""
     days = by_day(lines)
     most = max(max(totals.free + totals.paid for totals in days.values()), 1)
     rows = [
-        (day, *_counted(totals), tag("meter", max=str(most), value=str(max(0, totals.free + totals.paid))))
+        (day, *counted(totals), tag("meter", max=str(most), value=str(max(0, totals.free + totals.paid))))
         for day, totals in days.items()
     ]
-    return _table(("Day", *_COUNTED, "Units"), rows, numeric=frozenset(range(1, 6)))
+    return _table(("Day", *COUNTED, "Units"), rows, numeric=frozenset(range(1, 6)))
 
 
 def _table(

@@ -11,7 +11,7 @@ from services.console.growth import Growth
 from services.console.open_messages import OpenMessage
 from services.console.plan import FieldChange, Plan
 from services.console.steps import is_refused
-from services.console.tally import DayLine, Tally, Totals, amounts, by_day, money
+from services.console.tally import COUNTED, DayLine, Tally, by_day, counted, money
 from services.console.view import budgets, growth_of, limit, restrictions, shown
 from shared.accounts import Account, AccountFacts, FactKey, Number, Template
 from shared.events import Price, SendEvent, UserPreference
@@ -97,35 +97,27 @@ def templates_table(waba_id: str, nodes: Iterable[Mapping[str, Any]]) -> Table:
 
 def tally_table(tally: Tally) -> Table:
     """A month's tally by category."""
-    table = _table("Category", *_COUNTED, title=f"{tally.waba_id}, {tally.month}", right=(1, 2, 3, 4, 5))
+    table = _table("Category", *COUNTED, title=f"{tally.waba_id}, {tally.month}", right=(1, 2, 3, 4, 5))
     for category, totals in sorted(tally.totals.items()):
-        table.add_row(plain(category), *_counted(totals))
+        table.add_row(*map(plain, (category, *counted(totals))))
     return table
 
 
 def tally_rows_table(tally: Tally) -> Table:
     """A month's tally by number, unit, category, market and price type."""
-    table = _table("Number", "Unit", "Category", "Market", "Type", *_COUNTED, right=(5, 6, 7, 8, 9))
+    table = _table("Number", "Unit", "Category", "Market", "Type", *COUNTED, right=(5, 6, 7, 8, 9))
     for row in tally.rows:
         texts = (row.phone_number_id, row.unit, row.category, row.market, row.type)
-        table.add_row(*map(plain, texts), *_counted(row))
+        table.add_row(*map(plain, (*texts, *counted(row))))
     return table
 
 
 def tally_days_table(lines: Iterable[DayLine]) -> Table:
     """A month's tally by day, over all categories."""
-    table = _table("Day", *_COUNTED, right=(1, 2, 3, 4, 5))
+    table = _table("Day", *COUNTED, right=(1, 2, 3, 4, 5))
     for day, totals in by_day(lines).items():
-        table.add_row(plain(day), *_counted(totals))
+        table.add_row(*map(plain, (day, *counted(totals))))
     return table
-
-
-_COUNTED = ("Free", "Paid", "Conversations free", "paid", "Amount")
-
-
-def _counted(totals: Totals) -> tuple[Text, ...]:
-    counts = (totals.free, totals.paid, totals.conversations_free, totals.conversations_paid)
-    return (*(Text(str(count)) for count in counts), plain(amounts(totals)))
 
 
 def topics_table(topics: Iterable[Found]) -> Table:

@@ -111,6 +111,16 @@ def waiting_words(tally: Tally) -> str | None:
     return f"{tally.as_of.waiting:,} entries of the ledger are not counted yet"
 
 
+COUNTED = ("Free", "Paid", "Conversations free", "paid", "Amount")
+"""Heads of the columns that `counted` fills."""
+
+
+def counted(totals: Totals) -> tuple[str, ...]:
+    """Totals in words, column by column."""
+    counts = (totals.free, totals.paid, totals.conversations_free, totals.conversations_paid)
+    return (*(f"{count:,}" for count in counts), amounts(totals))
+
+
 def amounts(totals: Totals) -> str:
     """The money of all currencies, e.g. `1.05 USD`; a dash for nothing."""
     return ", ".join(money(micros, currency) for currency, micros in sorted(totals.micros.items())) or "—"

@@ -55,40 +55,36 @@ class KnownAccounts(msgspec.Struct, frozen=True):
     accounts: list[AccountMonths]
 
 
-class MonthAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """An account's month: each line, the totals by category, and the free tier (null where the month's regime has none)."""
+class OfMonth(msgspec.Struct, frozen=True, kw_only=True):
+    """What every answer about an account's month begins with."""
 
     waba_id: str
     month: str
     as_of: AsOf
+
+
+class MonthAnswer(OfMonth, frozen=True, kw_only=True):
+    """An account's month: each line, the totals by category, and the free tier (null where the month's regime has none)."""
+
     rows: list[TallyRow]
     totals: dict[str, Totals]
     free_tier: FreeTierOfMonth | None
 
 
-class DaysAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class DaysAnswer(OfMonth, frozen=True, kw_only=True):
     """The days of an account's month, by category; `hour` is null."""
 
-    waba_id: str
-    month: str
-    as_of: AsOf
     days: list[SpendLine]
 
 
-class HoursAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class HoursAnswer(OfMonth, frozen=True, kw_only=True):
     """The UTC hours of one day of an account, by category."""
 
-    waba_id: str
-    month: str
     day: str
-    as_of: AsOf
     hours: list[SpendLine]
 
 
-class FreeTierAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class FreeTierAnswer(OfMonth, frozen=True, kw_only=True):
     """The free tier of an account's month; null where the month's regime has none."""
 
-    waba_id: str
-    month: str
-    as_of: AsOf
     free_tier: FreeTierOfMonth | None

@@ -1,16 +1,16 @@
 """The Faust app of the tallies, set up by the rules that its failures taught (docs/decisions): an app and its table out.
 
 At least once, never exactly once: under kill -9 that lost entries without a word. No topic is declared by Faust, no web server is
-started, the producer is idempotent, the table is read back from its changelog into memory.
+started, the producer is idempotent, the table lives in memory and is read back from its changelog.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, TableT
+from faust.types import TP
 from yarl import URL
 
 from services.billing.settings import TalliesSettings
@@ -60,6 +60,16 @@ class _Transport(driver.Transport):
     Producer = _Producer
 
 
+class Table(faust.Table[bytes, bytes]):
+    """The table; Faust reads of its changelog only what comes after `read_to` (partition → offset), all of partitions that are not named."""
+
+    read_to: Mapping[int, int] = {}
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Asked by the recovery when a partition is assigned."""
+        return self.read_to.get(tp.partition)
+
+
 def app_id(settings: TalliesSettings) -> str:
     """The app's name: its consumer group, and the first part of its changelog's name."""
     return f"{settings.topic_prefix}billing.tallies.{name(settings.tallies_generation)}"
@@ -70,7 +80,7 @@ def changelog_name(settings: TalliesSettings) -> str:
     return f"{app_id(settings)}-{TABLE}-changelog"
 
 
-def create_app(settings: TalliesSettings, partitions: int) -> tuple[faust.App, TableT[bytes, bytes]]:
+def create_app(settings: TalliesSettings, partitions: int) -> tuple[faust.App, Table]:
     """The app and its table; call it inside the running loop."""
     brokers = [URL(f"kafka://{server}") for server in settings.kafka_bootstrap.split(",")]
     group = app_id(settings)
@@ -80,6 +90,7 @@ def create_app(settings: TalliesSettings, partitions: int) -> tuple[faust.App, T
         broker_credentials=_credentials(settings),
         processing_guarantee="at_least_once",
         store="memory://",
+        Table=Table,
         autodiscover=False,
         web_enabled=False,
         web_host="127.0.0.1",
@@ -101,7 +112,7 @@ def create_app(settings: TalliesSettings, partitions: int) -> tuple[faust.App, T
     for transport in ("transport", "producer_transport"):
         setattr(app, transport, _Transport(brokers, app))
     table = app.Table(TABLE, key_type=bytes, value_type=bytes, partitions=partitions)
-    return app, table
+    return app, cast(Table, table)
 
 
 def _credentials(settings: TalliesSettings) -> SASLCredentials | SSLCredentials | None:

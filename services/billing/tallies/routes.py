@@ -87,13 +87,8 @@ class Routes:
 
     async def _known(self, _: web.Request) -> web.Response:
         as_of = await self._lag.as_of()
-        settings = self._settings
-        known = await months_known(
-            self._redis, settings.redis_namespace, generation=settings.tallies_generation
-        )
-        return _json(
-            KnownAccounts(as_of, [AccountMonths(waba_id, months) for waba_id, months in known.items()])
-        )
+        known = [AccountMonths(waba_id, months) for waba_id, months in (await self._months()).items()]
+        return _json(KnownAccounts(as_of, known))
 
     async def _month(self, request: web.Request) -> web.Response:
         waba_id, month = await self._asked(request)
@@ -138,14 +133,15 @@ class Routes:
         waba_id, month = request.match_info["waba_id"], request.match_info["month"]
         if not _MONTH.fullmatch(month):
             raise _Refusal(HTTPStatus.BAD_REQUEST, "invalid_month", f"{month!r} is no month, e.g. 2026-11")
-        if self._facts().account(waba_id) is None:
-            settings = self._settings
-            known = await months_known(
-                self._redis, settings.redis_namespace, generation=settings.tallies_generation
-            )
-            if waba_id not in known:
-                raise _Refusal(HTTPStatus.NOT_FOUND, "unknown_account", f"nobody knows account {waba_id!r}")
+        if self._facts().account(waba_id) is None and waba_id not in await self._months():
+            raise _Refusal(HTTPStatus.NOT_FOUND, "unknown_account", f"nobody knows account {waba_id!r}")
         return waba_id, month
+
+    async def _months(self) -> dict[str, list[str]]:
+        settings = self._settings
+        return await months_known(
+            self._redis, settings.redis_namespace, generation=settings.tallies_generation
+        )
 
     async def _tally(self, waba_id: str, month: str) -> Tally:
         settings = self._settings

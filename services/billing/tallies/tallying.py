@@ -16,12 +16,11 @@ import faust
 import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
-from faust.types import TableT
 
 from services.billing.settings import TalliesSettings
-from services.billing.tallies.changelog import create_changelog
+from services.billing.tallies.changelog import create_changelog, read_changelog
 from services.billing.tallies.counting import Counting, Encoded
-from services.billing.tallies.faust_app import changelog_name, create_app
+from services.billing.tallies.faust_app import Table, changelog_name, create_app
 from services.billing.tallies.offsets import GroupOffsets
 from services.billing.tallies.rows import RedisRows
 from services.billing.tally_rows import to_table_key
@@ -84,7 +83,7 @@ class Tallying:
         self._producer: AIOKafkaProducer
         self._publisher: Publisher
         self._app: faust.App
-        self._table: TableT[bytes, bytes]
+        self._table: Table
         self._stopping = False
         self._events: list[_Event] = []
         self._counting: Counting
@@ -96,13 +95,15 @@ class Tallying:
         self._shown: dict[int, int] = {}
 
     async def start(self) -> None:
-        """Join the group and read the rows back; returns when the table is recovered."""
+        """Read the rows back, then join the group."""
         settings = self._settings
         self.partition_count = await create_changelog(settings, source=self._topic, changelog=self._changelog)
         self._producer = kafka.producer(settings)
         await self._producer.start()
         self._publisher = KafkaPublisher(self._producer, str)
         self._app, self._table = create_app(settings, self.partition_count)
+        rows, self._table.read_to = await read_changelog(settings, self._changelog, self.partition_count)
+        self._table.data.update(rows)
         self._counting = Counting(self._table.data)
         self._counting.hours_since = self._hours_since()
         topic = self._app.topic(
@@ -258,6 +259,7 @@ class Tallying:
                 if place.topic == self._topic
             )
             self._counting.keep_only(mine)
+            self._table.read_to = {n: to for n, to in self._table.read_to.items() if n in mine}
             rows = self._counting.of_partitions(mine)
             committed = await self._offsets.committed(mine)
             self._next = {n: max(self._next.get(n, 0), committed[n]) for n in mine}
