@@ -28,7 +28,7 @@ Name = Literal["ledger", "tallies"]
 Fault = Literal["ledger", "tallies", "redis killed", "redis emptied"]
 
 LOOK_S = 0.1
-STILL_S = 180.0
+STILL_S = 400.0
 """Without progress for so long, something is wrong."""
 SESSION_S = 6.0
 PARTITIONS = 8
@@ -139,8 +139,8 @@ class Crew:
         await self._processes[name].kill()
 
     async def ready(self) -> None:
-        """Return when the tallies say that their rows are back."""
-        async with aiohttp.ClientSession() as http:
+        """Return when the tallies say that their rows are back; TimeoutError if that takes too long."""
+        async with asyncio.timeout(STILL_S), aiohttp.ClientSession() as http:
             while True:
                 with suppress(aiohttp.ClientError):
                     async with http.get(self._ready) as answer:
