@@ -16,6 +16,8 @@ from tests.billing_month.world import ACCOUNTS, COUNTRIES, MONTH, USERS, WEIGHTS
 
 HALF_HOUR_MS = 1_800_000
 DAY_MS = 86_400_000
+LATEST_MS = 5 * DAY_MS
+"""A word comes at most so much later than the one before; all of them within the 16 days for which the router can know a message."""
 _MARGIN_MS = 30 * HALF_HOUR_MS
 """Before and after the UTC month: beyond its ends in every account's zone."""
 _CATEGORIES = (("marketing", 30), ("utility", 35), ("authentication", 15), ("service", 20))
@@ -32,7 +34,7 @@ class Habits(NamedTuple):
     unpriced: float = 0.05
     """Never a word."""
     late: float = 0.05
-    """The word comes by itself, up to ten days later."""
+    """The word comes by itself, up to five days later."""
     recategorised: float = 0.03
     freed: float = 0.02
     charged: float = 0.02
@@ -262,7 +264,7 @@ class Month:
             name = "referral_conversion"
         same = Word(at_ms, name, type_, model, lot < 0.8)
         if lot < habits.unpriced + habits.late:
-            same = same._replace(at_ms=at_ms + 1 + int(random.expovariate(1 / DAY_MS) % (10 * DAY_MS)))
+            same = same._replace(at_ms=at_ms + 1 + int(random.expovariate(1 / DAY_MS) % LATEST_MS))
         lot = random.random()
         if lot < habits.recategorised:
             return (self._other(same),)
@@ -283,7 +285,7 @@ class Month:
         other = self._other(word) if self._random.random() < 0.6 else word._replace(
             type="regular" if word.free else self._random.choice(_FREE_TYPES)
         )  # fmt: skip
-        return other._replace(at_ms=word.at_ms + 1 + int(self._random.expovariate(1 / DAY_MS) % (9 * DAY_MS)))
+        return other._replace(at_ms=word.at_ms + 1 + int(self._random.expovariate(1 / DAY_MS) % LATEST_MS))
 
     def _other(self, word: Word) -> Word:
         others = (
