@@ -42,6 +42,7 @@ class Habits(NamedTuple):
     """Later another word; a third of them twice."""
     without_rate: float = 0.004
     """The router had no rate when it was delivered; Meta's word is the first."""
+    read: float = 0.6
     steps_told: float = 0.1
     entry_point: float = 0.01
     again: float = 0.35
@@ -143,7 +144,7 @@ class Month:
             if charge is not None and random.random() >= habits.without_rate:
                 message.predicted = charge
             message.steps_told = random.random() < habits.steps_told
-            if random.random() < 0.6:
+            if random.random() < habits.read:
                 message.read_ms = at_ms + int(random.expovariate(1 / 3_600_000)) + 1
             message.words = self._words(message, regime)
         else:
