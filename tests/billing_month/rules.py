@@ -117,14 +117,14 @@ class Rules:
 
 
 @lru_cache(1 << 16)
-def hour_of(zone: str, hour: int) -> datetime:
-    """The local time at the beginning of a UTC hour (of the epoch); zones here are off by whole or half hours."""
-    return (_EPOCH + timedelta(hours=hour / 2)).astimezone(ZoneInfo(zone))
+def _day_of(zone: str, half_hour: int) -> date:
+    """The day there in a half hour of the epoch: no zone here begins its day within one."""
+    return (_EPOCH + timedelta(minutes=30 * half_hour)).astimezone(ZoneInfo(zone)).date()
 
 
 def local_day(zone: str, at_ms: int) -> date:
     """The calendar day there."""
-    return hour_of(zone, at_ms // 1_800_000).date()
+    return _day_of(zone, at_ms // 1_800_000)
 
 
 def instant(zone: str, day: date) -> int:
