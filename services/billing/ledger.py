@@ -60,6 +60,7 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
         pricing: Meta's latest word, and
         said: (seq, epoch ms) of the event that brought it.
         predicted: category, type and millionths that were predicted, once it is foreseen.
+        tags: the request's; the router's events no longer have them once the message has ended.
     """
 
     charge: Charge
@@ -68,6 +69,7 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
     pricing: MetaPricing | None
     said: tuple[int, int]
     predicted: tuple[str, str, int] | None = None
+    tags: dict[str, str] = {}
 
 
 _encode_state = msgspec.msgpack.Encoder().encode
@@ -126,7 +128,7 @@ class LedgerFold:
         return ()
 
     def encode_state(self, state: Remembered) -> bytes:
-        """The state as MessagePack, some 150 bytes."""
+        """The state as MessagePack, some 200 bytes."""
         return _encode_state(state)
 
     def decode_state(self, value: bytes) -> Remembered:
@@ -142,7 +144,10 @@ class LedgerFold:
         news = billed(event)
         if news is not None and state is not None and state.pricing is not None and said <= state.said:
             news = None
-        delivery = Delivery(_user(event), from_ms(at_ms), facts.account(event.waba_id or "") or Account())
+        delivered_ms = state.charge.delivered_ms if state is not None and foreseen is None else 0
+        delivery = Delivery(
+            _user(event), from_ms(delivered_ms or at_ms), facts.account(event.waba_id or "") or Account()
+        )
         expected = state.predicted if state is not None else None
         if foreseen is not None:
             charge = predicted(foreseen, delivery)
@@ -161,6 +166,7 @@ class LedgerFold:
             pricing=pricing,
             said=said if news else state.said if state else (0, 0),
             predicted=expected,
+            tags=event.tags or (state.tags if state else {}),
         )
 
     def _entry(self, event: SendEvent, message: Remembered, posting: Posting, index: int) -> Outgoing:
@@ -193,7 +199,7 @@ class LedgerFold:
             amount_micros=posting.amount_micros,
             currency=charge.currency,
             basis="predicted" if message.pricing is None else "meta",
-            tags=event.tags,
+            tags=message.tags,
             delivered_at=rfc3339(charge.delivered_ms),
             day=charge.day,
             country=country_of(user),

@@ -131,6 +131,22 @@ def test_an_entry_names_the_tier_of_its_charge_and_a_replay_of_the_ledger_keeps_
     assert FOLD.fold(None, delivered, facts(), recalled).state == step.state
 
 
+def test_a_late_word_is_priced_in_the_tier_of_the_delivery_not_in_one_reached_since() -> None:
+    reached = {"1:250000": 1, "250001:MAX": parse_rfc3339(NOON) + 3_600_000}
+    delivered = event(
+        "delivered", predicted=charge(category="marketing", market="Brazil", amount_micros=62_500)
+    )
+    late = event("priced", seq=4, after_s=7200, pricing=pmp("utility"))
+    _, entries = fold(None, delivered, late, tier_notices={"utility/2026-11/brazil": reached})
+    assert entries[-1].volume_tier == VolumeTier(tier="1:250000", rates="reported_usd_2026-10-01_first_tiers")
+
+
+def test_a_correction_keeps_the_tags_that_events_of_an_ended_message_no_longer_have() -> None:
+    late = msgspec.structs.replace(event("priced", seq=4, pricing=pmp("marketing")), tags={})
+    _, entries = fold(None, event("delivered", predicted=charge()), late)
+    assert [entry.tags for entry in entries] == [{"cost_center": "logistics"}] * 3
+
+
 def test_what_turns_out_free_has_no_tier() -> None:
     tiered = charge(volume_tier=VolumeTier(tier="1001:5000", rates="t"))
     state, _ = fold(None, event("delivered", predicted=tiered))
@@ -278,7 +294,7 @@ def test_the_state_survives_its_encoding_and_stays_small() -> None:
     state, _ = fold(None, event("delivered", predicted=charge(), pricing=pmp("utility")))
     assert state is not None
     assert FOLD.decode_state(FOLD.encode_state(state)) == state
-    assert len(FOLD.encode_state(state)) < 200
+    assert len(FOLD.encode_state(state)) < 240
 
 
 def test_a_send_event_decodes_as_it_was_published() -> None:
