@@ -562,7 +562,7 @@ class PredictedCost(Struct, frozen=True, kw_only=True):
 
 
 class LedgerEntry(Struct, frozen=True, kw_only=True):
-    """One line of the ledger. Amounts are integer millionths of `currency`; a correction holds the difference only.
+    """One line of the ledger. Amounts are integer millionths of `currency`; a correction holds the difference only: 0 confirms the charge.
 
     `category` is what Meta's `pricing.category` says or would say, so authentication_international too. `basis` tells Meta's own pricing from
     what we predicted; `counts` is 1 where a conversation (or, in per-message regimes, a message) is counted, `conversations` 1 where the

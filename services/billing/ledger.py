@@ -1,4 +1,4 @@
-"""The ledger: send events in, one entry per charge and one or two per correction out. Pure.
+"""The ledger: send events in, one entry per charge and one or two per correction out; one of 0 where Meta confirms what was predicted. Pure.
 
 The state of a message is what the ledger holds for it. What Meta says wins over what was predicted, whichever comes first; an
 event seen again changes nothing.
@@ -115,12 +115,16 @@ class LedgerFold:
             return Step(state)
         if grants.recalled is not None:
             return _step(self.key("", event), _recall(state, new, grants.recalled.events), at_ms)
-        changes = postings(_in_ledger(state), new.charge)
+        held = _in_ledger(state)
+        changes = postings(held, new.charge)
+        if not changes and held is not None:
+            new = msgspec.structs.replace(new, charge=held)
+            if state is not None and not held.empty and _is_vouched(state, new):
+                changes = (Posting(held, 0, 0, 0),)
         entries = tuple(
             self._entry(event, new, posting, new.entries + index) for index, posting in enumerate(changes)
         )
-        held = new.charge if changes else _in_ledger(state) or new.charge
-        counted = msgspec.structs.replace(new, charge=held, entries=new.entries + len(entries))
+        counted = msgspec.structs.replace(new, entries=new.entries + len(entries))
         return _step(self.key("", event), counted, at_ms, entries)
 
     def malformed(self, record_key: str, value: bytes, reason: str) -> tuple[Outgoing, ...]:
@@ -222,6 +226,11 @@ def _step(key: str, state: Remembered, at_ms: int, out: tuple[Outgoing, ...] = (
 
 def _in_ledger(state: Remembered | None) -> Charge | None:
     return state.charge if state is not None and state.entries else None
+
+
+def _is_vouched(before: Remembered, after: Remembered) -> bool:
+    """Whether Meta's word or the prediction has come of a charge that it leaves as it is: an entry of 0 says so."""
+    return (before.pricing is None and after.pricing is not None) or before.predicted != after.predicted
 
 
 def _recall(state: Remembered | None, new: Remembered, events: tuple[bytes, ...]) -> Remembered:

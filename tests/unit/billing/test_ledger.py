@@ -111,8 +111,8 @@ PASSWORD = charge(
 def test_a_password_to_another_country_stands_under_the_category_that_meta_bills() -> None:
     state, (entry,) = fold(None, event("delivered", predicted=PASSWORD))
     assert (entry.category, entry.amount_micros) == ("authentication_international", 30_400)
-    _, again = fold(state, event("priced", seq=4, pricing=pmp("authentication-international")))
-    assert again == []
+    _, (again,) = fold(state, event("priced", seq=4, pricing=pmp("authentication-international")))
+    assert (again.counts, again.amount_micros) == (0, 0)
 
 
 def test_where_meta_bills_a_password_as_domestic_the_charge_moves_to_that_line() -> None:
@@ -164,11 +164,34 @@ def test_another_category_of_metas_is_priced_in_the_tier_the_account_has_there()
     )
 
 
-def test_a_later_price_that_agrees_adds_nothing() -> None:
+def test_a_later_price_that_agrees_confirms_the_charge_once_by_an_entry_of_nothing() -> None:
     state, _ = fold(
         None, event("delivered", predicted=charge(type="free_tier", amount_micros=0, category="service"))
     )
-    _, entries = fold(state, event("priced", seq=4, pricing=pmp("service", billable=False, type="free_tier")))
+    agreed = pmp("service", billable=False, type="free_tier")
+    state, (entry,) = fold(state, event("priced", seq=4, pricing=agreed))
+    assert (entry.entry, entry.event_id, entry.basis) == ("correction", "wamid.1:correction:1", "meta")
+    assert (entry.counts, entry.amount_micros, entry.conversations, entry.type) == (0, 0, 0, "free_tier")
+    _, again = fold(state, event("read", seq=5, pricing=agreed, after_s=60))
+    assert again == []
+
+
+def test_a_prediction_that_comes_after_metas_word_and_agrees_is_told_by_an_entry_of_nothing() -> None:
+    priced = event("priced", seq=4, pricing=pmp("utility"))
+    state, (first,) = fold(None, priced)
+    assert (first.predicted, first.basis) == (None, "meta")
+    _, (entry,) = fold(state, event("delivered", predicted=charge()))
+    assert (entry.counts, entry.amount_micros, entry.basis, entry.difference_micros) == (0, 0, "meta", 0)
+    assert entry.predicted is not None
+    assert entry.predicted.amount_micros == 55_000
+
+
+def test_a_message_in_a_conversation_that_is_open_has_no_entry_to_confirm() -> None:
+    reused = charge(unit="conversation", counted=False, type="reused", amount_micros=0, conversation_id="C1")
+    state, entries = fold(None, event("delivered", predicted=reused))
+    assert entries == []
+    cbp = pmp("utility") | {"pricing_model": "CBP"}
+    _, entries = fold(state, event("priced", seq=4, pricing=cbp, conversation="C1"))
     assert entries == []
 
 
@@ -263,7 +286,6 @@ def test_a_message_is_forgotten_after_its_time() -> None:
     assert step.ranks == (Rank(FORGET, "wamid.1", at + CORRECTABLE_MS),)
     step = FOLD.fold(step.state, event("priced", seq=4, pricing=pmp("utility")), facts(), Grants())
     assert step.ranks == (Rank(FORGET, "wamid.1", at + SETTLED_MS),)
-    assert step.out == ()
 
 
 def test_a_rebuild_takes_the_entries_from_the_ledger_whatever_the_account_says_now() -> None:
