@@ -45,10 +45,15 @@ class Screen:
                 table.add_row(one.name, f"{one.rows:,}", str(one.differences))
             self._console.print(table)
             self._console.print(
-                f"  {of.entries:,} entries in {of.published:,} records; {per_s(report.events, of.ledger_s):,} send events/s into the ledger,"
-                f" {per_s(of.published, of.tallies_s):,} entries/s into the tallies; restart {of.restart_s} s;"
-                f" killed {of.killed}, ended by themselves {of.ended}; {of.forgotten:,} messages forgotten"
+                f"  {of.entries:,} entries in {of.published:,} records; {of.forgotten:,} messages forgotten"
             )
+            if of.killed:
+                self._console.print(f"  killed {of.killed}, ended by themselves {of.ended}")
+            else:
+                self._console.print(
+                    f"  {per_s(report.events, of.ledger_s):,} send events/s into the ledger, {per_s(of.published, of.tallies_s):,} entries/s"
+                    f" into the tallies, which were up to date {of.restart_s} s after a restart"
+                )
             self._console.print(
                 f"  digests: ledger {of.ledger_digest[:16]}, tallies {of.tallies_digest[:16]}"
             )
