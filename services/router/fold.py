@@ -72,6 +72,7 @@ _Conversational = (
     | SendUncertain
     | UncertainSettled
 )
+_ASIDE = (TimerFired, RequestMalformed, ConversationWebhook)
 _OUTCOMES = (SendAccepted, SendFailed, SendUncertain, UncertainSettled)
 
 
@@ -107,18 +108,14 @@ class RouterFold:
         self, state: State | None, event: ConversationEvent, facts: AccountFacts, grants: Grants
     ) -> Step[State]:
         """The step that one event makes of one conversation."""
-        if isinstance(event, TimerFired):
-            return self._woken(state, event, facts, grants)
-        if isinstance(event, RequestMalformed):
-            return Step(state, (_malformed(event),))
-        if isinstance(event, ConversationWebhook):
-            return Step(state)  # nothing in it concerns what may be sent
-        if isinstance(event, _OUTCOMES):
-            if state is None:
-                return Step(None)
+        if isinstance(event, _ASIDE):
+            return self._aside(state, event, facts, grants)
+        if state is not None:
             known = state
+        elif isinstance(event, _OUTCOMES):
+            return Step(None)
         else:
-            known = state or State(VERSION, event.phone_number_id, event.user)
+            known = State(VERSION, event.phone_number_id, event.user)
         brought = self._brought(known, event, facts, grants)
         if not brought.complete:
             return Step(state, claims=brought.claims, complete=False)
@@ -173,6 +170,20 @@ class RouterFold:
         if isinstance(event, SendFailed):
             return on_failed(state, event, facts, self._tariff)
         return on_uncertain(state, event)
+
+    def _aside(
+        self,
+        state: State | None,
+        event: TimerFired | RequestMalformed | ConversationWebhook,
+        facts: AccountFacts,
+        grants: Grants,
+    ) -> Step[State]:
+        """What is in the log for another reason than a message: time, and what can't be read or concerns none."""
+        if isinstance(event, TimerFired):
+            return self._woken(state, event, facts, grants)
+        if isinstance(event, RequestMalformed):
+            return Step(state, (_malformed(event),))
+        return Step(state)  # nothing in it concerns what may be sent
 
     def _woken(
         self, state: State | None, event: TimerFired, facts: AccountFacts, grants: Grants

@@ -137,7 +137,10 @@ def on_settled(
 
 def moved(known: State | None, new: State) -> tuple[Rank, ...]:
     """What changes in the index of open messages, by which operators find them."""
-    if not any(life.uncertain for life in (*(known.lives if known is not None else ()), *new.lives)):
+    for life in new.lives if known is None else known.lives + new.lives:
+        if life.uncertain:
+            break
+    else:
         return ()
     before, after = _open(known), _open(new)
     gone = [Rank(UNCERTAIN, member, None) for member in before if member not in after]
