@@ -203,7 +203,14 @@ def _arrive(
             return Lived(state, claims=delivery.claims, complete=False)
         state, back, claims = delivery.state, delivery.releases, delivery.claims
         life = replace(
-            _stepped(life, DELIVERED, event.at_ms), pricing=pricing, free_claim=False, tier_claim=False
+            life,
+            stage=DELIVERED,
+            at_ms=event.at_ms,
+            until_ms=0,
+            seq=life.seq + 1,
+            pricing=pricing,
+            free_claim=False,
+            tier_claim=False,
         )
         out.append(
             announce.step_of(
@@ -374,10 +381,11 @@ def _others(state: State, life: Life) -> list[Life]:
 
 def another_went_out(state: State, life: Life) -> bool:
     """Whether Meta is known to have taken another attempt of the request, which did not fail since."""
+    if not life.held_as:
+        return False
     if any(ACCEPTED <= other.stage < FAILED for other in _others(state, life)):
         return True
-    ended = state.ended if life.held_as else ()
-    return any(stone.request == life.request_id and stone.stage < FAILED for stone in ended)
+    return any(stone.request == life.request_id and stone.stage < FAILED for stone in state.ended)
 
 
 def _stepped(life: Life, stage: int, at_ms: int) -> Life:
