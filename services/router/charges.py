@@ -79,9 +79,12 @@ def _has_place(
     life: Life, settled: Settled, regime: Regime, account: Account, tariff: Tariff, at_ms: int
 ) -> bool:
     """Whether the place in the free tier that the decision claimed is of the delivery's month and regime, and of the conversation it opens."""
+    if not life.free_claim or life.regime != regime.name:
+        return False
     same_month = tariff.month(account.timezone, life.decided_ms) == tariff.month(account.timezone, at_ms)
-    its_own = regime.unit == "message" or settled.conversation.pending in ("", life.conversation)
-    return life.free_claim and life.regime == regime.name and same_month and its_own
+    return same_month and (
+        regime.unit == "message" or settled.conversation.pending in ("", life.conversation)
+    )
 
 
 def _settled_budgets(

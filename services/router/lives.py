@@ -166,7 +166,7 @@ def on_status(
     if stage == SENT:
         life = _sent(state, life, event, out)
         changed = state if life is known else kept(state, life)
-        if tariff.named(life.regime).unit == "conversation":
+        if event.conversation is not None and tariff.named(life.regime).unit == "conversation":
             changed = learn_expiry(changed, event.conversation)
         return Lived(changed, tuple(out))
     return _arrive(state, life, event, stage, facts, tariff, grants, out)

@@ -160,7 +160,9 @@ def settle(
         return replace(refused, releases=verdict.releases + verdict.turn, claims=claims)
     if waiting is not None and _waits_as_told(waiting, decision, now_ms):
         return Handled(_waits_on(state, waiting, now_ms), releases=verdict.releases, claims=claims)
-    state = replace(state, waba=facts.waba_of(state.number) or state.waba)
+    waba = facts.waba_of(state.number)
+    if waba is not None and waba != state.waba:
+        state = replace(state, waba=waba)
     id_ = request.request_id
     event_id = answers.first_id(answers.name_of(request)) if decision.final else answers.deferred_id(id_, seq)
     told = announce.decided(

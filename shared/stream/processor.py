@@ -473,7 +473,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             return None
         if recalled is None:
             self._count_parked(folding)
-            self._told((item.event, item.before, step) for item, step in folding.out.values())
+            self._told([(item.event, item.before, step) for item, step in folding.out.values()])
         owned.offset = owned.position = next_offset
         if self._cache:
             owned.cache.update(folding.states)
