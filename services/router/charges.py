@@ -57,7 +57,7 @@ def deliver(
         )
         if free is not None and not grants[free].granted:
             kind = _kind(regime, life, settled, room=False)
-    claims = grants.unanswered(free)
+    claims = () if free is None else grants.unanswered(free)
     back: tuple[Release, ...] = ()
     if life.free_claim and (kind != "free_tier" or free is not None):
         back = releases(state, life, account, state.waba, tariff, free_only=True)
@@ -70,7 +70,8 @@ def deliver(
         spent, unspent = _settled_budgets(state, life, charge, account, tariff, at_ms)
         if spent and claims:
             return Delivered(state, None, (), claims, complete=False)  # what it costs is not certain yet
-        claims += grants.unanswered(*spent)
+        if spent:
+            claims += grants.unanswered(*spent)
         back += unspent
     return Delivered(settled.state, charge, back, claims)
 

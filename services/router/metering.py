@@ -57,16 +57,13 @@ class Meter:
         received = duplicates = 0
         steps, reasons, resolved = list[str](), Counter[str](), Counter[str]()
         for event, state, step in told:
-            if isinstance(event, SendRequested):
-                DECISION_SECONDS.observe(max(0.0, now_s - event.at_ms / 1000))
-            elif isinstance(event, StatusReceived) and state is not None:
-                sent = sent_ms(state, event)
-                if sent is not None:
+            if isinstance(event, StatusReceived):  # the most frequent first
+                if state is not None and (sent := sent_ms(state, event)) is not None:
                     self._heard.note(state.number, sent, event.received_ms)
+            elif isinstance(event, SendRequested):
+                DECISION_SECONDS.observe(max(0.0, now_s - event.at_ms / 1000))
             for out in step.out:
-                if out.topic is MESSAGES_RECEIVED:
-                    received += 1
-                elif out.topic is SEND_EVENTS:
+                if out.topic is SEND_EVENTS:
                     if out.type == "decided":
                         decision = _reason(out.value).decision
                         if decision.final:
@@ -75,6 +72,8 @@ class Meter:
                         steps.append(out.type)
                         if out.type == "accepted" and _DUPLICATE in out.value:
                             duplicates += 1
+                elif out.topic is MESSAGES_RECEIVED:
+                    received += 1
             if step.ranks:
                 resolved.update(_how(event, command, step) for command in _resolved(step))
         RECEIVED.inc(received)

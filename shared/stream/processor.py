@@ -657,21 +657,22 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
 
     def _outgoing(self, source: Any, events: Iterable[Outgoing], records: list[Record]) -> None:
         """Append what a record brought forth, with CloudEvents headers and the source's coordinates."""
+        origin, beside, offset = self._origin, source.partition, source.offset
         for nth, event in enumerate(events):
             key, topic = event.key.encode(), event.topic
             if topic.single:
                 partition = 0
-            elif event.beside_source or key == source.key:
-                partition = source.partition
+            elif key == source.key or event.beside_source:
+                partition = beside
             else:
                 partition = partition_of(key, self._partitions)
             headers = [
                 _SPEC_VERSION,
                 ("ce_id", event.id.encode()),
                 _type_header(event.type),
-                self._origin,
+                origin,
                 _JSON,
-                (SOURCE_HEADER, source_header(source.partition, source.offset, nth)),
+                (SOURCE_HEADER, source_header(beside, offset, nth)),
             ]
             records.append(Record(topic.name, partition, key, event.value, headers))
 
