@@ -10,10 +10,11 @@ import msgspec
 from msgspec.structs import replace
 
 from services.router import announce, preferences
+from services.router.brought import Brought
 from services.router.heard import Heard
-from services.router.lives import Lived, on_accepted, on_failed, on_status
+from services.router.lives import on_accepted, on_failed, on_status
 from services.router.meta_errors import MetaErrors
-from services.router.requests import Handled, on_cancel, on_due, on_request, released
+from services.router.requests import on_cancel, on_due, on_request, released
 from services.router.seen import add, fingerprint, has
 from services.router.state import (
     RENEW_MS,
@@ -142,9 +143,7 @@ class RouterFold:
             ),
         )
 
-    def _brought(
-        self, state: State, event: _Conversational, facts: AccountFacts, grants: Grants
-    ) -> Handled | Lived:
+    def _brought(self, state: State, event: _Conversational, facts: AccountFacts, grants: Grants) -> Brought:
         if isinstance(event, StatusReceived):  # the most frequent first
             if event.waba_id and event.waba_id != state.waba and state.lives:
                 state = replace(state, waba=event.waba_id)
@@ -158,15 +157,15 @@ class RouterFold:
             if out and grants.recalled is None:
                 state, said = preferences.said_in(state, event, self._words, facts)
                 out += said
-            return Handled(state, out)
+            return Brought(state, out)
         if isinstance(event, CancelRequested):
             return on_cancel(state, event, facts, self._tariff)
         if isinstance(event, ReceiverVerified):
-            return Handled(_verified(state, event))
+            return Brought(_verified(state, event))
         if isinstance(event, UncertainSettled):
             return on_settled(state, event, facts, self._tariff, grants)
         if isinstance(event, PreferenceChanged):
-            return Handled(*preferences.changed(state, event, facts))
+            return Brought(*preferences.changed(state, event, facts))
         if isinstance(event, SendFailed):
             return on_failed(state, event, facts, self._tariff)
         return on_uncertain(state, event)
