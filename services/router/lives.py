@@ -133,6 +133,8 @@ def on_status(
     grants: Grants,
 ) -> Brought:
     """Meta says how a message fares."""
+    if event.waba_id and event.waba_id != state.waba and state.lives:
+        state = replace(state, waba=event.waba_id)
     stage = STAGES.get(event.status)
     if stage is None:
         return Brought(state)
@@ -143,7 +145,8 @@ def on_status(
         return _late(state, event, stage)
     if life.wamid is not None and life.wamid != event.wamid:
         return Brought(state)
-    known, out = life, list[Outgoing]()
+    known = life
+    out: list[Outgoing] = []
     if life.guessed and stage == FAILED:
         ended, told = _failed(state, replace(life, wamid=event.wamid), event, facts)
         return Brought(ended, told, back(state, life, facts, tariff))
