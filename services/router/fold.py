@@ -144,7 +144,7 @@ class RouterFold:
                 state, event, facts, tariff, grants
             ),
             SendAccepted: lambda state, event, _facts, _grants: on_accepted(state, event),
-            MessageReceived: self._received,
+            MessageReceived: self._written,
             CancelRequested: lambda state, event, facts, _: on_cancel(state, event, facts, tariff),
             ReceiverVerified: lambda state, event, _facts, _grants: Brought(_verified(state, event)),
             UncertainSettled: lambda state, event, facts, grants: on_settled(
@@ -157,7 +157,7 @@ class RouterFold:
             SendUncertain: lambda state, event, _facts, _grants: on_uncertain(state, event),
         }
 
-    def _received(self, state: State, event: MessageReceived, facts: AccountFacts, grants: Grants) -> Brought:
+    def _written(self, state: State, event: MessageReceived, facts: AccountFacts, grants: Grants) -> Brought:
         state, out = _received(state, event)
         if out and grants.recalled is None:
             state, said = preferences.said_in(state, event, self._words, facts)
@@ -172,7 +172,9 @@ class RouterFold:
             return self._woken(state, event, facts, grants)
         if isinstance(event, RequestMalformed):
             return Step(state, (_malformed(event),))
-        return Step(state)  # nothing in it concerns what may be sent
+        if isinstance(event, ConversationWebhook):
+            return Step(state)  # nothing in it concerns what may be sent
+        raise TypeError(f"nobody says what {type(event).__name__} brings")
 
     def _woken(
         self, state: State | None, event: TimerFired, facts: AccountFacts, grants: Grants
