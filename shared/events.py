@@ -478,10 +478,6 @@ class SendEvent(Struct, frozen=True, kw_only=True):
     meta: OptionalRaw = None
     v: int = 1
 
-    def __post_init__(self) -> None:
-        if self.meta is not None and bytes(self.meta) == b"null":
-            msgspec.structs.force_setattr(self, "meta", None)
-
 
 # --- public: messages.received
 
@@ -661,7 +657,15 @@ decode_conversation_event = msgspec.json.Decoder(ConversationEvent).decode
 decode_account_event = msgspec.json.Decoder(AccountEvent).decode
 decode_command = msgspec.json.Decoder(SendMessage).decode
 decode_send_command = msgspec.json.Decoder(SendCommand).decode
-decode_send_event = msgspec.json.Decoder(SendEvent).decode
+_decode_send_event = msgspec.json.Decoder(SendEvent).decode
 decode_user_preference = msgspec.json.Decoder(UserPreference).decode
 decode_ledger_entry = msgspec.json.Decoder(LedgerEntry).decode
 decode_billing_alert = msgspec.json.Decoder(BillingAlert).decode
+
+
+def decode_send_event(value: bytes) -> SendEvent:
+    """A send event as it was made: msgspec reads a `meta` of null as the Raw `null`, not as None."""
+    event = _decode_send_event(value)
+    if event.meta is not None and bytes(event.meta) == b"null":
+        return msgspec.structs.replace(event, meta=None)
+    return event

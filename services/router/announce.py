@@ -69,17 +69,22 @@ def decided(
     error = None
     if decision.outcome == "reject":
         error = policy_error(decision.reason, message, retry_at=decision.not_before_at)
-    return _send_event(
+    return _told(
         state,
-        "decided",
-        event_id,
-        seq,
-        at_ms,
-        request.request_id,
-        request.correlation_id,
-        request.tags,
-        decision=decision,
-        error=error,
+        SendEvent(
+            event_id=event_id,
+            event="decided",
+            seq=seq,
+            at=rfc3339(at_ms),
+            request_id=request.request_id,
+            correlation_id=request.correlation_id,
+            tags=request.tags,
+            waba_id=state.waba or None,
+            phone_number_id=state.number,
+            user=user_ref(state.user, state.bsuid),
+            decision=decision,
+            error=error,
+        ),
     )
 
 
@@ -106,20 +111,25 @@ def step_of(
     meta: msgspec.Raw | None = None,
 ) -> Outgoing:
     """One step of a message's life; `life.seq` already counts it."""
-    return _send_event(
+    return _told(
         state,
-        event,
-        event_id,
-        life.seq,
-        at_ms,
-        life.request_id,
-        life.correlation,
-        life.tags,
-        wamid=life.wamid,
-        decision=decision,
-        charge=charge,
-        error=error,
-        meta=meta,
+        SendEvent(
+            event_id=event_id,
+            event=event,
+            seq=life.seq,
+            at=rfc3339(at_ms),
+            request_id=life.request_id,
+            correlation_id=life.correlation,
+            tags=life.tags,
+            waba_id=state.waba or None,
+            phone_number_id=state.number,
+            user=user_ref(state.user, state.bsuid),
+            wamid=life.wamid,
+            decision=decision,
+            charge=charge,
+            error=error,
+            meta=meta,
+        ),
     )
 
 
@@ -135,19 +145,22 @@ def step_after_end(
     request_id: str | None = None,
 ) -> Outgoing:
     """A late word on a finished message (its tags are gone), or on one that is not known at all (`ended` None)."""
-    if ended is None:
-        return _send_event(state, event, event_id, 0, at_ms, request_id, None, {}, wamid=wamid, meta=meta)
-    return _send_event(
+    return _told(
         state,
-        event,
-        event_id,
-        ended.seq,
-        at_ms,
-        ended.request or None,
-        ended.correlation,
-        {},
-        wamid=wamid,
-        meta=meta,
+        SendEvent(
+            event_id=event_id,
+            event=event,
+            seq=0 if ended is None else ended.seq,
+            at=rfc3339(at_ms),
+            request_id=request_id if ended is None else ended.request or None,
+            correlation_id=None if ended is None else ended.correlation,
+            tags={},
+            waba_id=state.waba or None,
+            phone_number_id=state.number,
+            user=user_ref(state.user, state.bsuid),
+            wamid=wamid,
+            meta=meta,
+        ),
     )
 
 
@@ -264,40 +277,8 @@ def user_ref(user: str, bsuid: str | None) -> UserRef:
     return UserRef(user_id=None, bsuid=user)
 
 
-def _send_event(
-    state: State,
-    event: Step,
-    event_id: str,
-    seq: int,
-    at_ms: int,
-    request_id: str | None,
-    correlation_id: str | None,
-    tags: dict[str, str],
-    *,
-    wamid: str | None = None,
-    decision: Decision | None = None,
-    charge: ChargePredicted | None = None,
-    error: SendError | None = None,
-    meta: msgspec.Raw | None = None,
-) -> Outgoing:
-    value = SendEvent(
-        event_id=event_id,
-        event=event,
-        seq=seq,
-        at=rfc3339(at_ms),
-        request_id=request_id,
-        correlation_id=correlation_id,
-        tags=tags,
-        waba_id=state.waba or None,
-        phone_number_id=state.number,
-        user=user_ref(state.user, state.bsuid),
-        wamid=wamid,
-        decision=decision,
-        charge=charge,
-        error=error,
-        meta=meta,
-    )
-    return Outgoing(SEND_EVENTS, f"{state.number}:{state.user}", event_id, event, encode(value))
+def _told(state: State, event: SendEvent) -> Outgoing:
+    return Outgoing(SEND_EVENTS, f"{state.number}:{state.user}", event.event_id, event.event, encode(event))
 
 
 def _fallback_message(user: str, template: msgspec.Raw) -> msgspec.Raw:

@@ -57,7 +57,7 @@ def deliver(
         )
         if free is not None and not grants[free].granted:
             kind = _kind(regime, life, settled, room=False)
-    claims = grants.unanswered(free)
+    claims = () if free is None else grants.unanswered(free)
     back: tuple[Release, ...] = ()
     if life.free_claim and (kind != "free_tier" or free is not None):
         back = releases(state, life, account, state.waba, tariff, free_only=True)
@@ -70,7 +70,8 @@ def deliver(
         spent, unspent = _settled_budgets(state, life, charge, account, tariff, at_ms)
         if spent and claims:
             return Delivered(state, None, (), claims, complete=False)  # what it costs is not certain yet
-        claims += grants.unanswered(*spent)
+        if spent:
+            claims += grants.unanswered(*spent)
         back += unspent
     return Delivered(settled.state, charge, back, claims)
 
@@ -79,9 +80,12 @@ def _has_place(
     life: Life, settled: Settled, regime: Regime, account: Account, tariff: Tariff, at_ms: int
 ) -> bool:
     """Whether the place in the free tier that the decision claimed is of the delivery's month and regime, and of the conversation it opens."""
+    if not life.free_claim or life.regime != regime.name:
+        return False
     same_month = tariff.month(account.timezone, life.decided_ms) == tariff.month(account.timezone, at_ms)
-    its_own = regime.unit == "message" or settled.conversation.pending in ("", life.conversation)
-    return life.free_claim and life.regime == regime.name and same_month and its_own
+    return same_month and (
+        regime.unit == "message" or settled.conversation.pending in ("", life.conversation)
+    )
 
 
 def _settled_budgets(

@@ -4,6 +4,7 @@ The reasons and their order of precedence are those of `shared/reasons.py`: the 
 reason that passes with time defers a request that says until when it matters (`expires_at`), and refuses any other.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -30,7 +31,7 @@ from shared.events import Category, ConversationUse, Decision, Price, SendReques
 from shared.ids import command_id
 from shared.phone import canonical_user, is_bsuid
 from shared.pricing import Quote, RateUnknown, Regime
-from shared.stream.fold import Claim, Grants, Owned, Release
+from shared.stream.fold import Claim, Grant, Grants, Owned, Release
 from shared.times import DAY_MS, rfc3339
 from shared.topics import MAX_WAIT_DAYS
 
@@ -117,10 +118,7 @@ class _Question(msgspec.Struct, frozen=True, gc=False):
     now_ms: int
     tariff: Tariff
     grants: Grants
-
-    @property
-    def in_window(self) -> bool:
-        return self.now_ms < self.state.window_ms
+    in_window: bool
 
     def answer(
         self,
@@ -177,7 +175,7 @@ def decide(
     Raises:
         UnknownRegimeError, KeyError: the account's facts name a regime or time zone that nobody knows.
     """
-    asked = _Question(state, request, facts, now_ms, tariff, grants)
+    asked = _Question(state, request, facts, now_ms, tariff, grants, now_ms < state.window_ms)
     if request.expires_ms is not None and request.expires_ms <= max(now_ms, request.not_before_ms or 0):
         return Verdict(asked.answer("reject", "request_expired"))
     sender = _sender(asked)
@@ -242,9 +240,10 @@ def _sender(asked: _Question) -> _Sender | Refusal:
     if account is not None:
         if account.status != "active":
             return Refusal("account_restricted", None)
-        restriction = _NO_ANSWERING if request.template is None and asked.in_window else _NO_INITIATING
-        if request.marks is None and restriction in restrictions_in_force(account, asked.now_ms):
-            return Refusal("account_restricted", account.restrictions[restriction])
+        if account.restrictions and request.marks is None:
+            restriction = _NO_ANSWERING if request.template is None and asked.in_window else _NO_INITIATING
+            if restriction in restrictions_in_force(account, asked.now_ms):
+                return Refusal("account_restricted", account.restrictions[restriction])
     if waba is None or account is None or number is None or not number.registered:
         return Refusal("number_not_registered")
     if number.status in _NUMBER_STOPPED:
@@ -339,13 +338,17 @@ def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regi
     category, command = sending.category, command_id(request.request_id, 1)
     seen = foresee(state, category, command, now_ms, answers=answers_click(state, regime, now_ms))
     quoted = _quoted(asked, category, account, regime, seen, room=True)
-    free = tier = None
-    budgets: tuple[Claim, ...] = ()
+    free = tier = tier_place = free_left = None
+    wanted: list[tuple[Claim, Grant]] = []
+    budgets: list[tuple[Claim, Grant]] = []
     if isinstance(quoted, Quote) and quoted.type == "free_tier":
         free = free_claim(state, command, seen.id, account, waba, regime, tariff, now_ms)
     if free is not None:
         free = asked.place(free)
-        if not grants[free].granted:
+        free_place = grants[free]
+        wanted.append((free, free_place))
+        free_left = max(0, free.limit - free_place.used)
+        if not free_place.granted:
             quoted = _quoted(asked, category, account, regime, seen, room=False)
     limit = asked.facts.messaging_limit(waba)
     if not asked.in_window:
@@ -354,6 +357,8 @@ def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regi
         )
     if tier is not None:
         tier = asked.place(tier)
+        tier_place = grants[tier]
+        wanted.append((tier, tier_place))
     if isinstance(quoted, Quote) and not quoted.free and account.budgets:
         if grants.unanswered(free):
             return Verdict(
@@ -361,15 +366,15 @@ def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regi
             )  # it takes of the budgets only if it is not free
         month, amount = tariff.month(account.timezone, now_ms), quoted.amount_micros
         spent = budget_claims(state, command, category, amount, account, waba, month, now_ms)
-        budgets = tuple(asked.place(claim) for claim in spent)
-    wanted = [claim for claim in (free, tier, *budgets) if claim is not None]
-    claims = grants.unanswered(*wanted)
-    held = tuple([claim for claim in wanted if claim.take and grants[claim].granted])
-    refusal = _price_refusal(asked, account, quoted, tier, budgets)
+        budgets = [(claim, grants[claim]) for claim in map(asked.place, spent)]
+        wanted += budgets
+    claims = grants.unanswered(*[claim for claim, _ in wanted])
+    held = tuple([claim for claim, place in wanted if claim.take and place.granted])
+    refusal = _price_refusal(asked, account, quoted, tier_place, [place for _, place in budgets])
     told: dict[str, Any] = {
         "price": _priced(quoted) if isinstance(quoted, Quote) else None,
-        "tier": None if tier is None else _tier(limit, tier, grants[tier].used),
-        "free_left": None if free is None else max(0, free.limit - grants[free].used),
+        "tier": None if tier is None or tier_place is None else _tier(limit, tier, tier_place.used),
+        "free_left": free_left,
     }
     if refusal is None:
         decision = asked.answer("allow", "ok", sending, conversation=_use(seen), **told)
@@ -400,15 +405,14 @@ def _price_refusal(
     asked: _Question,
     account: Account,
     quoted: Quote | RateUnknown,
-    tier: Claim | None,
-    budgets: tuple[Claim, ...],
+    tier: Grant | None,
+    budgets: Sequence[Grant],
 ) -> Refusal | None:
     costs = isinstance(quoted, RateUnknown) or not quoted.free
-    next_month_ms = asked.tariff.next_month_ms(account.timezone, asked.now_ms)
     if costs and not account.can_pay(asked.now_ms):
-        return Refusal("free_tier_exhausted", next_month_ms)
-    if tier is not None and not asked.grants[tier].granted:
-        return Refusal("tier_limit_reached", asked.grants[tier].free_ms or None)
+        return Refusal("free_tier_exhausted", asked.tariff.next_month_ms(account.timezone, asked.now_ms))
+    if tier is not None and not tier.granted:
+        return Refusal("tier_limit_reached", tier.free_ms or None)
     if isinstance(quoted, RateUnknown):
         return Refusal("rate_unknown")
     most, currency = asked.request.max_price_micros, asked.request.max_price_currency
@@ -418,8 +422,8 @@ def _price_refusal(
         and (quoted.amount_micros > most or quoted.currency != (currency or quoted.currency))
     ):
         return Refusal("max_price_exceeded")
-    if not all(asked.grants[claim].granted for claim in budgets):
-        return Refusal("budget_exceeded", next_month_ms)
+    if not all(place.granted for place in budgets):
+        return Refusal("budget_exceeded", asked.tariff.next_month_ms(account.timezone, asked.now_ms))
     return None
 
 

@@ -5,15 +5,17 @@ what customers write, what they prefer, and time.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from services.router import announce, preferences
+from services.router.brought import Brought
 from services.router.heard import Heard
-from services.router.lives import Lived, on_accepted, on_failed, on_status
+from services.router.lives import on_accepted, on_failed, on_status
 from services.router.meta_errors import MetaErrors
-from services.router.requests import Handled, on_cancel, on_due, on_request, released
+from services.router.requests import on_cancel, on_due, on_request, released
 from services.router.seen import add, fingerprint, has
 from services.router.state import (
     RENEW_MS,
@@ -60,19 +62,10 @@ WAKE = "wake"
 """The one timer of a conversation: its earliest deadline, or its housekeeping."""
 OPENS_NO_WINDOW = frozenset({"system", "history"})
 """What the user did not write to the business now (Meta, webhooks: system messages, coexistence history)."""
-_Conversational = (
-    SendRequested
-    | CancelRequested
-    | MessageReceived
-    | ReceiverVerified
-    | PreferenceChanged
-    | StatusReceived
-    | SendAccepted
-    | SendFailed
-    | SendUncertain
-    | UncertainSettled
-)
+_NOT_OF_A_CONVERSATION = (TimerFired, RequestMalformed, ConversationWebhook)
 _OUTCOMES = (SendAccepted, SendFailed, SendUncertain, UncertainSettled)
+
+_Bring = Callable[[State, Any, AccountFacts, Grants], Brought]
 
 
 class RouterFold:
@@ -90,10 +83,11 @@ class RouterFold:
         self._words = words
         self.resending = resending or Resending(RESENT, Heard())
         self.decode: Callable[[bytes], ConversationEvent] = decode_conversation_event
+        self._brings = self._table()
 
     def key(self, record_key: str, event: ConversationEvent) -> str:
         """The conversation, by which the topic is keyed."""
-        return event.key if isinstance(event, TimerFired) else record_key
+        return event.key if type(event) is TimerFired else record_key
 
     def encode_state(self, state: State) -> bytes:
         """See `state.py`."""
@@ -107,19 +101,13 @@ class RouterFold:
         self, state: State | None, event: ConversationEvent, facts: AccountFacts, grants: Grants
     ) -> Step[State]:
         """The step that one event makes of one conversation."""
-        if isinstance(event, TimerFired):
-            return self._woken(state, event, facts, grants)
-        if isinstance(event, RequestMalformed):
-            return Step(state, (_malformed(event),))
-        if isinstance(event, ConversationWebhook):
-            return Step(state)  # nothing in it concerns what may be sent
-        if isinstance(event, _OUTCOMES):
-            if state is None:
-                return Step(None)
-            known = state
-        else:
-            known = state or State(VERSION, event.phone_number_id, event.user)
-        brought = self._brought(known, event, facts, grants)
+        bring = self._brings.get(type(event))
+        if bring is None:
+            return self._aside(state, event, facts, grants)
+        known = state or _begun(event)
+        if known is None:
+            return Step(None)
+        brought = bring(known, event, facts, grants)
         if not brought.complete:
             return Step(state, claims=brought.claims, complete=False)
         new, out, claims = brought.state, brought.out, brought.claims
@@ -145,34 +133,48 @@ class RouterFold:
             ),
         )
 
-    def _brought(
-        self, state: State, event: _Conversational, facts: AccountFacts, grants: Grants
-    ) -> Handled | Lived:
-        if isinstance(event, StatusReceived):  # the most frequent first
-            if event.waba_id and event.waba_id != state.waba and state.lives:
-                state = replace(state, waba=event.waba_id)
-            return on_status(state, event, facts, self._tariff, self._errors, grants)
-        if isinstance(event, SendRequested):
-            return on_request(state, event, facts, self._tariff, grants)
-        if isinstance(event, SendAccepted):
-            return on_accepted(state, event)
-        if isinstance(event, MessageReceived):
-            state, out = _received(state, event)
-            if out and grants.recalled is None:
-                state, said = preferences.said_in(state, event, self._words, facts)
-                out += said
-            return Handled(state, out)
-        if isinstance(event, CancelRequested):
-            return on_cancel(state, event, facts, self._tariff)
-        if isinstance(event, ReceiverVerified):
-            return Handled(_verified(state, event))
-        if isinstance(event, UncertainSettled):
-            return on_settled(state, event, facts, self._tariff, grants)
-        if isinstance(event, PreferenceChanged):
-            return Handled(*preferences.changed(state, event, facts))
-        if isinstance(event, SendFailed):
-            return on_failed(state, event, facts, self._tariff)
-        return on_uncertain(state, event)
+    def _table(self) -> dict[type, _Bring]:
+        """What each event brings; by its type, for `isinstance` of a struct is slow wherever it says no (docs/decisions/0008)."""
+        tariff, errors = self._tariff, self._errors
+        return {
+            StatusReceived: lambda state, event, facts, grants: on_status(
+                state, event, facts, tariff, errors, grants
+            ),
+            SendRequested: lambda state, event, facts, grants: on_request(
+                state, event, facts, tariff, grants
+            ),
+            SendAccepted: lambda state, event, _facts, _grants: on_accepted(state, event),
+            MessageReceived: self._written,
+            CancelRequested: lambda state, event, facts, _: on_cancel(state, event, facts, tariff),
+            ReceiverVerified: lambda state, event, _facts, _grants: Brought(_verified(state, event)),
+            UncertainSettled: lambda state, event, facts, grants: on_settled(
+                state, event, facts, tariff, grants
+            ),
+            PreferenceChanged: lambda state, event, facts, _: Brought(
+                *preferences.changed(state, event, facts)
+            ),
+            SendFailed: lambda state, event, facts, _: on_failed(state, event, facts, tariff),
+            SendUncertain: lambda state, event, _facts, _grants: on_uncertain(state, event),
+        }
+
+    def _written(self, state: State, event: MessageReceived, facts: AccountFacts, grants: Grants) -> Brought:
+        state, out = _received(state, event)
+        if out and grants.recalled is None:
+            state, said = preferences.said_in(state, event, self._words, facts)
+            out += said
+        return Brought(state, out)
+
+    def _aside(
+        self, state: State | None, event: ConversationEvent, facts: AccountFacts, grants: Grants
+    ) -> Step[State]:
+        """What is in the log for another reason than a message: time, and what can't be read or concerns none."""
+        if isinstance(event, TimerFired):
+            return self._woken(state, event, facts, grants)
+        if isinstance(event, RequestMalformed):
+            return Step(state, (_malformed(event),))
+        if isinstance(event, ConversationWebhook):
+            return Step(state)  # nothing in it concerns what may be sent
+        raise TypeError(f"nobody says what {type(event).__name__} brings")
 
     def _woken(
         self, state: State | None, event: TimerFired, facts: AccountFacts, grants: Grants
@@ -208,6 +210,13 @@ class _Poisoned(msgspec.Struct):
     at_ms: int = 0
     correlation_id: str | None = None
     tags: dict[str, str] = {}
+
+
+def _begun(event: ConversationEvent) -> State | None:
+    """The conversation that begins with this event; None: it tells of a message that nobody remembers."""
+    if isinstance(event, _OUTCOMES + _NOT_OF_A_CONVERSATION):
+        return None
+    return State(VERSION, event.phone_number_id, event.user)
 
 
 def _step(

@@ -7,10 +7,10 @@ the send's own answer. `delivered` is implied by `read`; whatever Meta says impl
 from collections.abc import Mapping
 from typing import Literal
 
-import msgspec
 from msgspec.structs import replace
 
 from services.router import announce
+from services.router.brought import Brought
 from services.router.charges import deliver
 from services.router.conversations import learn_expiry
 from services.router.meta_errors import MetaErrors
@@ -58,26 +58,16 @@ HELD: Mapping[str, str] = {
 """What Meta says of a template's message that it took and does not send yet (Meta, Cloud API, messages, message_status), and our reason for it."""
 
 
-class Lived(msgspec.Struct, frozen=True, gc=False):
-    """What an outcome or a status brought, if the `claims` are answered as is to be expected; not `complete`: nothing but them counts, ask them first."""
-
-    state: State
-    out: tuple[Outgoing, ...] = ()
-    releases: tuple[Release, ...] = ()
-    claims: tuple[Claim | Owned, ...] = ()
-    complete: bool = True
-
-
-def on_accepted(state: State, event: SendAccepted) -> Lived:
+def on_accepted(state: State, event: SendAccepted) -> Brought:
     """Meta took the message, perhaps to hold it for a while; or the read mark, whose life ends with that."""
     life = by_command(state, event.command_id)
     if life is None:
-        return Lived(state)
+        return Brought(state)
     if life.stage == COMMANDED or life.guessed:
         state, life, out = accept(state, life, event.wamid or None, event.at_ms)
         if life.mark:  # its stone tells those that follow it that it has arrived
             stone = Ended(b"", READ, event.at_ms, life.seq, life.request_id, life.correlation)
-            return Lived(replace(_without(state, life), ended=_capped(state.ended, stone)), tuple(out))
+            return Brought(replace(_without(state, life), ended=_capped(state.ended, stone)), tuple(out))
         reason = HELD.get(event.message_status or "")
         if reason is not None:
             life = replace(life, seq=life.seq + 1)
@@ -87,23 +77,23 @@ def on_accepted(state: State, event: SendAccepted) -> Lived:
             out.append(
                 announce.step_of(state, life, "held", f"{life.command}:held", event.at_ms, error=error)
             )
-        return Lived(kept(state, life), tuple(out))
+        return Brought(kept(state, life), tuple(out))
     if life.wamid is None:
-        return Lived(kept(state, replace(life, wamid=event.wamid)))
-    return Lived(state)
+        return Brought(kept(state, replace(life, wamid=event.wamid)))
+    return Brought(state)
 
 
-def on_failed(state: State, event: SendFailed, facts: AccountFacts, tariff: Tariff) -> Lived:
+def on_failed(state: State, event: SendFailed, facts: AccountFacts, tariff: Tariff) -> Brought:
     """The message certainly did not go out: its places are free again, its conversation does not open."""
     life = by_command(state, event.command_id)
     if life is None or (life.stage != COMMANDED and not life.guessed):
-        return Lived(state)
+        return Brought(state)
     life = replace(life, seq=life.seq + 1)
     rest, told = failed_for(
         _without(state, life), event.code, event.at_ms, event.at_ms, event.message, event.command_id, facts
     )
     if life.guessed or another_went_out(state, life):
-        return Lived(rest, told, back(state, life, facts, tariff))
+        return Brought(rest, told, back(state, life, facts, tariff))
     if event.origin == "policy" and event.reason == "cancelled":
         error = announce.policy_error("cancelled")
         out = announce.step_of(
@@ -119,10 +109,10 @@ def on_failed(state: State, event: SendFailed, facts: AccountFacts, tariff: Tari
             fix=event.fix,
         )
         out = announce.step_of(state, life, "failed", f"{life.command}:failed", event.at_ms, error=error)
-    return Lived(rest, (out, *told), back(state, life, facts, tariff))
+    return Brought(rest, (out, *told), back(state, life, facts, tariff))
 
 
-def unmarked(state: State, life: Life, at_ms: int) -> Lived:
+def unmarked(state: State, life: Life, at_ms: int) -> Brought:
     """A read mark of unknown outcome is over: nobody was written to."""
     error = SendError(
         origin="transport",
@@ -131,7 +121,7 @@ def unmarked(state: State, life: Life, at_ms: int) -> Lived:
     )
     life = replace(life, seq=life.seq + 1)
     out = announce.step_of(state, life, "failed", f"{life.command}:failed", at_ms, error=error)
-    return Lived(_without(state, life), (out,))
+    return Brought(_without(state, life), (out,))
 
 
 def on_status(
@@ -141,22 +131,25 @@ def on_status(
     tariff: Tariff,
     errors: MetaErrors,
     grants: Grants,
-) -> Lived:
+) -> Brought:
     """Meta says how a message fares."""
+    if event.waba_id and event.waba_id != state.waba and state.lives:
+        state = replace(state, waba=event.waba_id)
     stage = STAGES.get(event.status)
     if stage is None:
-        return Lived(state)
+        return Brought(state)
     life = _by_wamid(state, event.wamid) or (
         by_command(state, event.command_id) if event.command_id is not None else None
     )
     if life is None:
         return _late(state, event, stage)
     if life.wamid is not None and life.wamid != event.wamid:
-        return Lived(state)
-    known, out = life, list[Outgoing]()
+        return Brought(state)
+    known = life
+    out: list[Outgoing] = []
     if life.guessed and stage == FAILED:
         ended, told = _failed(state, replace(life, wamid=event.wamid), event, facts)
-        return Lived(ended, told, back(state, life, facts, tariff))
+        return Brought(ended, told, back(state, life, facts, tariff))
     if life.guessed or life.stage < ACCEPTED:
         state, life, out = accept(state, life, event.wamid, event.at_ms)
     elif life.wamid is None:
@@ -166,9 +159,9 @@ def on_status(
     if stage == SENT:
         life = _sent(state, life, event, out)
         changed = state if life is known else kept(state, life)
-        if tariff.named(life.regime).unit == "conversation":
+        if event.conversation is not None and tariff.named(life.regime).unit == "conversation":
             changed = learn_expiry(changed, event.conversation)
-        return Lived(changed, tuple(out))
+        return Brought(changed, tuple(out))
     return _arrive(state, life, event, stage, facts, tariff, grants, out)
 
 
@@ -191,7 +184,7 @@ def _arrive(
     tariff: Tariff,
     grants: Grants,
     out: list[Outgoing],
-) -> Lived:
+) -> Brought:
     """Delivered, read or played: the first of them is the delivery, and the charge."""
     known = life
     back: tuple[Release, ...] = ()
@@ -200,10 +193,17 @@ def _arrive(
     if life.stage < DELIVERED:
         delivery = deliver(state, life, event, facts, tariff, grants, _recalled_delivery(grants))
         if not delivery.complete:
-            return Lived(state, claims=delivery.claims, complete=False)
+            return Brought(state, claims=delivery.claims, complete=False)
         state, back, claims = delivery.state, delivery.releases, delivery.claims
         life = replace(
-            _stepped(life, DELIVERED, event.at_ms), pricing=pricing, free_claim=False, tier_claim=False
+            life,
+            stage=DELIVERED,
+            at_ms=event.at_ms,
+            until_ms=0,
+            seq=life.seq + 1,
+            pricing=pricing,
+            free_claim=False,
+            tier_claim=False,
         )
         out.append(
             announce.step_of(
@@ -226,10 +226,10 @@ def _arrive(
         step: announce.Step = "read" if stage == READ else "played"
         out.append(announce.step_of(state, life, step, f"{event.wamid}:{step}", event.at_ms, meta=event.meta))
     if life is known and not out:
-        return Lived(state)
+        return Brought(state)
     finished = life.stage == PLAYED or (life.stage == READ and not life.audio)
     state = _ended(state, life, life.stage, event.at_ms) if finished else kept(state, life)
-    return Lived(state, tuple(out), back, claims)
+    return Brought(state, tuple(out), back, claims)
 
 
 def _fail(
@@ -240,9 +240,9 @@ def _fail(
     tariff: Tariff,
     errors: MetaErrors,
     out: list[Outgoing],
-) -> Lived:
+) -> Brought:
     if life.stage >= DELIVERED:
-        return Lived(state)
+        return Brought(state)
     life = replace(life, seq=life.seq + 1)
     named = errors.named(event.error_code)
     error = SendError(
@@ -259,7 +259,7 @@ def _fail(
         )
     )
     ended, told = _failed(state, life, event, facts)
-    return Lived(ended, (*out, *told), back(state, life, facts, tariff))
+    return Brought(ended, (*out, *told), back(state, life, facts, tariff))
 
 
 def _failed(state: State, life: Life, event: StatusReceived, facts: AccountFacts) -> Heard:
@@ -275,7 +275,7 @@ def _failed(state: State, life: Life, event: StatusReceived, facts: AccountFacts
     )
 
 
-def _late(state: State, event: StatusReceived, stage: int) -> Lived:
+def _late(state: State, event: StatusReceived, stage: int) -> Brought:
     """A status of a message that is finished, or not known: its price is still told, once, and learnt when its conversation ends.
 
     A message of ours that is not known any more was delivered and charged long ago, for one in flight is kept a month: Meta may repeat the
@@ -285,11 +285,11 @@ def _late(state: State, event: StatusReceived, stage: int) -> Lived:
     mark = fingerprint(event.wamid)
     ended = next((e for e in state.ended if e.wamid == mark), None)
     if stage not in (DELIVERED, READ, PLAYED):
-        return Lived(learn_expiry(state, event.conversation) if stage == SENT else state)
+        return Brought(learn_expiry(state, event.conversation) if stage == SENT else state)
     if ended is None:
         read_at_last = event.command_id is not None and stage != DELIVERED
         if pricing is None or read_at_last:
-            return Lived(state)
+            return Brought(state)
         request = event.command_id.rpartition("#")[0] if event.command_id is not None else None
         stone = Ended(mark, stage, event.at_ms, 1, request or "", None, pricing)
         out = announce.step_after_end(
@@ -302,7 +302,7 @@ def _late(state: State, event: StatusReceived, stage: int) -> Lived:
             event.meta,
             request_id=request,
         )
-        return Lived(replace(state, ended=_capped(state.ended, stone)), (out,))
+        return Brought(replace(state, ended=_capped(state.ended, stone)), (out,))
     outs = []
     now = ended
     if pricing is not None and _corrects(pricing, event, ended):
@@ -320,8 +320,8 @@ def _late(state: State, event: StatusReceived, stage: int) -> Lived:
             )
         )
     if now is ended:
-        return Lived(state)
-    return Lived(replace(state, ended=tuple(now if e is ended else e for e in state.ended)), tuple(outs))
+        return Brought(state)
+    return Brought(replace(state, ended=tuple(now if e is ended else e for e in state.ended)), tuple(outs))
 
 
 def accept(
@@ -374,10 +374,11 @@ def _others(state: State, life: Life) -> list[Life]:
 
 def another_went_out(state: State, life: Life) -> bool:
     """Whether Meta is known to have taken another attempt of the request, which did not fail since."""
+    if not life.held_as:
+        return False
     if any(ACCEPTED <= other.stage < FAILED for other in _others(state, life)):
         return True
-    ended = state.ended if life.held_as else ()
-    return any(stone.request == life.request_id and stone.stage < FAILED for stone in ended)
+    return any(stone.request == life.request_id and stone.stage < FAILED for stone in state.ended)
 
 
 def _stepped(life: Life, stage: int, at_ms: int) -> Life:

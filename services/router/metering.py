@@ -55,40 +55,36 @@ class Meter:
         """Count what a batch told: each event that brought forth others, the state before it, and the step it made."""
         now_s = self._clock.time()
         received = duplicates = 0
-        steps, reasons, resolved = Counter[str](), Counter[str](), Counter[str]()
+        steps, reasons, resolved = list[str](), Counter[str](), Counter[str]()
         for event, state, step in told:
-            if isinstance(event, SendRequested):
+            if isinstance(event, StatusReceived):  # the most frequent first
+                if state is not None and (sent := sent_ms(state, event)) is not None:
+                    self._heard.note(state.number, sent, event.received_ms)
+            elif isinstance(event, SendRequested):
                 DECISION_SECONDS.observe(max(0.0, now_s - event.at_ms / 1000))
-            elif isinstance(event, StatusReceived) and state is not None:
-                self._note(state, event)
             for out in step.out:
-                if out.topic is MESSAGES_RECEIVED:
-                    received += 1
-                elif out.topic is SEND_EVENTS:
+                if out.topic is SEND_EVENTS:
                     if out.type == "decided":
                         decision = _reason(out.value).decision
                         if decision.final:
                             reasons[decision.reason] += 1
                     else:
-                        steps[out.type] += 1
+                        steps.append(out.type)
                         if out.type == "accepted" and _DUPLICATE in out.value:
                             duplicates += 1
+                elif out.topic is MESSAGES_RECEIVED:
+                    received += 1
             if step.ranks:
                 resolved.update(_how(event, command, step) for command in _resolved(step))
         RECEIVED.inc(received)
         DUPLICATES.inc(duplicates)
         for reason, times in reasons.items():
             self._decisions[reason].inc(times)
-        for name, times in steps.items():
+        for name, times in Counter(steps).items():
             if name in self._steps:
                 self._steps[name].inc(times)
         for how, times in resolved.items():
             UNCERTAIN_RESOLVED.labels(how).inc(times)
-
-    def _note(self, state: State, status: StatusReceived) -> None:
-        sent = sent_ms(state, status)
-        if sent is not None:
-            self._heard.note(state.number, sent, status.received_ms)
 
 
 def _resolved(step: Step[State]) -> set[str]:

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from services.router import announce, answers
 from services.router.attempts import endpoint_for, life_of, marking_of, places_of
+from services.router.brought import Brought
 from services.router.decide import LONGEST_WAIT_MS, decide, waits_until_ms
 from services.router.following import fate_of
 from services.router.quotas import claim_id, tier_scope
@@ -32,29 +33,19 @@ FOREVER_MS = 2**53
 _read_request = msgspec.json.Decoder(SendRequested).decode
 
 
-class Handled(msgspec.Struct, frozen=True, gc=False):
-    """What a request brought, if the `claims` are answered as is to be expected; not `complete`: nothing but them counts, ask them first."""
-
-    state: State
-    out: tuple[Outgoing, ...] = ()
-    releases: tuple[Release, ...] = ()
-    claims: tuple[Claim | Owned, ...] = ()
-    complete: bool = True
-
-
 def on_request(
     state: State, request: SendRequested, facts: AccountFacts, tariff: Tariff, grants: Grants
-) -> Handled:
+) -> Brought:
     """A business asked to send."""
     answer, used = answers.find(state, request)
     if answer is not None:
-        return Handled(state, (answers.repeat(state, request, answer),))
+        return Brought(state, (answers.repeat(state, request, answer),))
     if used or any(life.request_id == request.request_id for life in state.lives):
         return _conflict(state, request, facts, grants)  # two messages of one id would share their outcomes
     return settle(state, request, request.at_ms, facts, tariff, grants)
 
 
-def on_cancel(state: State, event: CancelRequested, facts: AccountFacts, tariff: Tariff) -> Handled:
+def on_cancel(state: State, event: CancelRequested, facts: AccountFacts, tariff: Tariff) -> Brought:
     """A business takes a request back: one that waits is refused for good; one that may wait at the sender is called back; one that has gone out is answered again."""
     for waiting in state.deferred:
         if waiting.id == event.request_id:
@@ -75,14 +66,14 @@ def on_cancel(state: State, event: CancelRequested, facts: AccountFacts, tariff:
                 seq=waiting.seq + 1,
             )
             rest = answers.remember(_without(state, waiting), request, decision, told, event.at_ms)
-            return Handled(rest, (told,), _turns(state, waiting, facts, tariff))
+            return Brought(rest, (told,), _turns(state, waiting, facts, tariff))
     for life in reversed(state.lives):
         if life.request_id == event.request_id and life.stage == COMMANDED:
             return _recall(state, life, event)
-    return Handled(state, (answers.uncancellable(state, event),))
+    return Brought(state, (answers.uncancellable(state, event),))
 
 
-def _recall(state: State, life: Life, event: CancelRequested) -> Handled:
+def _recall(state: State, life: Life, event: CancelRequested) -> Brought:
     """Order the sender not to send what may still wait there: its outcome is the answer. What may have gone out is at least not sent again."""
     known = life.taken_back
     state = replace(
@@ -90,11 +81,11 @@ def _recall(state: State, life: Life, event: CancelRequested) -> Handled:
         lives=tuple(replace(other, taken_back=True) if other is life else other for other in state.lives),
     )
     if life.uncertain:
-        return Handled(state, (answers.uncancellable(state, event),))
-    return Handled(state, () if known else (announce.cancel(state, life, event.at_ms),))
+        return Brought(state, (answers.uncancellable(state, event),))
+    return Brought(state, () if known else (announce.cancel(state, life, event.at_ms),))
 
 
-def on_due(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, grants: Grants) -> Handled | None:
+def on_due(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, grants: Grants) -> Brought | None:
     """Decide afresh on the first deferred request that is due; None when none is."""
     for waiting in state.deferred:
         if 0 < waiting.due_ms <= now_ms:
@@ -135,7 +126,7 @@ def settle(
     tariff: Tariff,
     grants: Grants,
     waiting: Deferred | None = None,
-) -> Handled:
+) -> Brought:
     """Decide, or in a silent replay take the decision that was published; then do what it says.
 
     A replay never decides afresh: what was published and can't be found any more (retention took it before its source) is over, and its command went out then or never.
@@ -147,20 +138,22 @@ def settle(
         recalled = _recalled(grants, request.request_id)
         if recalled is not None:
             return _as_before(state, request, recalled, now_ms, facts, tariff, grants, seq)
-        return Handled(state if waiting is None else _waits_on(state, waiting, now_ms))
+        return Brought(state if waiting is None else _waits_on(state, waiting, now_ms))
     verdict = decide(state, request, facts, now_ms, tariff, grants)
     decision, claims = verdict.decision, verdict.claims
     own = _own(state, request) if waiting is None and not request.dry_run else None
     if own is not None:
         claims += grants.unanswered(own)
     if decision is None:
-        return Handled(state, claims=claims, complete=False)
+        return Brought(state, claims=claims, complete=False)
     if own is not None and not grants[own].granted:
         refused = _conflict(state, request, facts, grants)
         return replace(refused, releases=verdict.releases + verdict.turn, claims=claims)
     if waiting is not None and _waits_as_told(waiting, decision, now_ms):
-        return Handled(_waits_on(state, waiting, now_ms), releases=verdict.releases, claims=claims)
-    state = replace(state, waba=facts.waba_of(state.number) or state.waba)
+        return Brought(_waits_on(state, waiting, now_ms), releases=verdict.releases, claims=claims)
+    waba = facts.waba_of(state.number)
+    if waba is not None and waba != state.waba:
+        state = replace(state, waba=waba)
     id_ = request.request_id
     event_id = answers.first_id(answers.name_of(request)) if decision.final else answers.deferred_id(id_, seq)
     told = announce.decided(
@@ -171,8 +164,8 @@ def settle(
         until = announce.valid_until(state, request, decision, now_ms)
         endpoint = endpoint_for(state, request, decision, facts)
         command = announce.command(state, request, decision, now_ms, until, endpoint)
-        return Handled(followed, (told, command), claims=claims)
-    return Handled(followed, (told,), verdict.releases, claims)
+        return Brought(followed, (told, command), claims=claims)
+    return Brought(followed, (told,), verdict.releases, claims)
 
 
 def _as_before(
@@ -184,15 +177,15 @@ def _as_before(
     tariff: Tariff,
     grants: Grants,
     seq: int,
-) -> Handled:
+) -> Brought:
     """What was decided when the record was folded the first time, and the claims that decision holds."""
     event, decision, value = recalled
     told = announce.as_told(state, event.event_id, value)
     if decision.reason == "idempotency_conflict":
-        return Handled(answers.remember(state, request, decision, told, request.at_ms), (told,))
+        return Brought(answers.remember(state, request, decision, told, request.at_ms), (told,))
     state = replace(state, waba=event.waba_id or state.waba)
     claims = _claimed(state, request, decision, now_ms, facts, tariff, grants)
-    return Handled(_follow(state, request, decision, told, now_ms, tariff, seq), (told,), claims=claims)
+    return Brought(_follow(state, request, decision, told, now_ms, tariff, seq), (told,), claims=claims)
 
 
 def _own(state: State, request: SendRequested) -> Owned:
@@ -261,13 +254,13 @@ def _follow(
     return replace(state, lives=(*state.lives, life)[-MAX_LIVES:])
 
 
-def _conflict(state: State, request: SendRequested, facts: AccountFacts, grants: Grants) -> Handled:
+def _conflict(state: State, request: SendRequested, facts: AccountFacts, grants: Grants) -> Brought:
     """Refuse a request whose id was used for another one, under an event id of its own."""
     recalled = _recalled(grants, request.request_id)
     if recalled is not None:
         event, decision, value = recalled
         told = announce.as_told(state, event.event_id, value)
-        return Handled(answers.remember(state, request, decision, told, request.at_ms), (told,))
+        return Brought(answers.remember(state, request, decision, told, request.at_ms), (told,))
     expired = request.expires_ms is not None and request.expires_ms <= request.at_ms
     decision = Decision(
         outcome="reject",
@@ -279,7 +272,7 @@ def _conflict(state: State, request: SendRequested, facts: AccountFacts, grants:
     told = announce.decided(
         state, request, decision, request.at_ms, event_id=answers.conflict_id(request), seq=1
     )
-    return Handled(answers.remember(state, request, decision, told, request.at_ms), (told,))
+    return Brought(answers.remember(state, request, decision, told, request.at_ms), (told,))
 
 
 def _claimed(

@@ -37,6 +37,7 @@ class Tariff:
         self._regimes: dict[tuple[str, date], Regime] = {}
         self._cards: dict[tuple[str, str, date], RateCard | None] = {}
         self._scopes = lru_cache(maxsize=65_536)(self._scope_of_quarter)
+        self._markets = lru_cache(maxsize=16_384)(book.cards.markets.market_of)
 
     def day(self, timezone: str, at_ms: int) -> date:
         """The account's calendar day."""
@@ -78,7 +79,7 @@ class Tariff:
         """The price of one message; the arguments are those of `shared.pricing.quote`."""
         day = self.day(account.timezone, at_ms)
         card = self._card(regime, account.currency, day)
-        market = self._book.cards.markets.market_of(user, card.effective_from if card is not None else day)
+        market = self._markets(user, card.effective_from if card is not None else day)
         column: RateCategory = category
         tier = None
         if (

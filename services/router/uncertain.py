@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from services.router import announce
 from services.router.attempts import endpoint_for, life_of, places_of
+from services.router.brought import Brought
 from services.router.decide import decide
 from services.router.heard import Heard
-from services.router.lives import Lived, accept, another_went_out, back, by_command, kept, unmarked
+from services.router.lives import accept, another_went_out, back, by_command, kept, unmarked
 from services.router.quotas import claim_id
-from services.router.requests import Handled
 from services.router.state import COMMANDED, FAILED, Life, State
 from services.router.tariff import Tariff
 from shared.accounts import AccountFacts
@@ -49,11 +49,11 @@ class Resending(NamedTuple):
     heard: Heard
 
 
-def on_uncertain(state: State, event: SendUncertain) -> Lived:
+def on_uncertain(state: State, event: SendUncertain) -> Brought:
     """Nobody knows whether it went out: wait a while for a status that tells. None tells of a read mark."""
     life = by_command(state, event.command_id)
     if life is None or life.stage != COMMANDED or life.uncertain:
-        return Lived(state)
+        return Brought(state)
     if life.mark:
         return unmarked(state, life, event.at_ms)
     life = replace(
@@ -72,12 +72,12 @@ def on_uncertain(state: State, event: SendUncertain) -> Lived:
         fix=FAILURES["outcome_unknown"].fix,
     )
     out = announce.step_of(state, life, "uncertain", f"{life.command}:uncertain", event.at_ms, error=error)
-    return Lived(kept(state, life), (out,))
+    return Brought(kept(state, life), (out,))
 
 
 def overdue(
     state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, resending: Resending, grants: Grants
-) -> tuple[Handled, bool]:
+) -> tuple[Brought, bool]:
     """Look at the messages of which nobody heard in time; and whether one of them was decided on, for then nothing else may be.
 
     Places in the messaging limit stay taken until their day is over: who may have been written to counts.
@@ -107,18 +107,18 @@ def overdue(
         pause_ms = LOOK_AGAIN_MS if chosen is None else NEXT_MS
         state = kept(state, replace(life, until_ms=min(now_ms + pause_ms, life.valid_ms)))
     if chosen is None:
-        return Handled(state, out, releases), False
+        return Brought(state, out, releases), False
     done = _again(state, chosen, now_ms, facts, tariff, grants)
     return replace(done, out=out + done.out, releases=releases + done.releases), True
 
 
 def on_settled(
     state: State, event: UncertainSettled, facts: AccountFacts, tariff: Tariff, grants: Grants
-) -> Handled:
+) -> Brought:
     """An operator settles what is still open: it went out, it did not, or it is to be sent once more, whatever its category and the webhooks."""
     life = by_command(state, event.command_id)
     if life is None or not life.uncertain or (event.verdict == "resend" and not life.request):
-        return Handled(state)  # of a message from before requests were kept, nothing is left to send
+        return Brought(state)  # of a message from before requests were kept, nothing is left to send
     error = SendError(
         origin="policy",
         reason="settled_by_operator",
@@ -126,18 +126,21 @@ def on_settled(
     )
     if event.verdict == "sent":
         state, life, out = accept(state, life, None, event.at_ms, error)
-        return Handled(kept(state, life), tuple(out))
+        return Brought(kept(state, life), tuple(out))
     if event.verdict == "resend":
         return _again(state, life, event.at_ms, facts, tariff, grants, error)
     life = replace(life, seq=life.seq + 1)
     told = announce.step_of(state, life, "failed", f"{life.command}:unresolved", event.at_ms, error=error)
     certain = replace(_passed_over(life, life.seq), at_ms=event.at_ms, tier_claim=False)
-    return Handled(kept(state, certain), (told,), back(state, life, facts, tariff))
+    return Brought(kept(state, certain), (told,), back(state, life, facts, tariff))
 
 
 def moved(known: State | None, new: State) -> tuple[Rank, ...]:
     """What changes in the index of open messages, by which operators find them."""
-    if not any(life.uncertain for life in (*(known.lives if known is not None else ()), *new.lives)):
+    for life in new.lives if known is None else known.lives + new.lives:
+        if life.uncertain:
+            break
+    else:
         return ()
     before, after = _open(known), _open(new)
     gone = [Rank(UNCERTAIN, member, None) for member in before if member not in after]
@@ -205,7 +208,7 @@ def _again(
     tariff: Tariff,
     grants: Grants,
     error: SendError | None = None,
-) -> Handled:
+) -> Brought:
     """Decide afresh, and send it once more or give it up. The places it has are asked for under the same names, so none is taken twice."""
     request = replace(_read_request(life.request), after_request_id=None, not_before_ms=None)
     rest = kept(state, replace(_passed_over(life, life.seq + 1), held_as=_next_command(life)))
@@ -217,7 +220,7 @@ def _again(
         (event, value), before = recalled, recalled[0].decision
         wanted = places_of(state, request, before, now_ms, facts, tariff)
         second = _second(rest, life, request, before, now_ms, tariff)
-        return Handled(
+        return Brought(
             _joined(rest, second),
             (announce.step_as_told(state, "resent", event.event_id, value),),
             _stale(state, life, request, before, now_ms, facts, tariff),
@@ -229,7 +232,7 @@ def _again(
     verdict = decide(rest, request, facts, now_ms, tariff, grants) if goes else looked
     decision, claims = verdict.decision, (*looked.claims, *verdict.claims) if goes else looked.claims
     if decision is None:
-        return Handled(state, claims=claims, complete=False)
+        return Brought(state, claims=claims, complete=False)
     if decision.outcome != "allow":
         why = f"{decision.reason}: {verdict.message}" if verdict.message else decision.reason
         done = _give_up(state, life, now_ms, facts, tariff, "uncertain_not_allowed", why)
@@ -238,7 +241,7 @@ def _again(
         asked = (r for r in verdict.releases + verdict.turn if not (stays and r.id == tier))
         return replace(done, releases=(*done.releases, *asked), claims=claims)
     second = _second(rest, life, request, decision, now_ms, tariff)
-    return Handled(
+    return Brought(
         _joined(rest, second),
         (
             announce.step_of(
@@ -312,7 +315,7 @@ def _give_up(
     reason: str,
     message: str | None = None,
     told: dict[str, tuple[SendEvent, bytes]] | None = None,
-) -> Handled:
+) -> Brought:
     """It is never sent again by itself; a status that comes after all still counts."""
     event_id = f"{life.command}:unresolved"
     given_up = replace(_passed_over(life, life.seq + 1), at_ms=now_ms)
@@ -323,7 +326,7 @@ def _give_up(
         known = FAILURES[reason]
         error = SendError(origin="transport", reason=reason, message=message or known.meaning, fix=known.fix)
         out = announce.step_of(rest, given_up, "failed", event_id, now_ms, error=error)
-    return Handled(rest, (out,), _places(state, life, facts, tariff))
+    return Brought(rest, (out,), _places(state, life, facts, tariff))
 
 
 def _places(state: State, life: Life, facts: AccountFacts, tariff: Tariff) -> tuple[Release, ...]:

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from redis.asyncio import Redis
 
 from shared.stream.fold import Claim, Grant, Owned, Release
+from shared.stream.scripts import Call, run
 
 # A scope is: members (zset: member -> expiry), holders (hash: member -> its weight, then a line "id expiry" for each claim on it),
 # spent (the sum of the weights), waiters (zset: claim id -> until when it wants the place).
@@ -175,21 +176,21 @@ class Claims:
                 shards.setdefault(name[0] % _SHARDS, []).append((claim, name))
             else:
                 scopes.setdefault(claim.scope, []).append(claim)
-        pipeline = self._redis.pipeline(transaction=False)
+        calls = []
         for scope, wanted in scopes.items():
             arguments: list[str | int] = [now_ms, int(force)]
             for claim in wanted:
                 arguments += (claim.id, claim.member, claim.weight, claim.limit, claim.expires_ms)
                 arguments += (int(claim.take), claim.waits_until_ms)
-            await self._ask(keys=self._keys(scope), args=arguments, client=pipeline)
+            calls.append(Call(self._ask, self._keys(scope), arguments))
         for shard, names in shards.items():
             tag = f"{{{self._namespace}:owned:{shard}}}"
             keys = [f"{tag}:{int.from_bytes(name[1:3], 'big') % _BUCKETS}" for _, name in names]
             words: list[int | bytes] = [now_ms // 1000, names[0][0].keep_ms // 1000]
             for owned, name in names:
                 words += (name, _hash(owned.owner), owned.at_ms // 1000)
-            await self._own(keys=keys, args=words, client=pipeline)
-        found = iter(await pipeline.execute())
+            calls.append(Call(self._own, keys, words))
+        found = iter(await run(self._redis, calls))
         answers: dict[str, Grant] = {}
         for wanted, places in zip(scopes.values(), found, strict=False):
             for index, claim in enumerate(wanted):
@@ -205,12 +206,9 @@ class Claims:
         scopes: dict[str, list[str | int]] = {}
         for release in releases:
             scopes.setdefault(release.scope, [now_ms]).extend((release.id, release.member))
-        if not scopes:
-            return
-        pipeline = self._redis.pipeline(transaction=False)
-        for scope, arguments in scopes.items():
-            await self._release(keys=self._keys(scope), args=arguments, client=pipeline)
-        await pipeline.execute()
+        calls = [Call(self._release, self._keys(scope), arguments) for scope, arguments in scopes.items()]
+        if calls:
+            await run(self._redis, calls)
 
 
 def _hash(text: str) -> bytes:

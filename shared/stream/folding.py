@@ -26,7 +26,7 @@ class Changes:
     ranks: list[tuple[str, str, int, str]] = field(default_factory=list)
 
 
-class Item(msgspec.Struct, Generic[E], eq=False):
+class Item(msgspec.Struct, Generic[E], eq=False, gc=False):
     """One decoded record on its way through the fold: its `step` from the state `before`, which until its claims are answered rests on the answers `assumed`."""
 
     source: Any
@@ -74,14 +74,13 @@ class Folding(Generic[S, E, F]):
         """Fold these records, in the order given."""
         fold, facts, states, lines = self.fold.fold, self.facts, self.states, self._lines
         for item in items:
-            line = lines.get(item.key)
+            key = item.key
+            line = lines.get(key)
             if line is not None and line.closed:
                 line.waiting.append(item)
                 continue
-            state, known = states.get(item.key), item.step
-            if known is not None and item.before is state:
-                step = known
-            else:
+            state, step = states.get(key), item.step
+            if step is None or item.before is not state:
                 try:
                     step = fold(state, item.event, facts, item.grants)
                 except Exception as error:  # noqa: BLE001 the fold's own fault or the record's: it is parked, its state untouched
@@ -91,32 +90,27 @@ class Folding(Generic[S, E, F]):
                     else:
                         _wait(line, item)  # perhaps of a state that will not be
                     continue
-            if step is not known:
                 item.before, item.step = state, step
-            if line is None and not step.claims:
-                self._apply(item, step)
-                continue
-            if step.claims and step is not known:
-                expected = item.grants.expected
-                item.assumed = tuple([expected[claim] for claim in step.claims])
+                if step.claims:
+                    expected = item.grants.expected
+                    item.assumed = tuple([expected[claim] for claim in step.claims])
             if line is None:
-                line = lines[item.key] = _Line()
+                if not step.claims:
+                    self._apply(item, step)
+                    continue
+                line = lines[key] = _Line()
             elif step.claims and not (step.complete and _only_names(step.claims)):
                 _wait(line, item)
                 continue
-            self._ahead(line, item, step)
-
-    def _ahead(self, line: _Line[E], item: Item[E], step: Step[S]) -> None:
-        """Ask the record's claims, and go on as if they had been answered as assumed."""
-        line.ahead.append(item)
-        if step.claims:
-            self.wanted += step.claims
-            for claim, grant in zip(step.claims, item.assumed, strict=True):
-                item.grants.expected.note(claim, grant)
-        if step.complete:
-            self.states[item.key] = step.state
-        else:
-            line.closed = True
+            # Ask the record's claims, and go on as if they had been answered as assumed.
+            line.ahead.append(item)
+            if step.claims:
+                self.wanted += step.claims
+                _note(item, step.claims, item.assumed)
+            if step.complete:
+                states[key] = step.state
+            else:
+                line.closed = True
 
     def answer(self, answers: Mapping[str, Grant]) -> None:
         """Let the steps count whose claims were answered as assumed; fold the records from the first on that was not, now with their answers."""
@@ -125,12 +119,15 @@ class Folding(Generic[S, E, F]):
             self.states[key] = line.ahead[0].before
             again: list[Item[E]] = []
             for item in line.ahead:
-                proved = _proved(item, answers)
-                if proved is None or again:
+                step = item.step
+                if step is not None and step.claims:
+                    step = _proved(item, step, answers)
+                if step is None or again:
                     again.append(item)
                 else:
-                    self._apply(item, proved)
-            self.feed((*again, *line.waiting))
+                    self._apply(item, step)
+            if again or line.waiting:
+                self.feed((*again, *line.waiting))
 
     def _apply(self, item: Item[E], step: Step[S]) -> None:
         self.states[item.key] = step.state
@@ -145,11 +142,13 @@ class Folding(Generic[S, E, F]):
                 self.ranks.append(
                     (TIMERS, f"{item.key}\n{name}", due_ms or 0, "remove" if due_ms is None else "set")
                 )
-        for rank in step.ranks:
-            self.ranks.append(
-                (rank.set, rank.member, rank.score or 0, "remove" if rank.score is None else "set")
-            )
-        self.releases += step.releases
+        if step.ranks:
+            for rank in step.ranks:
+                self.ranks.append(
+                    (rank.set, rank.member, rank.score or 0, "remove" if rank.score is None else "set")
+                )
+        if step.releases:
+            self.releases += step.releases
 
     def changes(self, known: Mapping[str, S | None]) -> Changes:
         """The encoded differences between `known` (as loaded) and now; an untouched state is not written."""
@@ -173,16 +172,21 @@ def _wait(line: _Line[E], item: Item[E]) -> None:
     line.waiting.append(item)
 
 
-def _proved(item: Item[E], answers: Mapping[str, Grant]) -> Step[Any] | None:
-    """The item's step if its claims were answered as assumed, else None: it is to be folded again with the answers, which it has now."""
-    step, grants = item.step, item.grants
-    if step is None or not step.claims:
-        return step
+def _note(item: Item[Any], claims: Iterable[Claim | Owned], grants: Iterable[Grant]) -> None:
+    """Expect of the next claims what follows from these answers."""
+    expected = item.grants.expected
+    for claim, grant in zip(claims, grants, strict=True):
+        expected.note(claim, grant)
+
+
+def _proved(item: Item[Any], step: Step[Any], answers: Mapping[str, Grant]) -> Step[Any] | None:
+    """The step if its claims were answered as assumed, else None: the item is to be folded again with the answers, which it has now."""
+    grants = item.grants
     own = {claim.id: answers[claim.id] for claim in step.claims}
     item.grants = Grants({**grants.answers, **own}, grants.recalled, grants.expected)
-    for claim in step.claims:
-        grants.expected.note(claim, own[claim.id])
-    if step.complete and tuple(own.values()) == item.assumed:
+    given = tuple([own[claim.id] for claim in step.claims])
+    _note(item, step.claims, given)
+    if step.complete and given == item.assumed:
         return step
     item.step = None
     return None

@@ -9,11 +9,13 @@ Per poll and partition: states are loaded in one round trip, records folded in o
 """
 
 import asyncio
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
+from operator import attrgetter
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
@@ -60,6 +62,7 @@ F = TypeVar("F")
 
 Told = tuple[E, S | None, Step[S]]
 
+_offset = attrgetter("offset")
 _SPEC_VERSION = ("ce_specversion", b"1.0")
 _JSON = ("content-type", b"application/json")
 
@@ -399,7 +402,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             if records[0].offset != owned.position:
                 raise OffsetLost(f"{tp}: polled {records[0].offset}, but {owned.position} is next to fold")
             await self._publish_pending(owned)
-            silent = sum(1 for record in records if record.offset < owned.published)
+            silent = bisect_left(records, owned.published, key=_offset)
             if silent:
                 await self._silently(owned, records[:silent], facts)
             if silent < len(records) and owned is self._parts.get(tp):
@@ -470,7 +473,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             return None
         if recalled is None:
             self._count_parked(folding)
-            self._told((item.event, item.before, step) for item, step in folding.out.values())
+            self._told([(item.event, item.before, step) for item, step in folding.out.values()])
         owned.offset = owned.position = next_offset
         if self._cache:
             owned.cache.update(folding.states)
@@ -489,10 +492,11 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         items: list[Item[E]] = []
         poisoned: dict[int, tuple[Any, str]] = {}
         plain = Grants(expected=self._expected)
+        decode, key_of = self._fold.decode, self._fold.key
         for index, record in enumerate(records):
             try:
-                event = self._fold.decode(record.value)
-                key = self._fold.key((record.key or b"").decode(), event)
+                event = decode(record.value)
+                key = key_of((record.key or b"").decode(), event)
             except Exception as error:  # noqa: BLE001 whatever a record does to its decoder, the next one must not suffer for it
                 poisoned[record.offset] = (record, f"undecodable: {error}")
                 continue
@@ -538,19 +542,17 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
 
     def _records(self, folding: Folding[S, E, F]) -> list[Record]:
         """All that a batch publishes, in the order of its source records."""
-        records = []
-        for offset in sorted({*folding.out, *folding.poisoned}):
-            if offset in folding.poisoned:
-                source, reason = folding.poisoned[offset]
+        records: list[Record] = []
+        out, poisoned = folding.out, folding.poisoned
+        for offset in sorted({*out, *poisoned}):
+            if offset in poisoned:
+                source, reason = poisoned[offset]
                 records.append(self._parked(source, reason))
-                out = self._fold.malformed(
-                    (source.key or b"").decode(errors="replace"), source.value or b"", reason
-                )
+                key, value = (source.key or b"").decode(errors="replace"), source.value or b""
+                self._outgoing(source, self._fold.malformed(key, value, reason), records)
             else:
-                item, step = folding.out[offset]
-                source, out = item.source, step.out
-            for index, event in enumerate(out):
-                records.append(self._outgoing(source, index, event))
+                item, step = out[offset]
+                self._outgoing(item.source, step.out, records)
         return records
 
     def _count_parked(self, folding: Folding[S, E, F]) -> None:
@@ -653,24 +655,26 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             if waiting and idle > self._settings.watchdog_s:
                 raise Stalled(f"{self.group}: {waiting} records wait, no progress for {idle:.0f} s")
 
-    def _outgoing(self, source: Any, index: int, out: Outgoing) -> Record:
-        """An event as a record, with its CloudEvents headers and its source coordinates."""
-        key = out.key.encode()
-        if out.topic.single:
-            partition = 0
-        elif out.beside_source or key == source.key:
-            partition = source.partition
-        else:
-            partition = partition_of(key, self._partitions)
-        headers = [
-            _SPEC_VERSION,
-            ("ce_id", out.id.encode()),
-            _type_header(out.type),
-            self._origin,
-            _JSON,
-            (SOURCE_HEADER, source_header(source.partition, source.offset, index)),
-        ]
-        return Record(out.topic.name, partition, key, out.value, headers)
+    def _outgoing(self, source: Any, events: Iterable[Outgoing], records: list[Record]) -> None:
+        """Append what a record brought forth, with CloudEvents headers and the source's coordinates."""
+        origin, beside, offset = self._origin, source.partition, source.offset
+        for nth, event in enumerate(events):
+            key, topic = event.key.encode(), event.topic
+            if topic.single:
+                partition = 0
+            elif key == source.key or event.beside_source:
+                partition = beside
+            else:
+                partition = partition_of(key, self._partitions)
+            headers = [
+                _SPEC_VERSION,
+                ("ce_id", event.id.encode()),
+                _type_header(event.type),
+                origin,
+                _JSON,
+                (SOURCE_HEADER, source_header(beside, offset, nth)),
+            ]
+            records.append(Record(topic.name, partition, key, event.value, headers))
 
     def _parked(self, source: Any, reason: str) -> Record:
         """A record that can't be folded, as it came, with the reason and its coordinates."""

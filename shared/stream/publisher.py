@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from shared.stream.fold import Release
 from shared.topics import SEND_COMMANDS
@@ -68,36 +67,28 @@ class KafkaPublisher:
         self._name_of = name_of
 
     async def publish(self, records: Sequence[Record]) -> None:
-        first = [r for r in records if r.topic != SEND_COMMANDS.name]
-        commands = [r for r in records if r.topic == SEND_COMMANDS.name]
-        await self._publish(first)
-        await self._publish(commands)
-
-    async def _publish(self, records: Sequence[Record]) -> None:
         places: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
         for record in records:
             places[record.topic, record.partition].append(record)
-        await asyncio.gather(
-            *(self._send(topic, partition, rows) for (topic, partition), rows in places.items())
-        )
+        for last in (False, True):
+            await asyncio.gather(
+                *(
+                    self._send(topic, partition, rows)
+                    for (topic, partition), rows in places.items()
+                    if (topic == SEND_COMMANDS.name) is last
+                )
+            )
 
     async def _send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
         name = self._name_of(topic)
         batch = self._producer.create_batch()
         acknowledgements = []
         for record in records:
-            if not _added(batch, record):
+            key, value, headers = record.key, record.value, record.headers
+            while batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                if not batch.record_count():
+                    raise ValueError(f"record of {len(value)} bytes for {name} exceeds the producer's batch")
                 acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
                 batch = self._producer.create_batch()
-                if not _added(batch, record):
-                    raise ValueError(
-                        f"record of {len(record.value)} bytes for {name} exceeds the producer's batch"
-                    )
         acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
         await asyncio.gather(*acknowledgements)
-
-
-def _added(batch: BatchBuilder, record: Record) -> bool:
-    """Whether the batch had room for the record, and has it now."""
-    added = batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
-    return added is not None

@@ -16,6 +16,7 @@ from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 
 from shared.settings import ServiceSettings
 from shared.stream.folding import TIMERS, Changes
+from shared.stream.scripts import Call, run
 
 # Epochs begin with Redis's own clock, so that they rise even over a Redis that lost everything: a zombie of before is never taken for the owner.
 _TAKE = """
@@ -221,10 +222,8 @@ class Store:
 
         One round trip. Because it compares epoch and offset too, an idle partition notices that Redis lost something.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for one in held:
-            await self._due(keys=[one.keys.meta, one.keys.timers], args=[now_ms, one.most], client=pipeline)
-        answers: list[list[Any]] = await pipeline.execute()
+        calls = [Call(self._due, [one.keys.meta, one.keys.timers], [now_ms, one.most]) for one in held]
+        answers = await run(self._redis, calls)
         found: list[list[tuple[str, int]] | None] = []
         for one, ((epoch, offset), rows) in zip(held, answers, strict=True):
             if epoch is None or int(epoch) != one.epoch or int(offset or -1) < (one.offset or -1):

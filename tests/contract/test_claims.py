@@ -125,6 +125,17 @@ async def test_thousands_of_claims_on_many_scopes_are_asked_and_given_back_at_on
     assert all(grant.granted for grant in (await book.ask(full, NOW)).values())
 
 
+async def test_a_redis_that_has_forgotten_some_of_the_scripts_answers_each_claim_once(redis: Redis) -> None:
+    book = Claims(redis, f"claims-{uuid4().hex}")
+    places = [Claim("tier:P1", f"id{n}", f"m{n}", 9, NOW + 9000) for n in range(5)]
+    await redis.script_flush()
+    answers = await book.ask(places[:3], NOW)
+    assert [grant.used for grant in answers.values()] == [1, 2, 3]
+    name = Owned("a|own", "a", "N1:4915", KEEP_MS, NOW)
+    answers = await book.ask([*places[3:], name], NOW)  # names have a script of their own
+    assert [grant.used for grant in answers.values()] == [4, 5, 1]
+
+
 async def test_names_of_one_bucket_are_forgotten_after_their_time_and_not_before(redis: Redis) -> None:
     namespace = f"claims-{uuid4().hex}"
     book = Claims(redis, namespace)

@@ -1,0 +1,44 @@
+"""Adapter to Redis: several Lua scripts in one round trip."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError, RedisError
+
+
+class Call(NamedTuple):
+    """A script with its keys and arguments."""
+
+    script: AsyncScript
+    keys: Sequence[str]
+    arguments: Iterable[str | bytes | int]
+
+
+async def run(redis: "Redis", calls: Sequence[Call]) -> list[Any]:
+    """The answers, in order.
+
+    redis-py would ask before each pipeline whether Redis knows its scripts: a round trip more. Here Redis is told them once it says that it does not.
+    """
+    answers = await _answers(redis, calls)
+    unknown = [nth for nth, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown:
+        for script in {calls[nth].script for nth in unknown}:
+            await redis.script_load(script.script)
+        again = await _answers(redis, [calls[nth] for nth in unknown])
+        for nth, answer in zip(unknown, again, strict=True):
+            answers[nth] = answer
+    for answer in answers:
+        if isinstance(answer, RedisError):
+            raise answer
+    return answers
+
+
+async def _answers(redis: "Redis", calls: Sequence[Call]) -> list[Any]:
+    """What Redis says of each call, errors too."""
+    pipeline = redis.pipeline(transaction=False)
+    for script, keys, arguments in calls:
+        pipeline.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
+    answers: list[Any] = await pipeline.execute(raise_on_error=False)
+    return answers
