@@ -60,8 +60,8 @@ chaos: $(STAMP) ## Injects seeded faults (SEED=, MINUTES=); leaves reports/chaos
 crashes: $(STAMP) ## Kills senders N=500 times at every step of a send (SEED=); leaves reports/crashes.json
 	@$(RUN) -m tests.chaos.sends $(if $(N),--crashes $(N)) $(if $(SEED),--seed $(SEED))
 
-month: $(STAMP) ## Bills a random month of N=1000000 messages (SEED=, KILLS=20) and compares with an oracle; leaves reports/month.json
-	@$(RUN) -m tests.billing_month $(if $(N),--messages $(N)) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))
+month: $(STAMP) ## Bills a random month of N=1000000 messages (SEED=, KILLS=20) beside an oracle, or plants DIFFERENCES=50 and reconciles; leaves reports/month.json
+	@$(RUN) -m tests.billing_month $(if $(N),--messages $(N)) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(DIFFERENCES),--differences $(DIFFERENCES))
 
 bench: $(STAMP) ## Measures against ceilings of the same run (ARGS=--help); leaves reports/bench.json
 	$(RUN) -m tests.bench $(ARGS)

@@ -50,6 +50,7 @@ class Crew:
     Attributes:
         ended: how often each ended by itself and was started again.
         killed: faults so far.
+        env: settings that all processes share.
     """
 
     def __init__(self, stack: LocalStack, config: Path, raw: RawLog, watching: Watching) -> None:
@@ -72,7 +73,7 @@ class Crew:
         metrics, tallies_metrics, queries = free_ports(3)
         self.url = f"http://127.0.0.1:{queries}"
         self._ready = f"http://127.0.0.1:{tallies_metrics}/ready"
-        env = {
+        self.env = {
             "WA_KAFKA_BOOTSTRAP": endpoints.kafka_bootstrap,
             "WA_REDIS_URL": endpoints.redis_url,
             "WA_TOPIC_PREFIX": self.settings.topic_prefix,
@@ -86,9 +87,13 @@ class Crew:
         }
         faust = {"WA_TALLIES_PORT": str(queries), "APP_DATADIR": str(stack.directory / "faust")}
         self._processes: dict[Name, ServiceProcess] = {
-            "ledger": ServiceProcess("billing", env | {"WA_METRICS_PORT": str(metrics)}, stack.directory),
+            "ledger": ServiceProcess(
+                "billing", self.env | {"WA_METRICS_PORT": str(metrics)}, stack.directory
+            ),
             "tallies": ServiceProcess(
-                "billing.tallies", env | faust | {"WA_METRICS_PORT": str(tallies_metrics)}, stack.directory
+                "billing.tallies",
+                self.env | faust | {"WA_METRICS_PORT": str(tallies_metrics)},
+                stack.directory,
             ),
         }
         self._wanted: set[Name] = set()

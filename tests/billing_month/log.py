@@ -12,7 +12,16 @@ from zlib import crc32
 
 import msgspec
 
-from shared.events import ChargePredicted, SendEvent, UserRef, VolumeTier, encode
+from shared.events import (
+    ChargePredicted,
+    ConversationUse,
+    Decision,
+    Price,
+    SendEvent,
+    UserRef,
+    VolumeTier,
+    encode,
+)
 from shared.times import rfc3339
 from tests.billing_month.truth import Charge, Message, Word
 
@@ -81,6 +90,7 @@ def _life(message: Message) -> Iterator[tuple[int, Logged]]:
             yield word.at_ms, _event(message, "priced", nth + 1 if nth else 0, word.at_ms, word, tags={})
         return
     if message.steps_told:
+        yield at_ms - 3000, _event(message, "decided", 1, at_ms - 3000, None)
         yield at_ms - 2000, _event(message, "accepted", 2, at_ms - 2000, None)
         yield at_ms - 1000, _event(message, "sent", 3, at_ms - 1000, None)
     if not message.delivery_told:
@@ -124,11 +134,40 @@ def _event(
         waba_id=message.account.waba_id,
         phone_number_id=message.number,
         user=UserRef(user_id=message.user),
-        wamid=message.wamid,
+        wamid=message.wamid if name != "decided" else None,
+        decision=_decision(message) if name == "decided" else None,
         charge=None if charge is None else _predicted(message, charge),
         meta=_status(message, name, at_ms, word),
     )
     return Logged(f"{message.number}:{message.user}", id, name, encode(value))
+
+
+def _decision(message: Message) -> Decision:
+    """May it go out, and at which price."""
+    charge = message.predicted
+    return Decision(
+        outcome="allow",
+        final=True,
+        reason="ok",
+        category=message.category,  # type: ignore[arg-type]
+        facts_version="1",
+        conversation=ConversationUse(
+            id=message.conversation_id,
+            action="open" if charge is not None and charge.conversations else "reuse",
+            category=message.category,  # type: ignore[arg-type]
+        ),
+        price=None
+        if charge is None
+        else Price(
+            regime=charge.regime,
+            rate_card=charge.card,
+            market=charge.market,
+            type=charge.type,
+            amount_micros=charge.micros,
+            currency="USD",
+            rate_category=charge.column,
+        ),
+    )
 
 
 def _predicted(message: Message, charge: Charge) -> ChargePredicted:

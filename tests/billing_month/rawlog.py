@@ -1,7 +1,7 @@
 """The raw log as a file: written once, from a seed, and sent to Kafka for each run as the router publishes."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +14,8 @@ from shared.settings import ServiceSettings
 from shared.stream.publisher import KafkaPublisher, Record, partition_of
 from shared.times import parse_rfc3339
 from shared.topics import SEND_EVENTS
-from tests.billing_month.generate import Month
 from tests.billing_month.log import Disorder, disturbed, log
 from tests.billing_month.oracle import Row
-from tests.billing_month.rules import Rules
 from tests.billing_month.truth import Message
 
 _BATCH = 4000
@@ -49,8 +47,8 @@ class RawLog(NamedTuple):
         return self.times[min(int(share * len(self.times)), len(self.times) - 1)]
 
 
-def write(rules: Rules, size: int, seed: int, path: Path, wrote: Callable[[int], None]) -> RawLog:
-    """Generate the month of a seed; `wrote` hears of progress, in messages."""
+def write(month: Iterable[Message], size: int, seed: int, path: Path, wrote: Callable[[int], None]) -> RawLog:
+    """Write the log of about so many messages, disturbed as the seed decides; `wrote` hears of progress, in messages."""
     began = time.monotonic()
     lines: dict[Row, list[int]] = {}
     messages = events = 0
@@ -58,7 +56,7 @@ def write(rules: Rules, size: int, seed: int, path: Path, wrote: Callable[[int],
 
     def heard() -> Iterator[Message]:
         nonlocal messages
-        for message in Month(rules, size, seed).messages():
+        for message in month:
             _add(lines, message)
             messages += 1
             if messages % _BATCH == 0:

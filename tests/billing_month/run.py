@@ -20,6 +20,7 @@ from shared.topics import ACCOUNT_EVENTS
 from tests.billing_month import config, rawlog
 from tests.billing_month.books import Ledger, digest_of, save_ledger, tallies_in_redis, tallies_over_http
 from tests.billing_month.crew import PARTITIONS, Crew, Name, Watching, faults
+from tests.billing_month.generate import Month
 from tests.billing_month.oracle import DIMENSIONS, Oracle
 from tests.billing_month.rawlog import RawLog
 from tests.billing_month.report import Report, Round, compared
@@ -64,7 +65,8 @@ async def run(size: int, seed: int, kills: int, watching: Watching, *, undisturb
     try:
         rules = Rules(config.write(folder / "config"))
         watching.doing("generating the month")
-        raw = rawlog.write(rules, size, seed, folder / "log.jsonl", lambda n: watching.moved(n, size))
+        month = Month(rules, size, seed).messages()
+        raw = rawlog.write(month, size, seed, folder / "log.jsonl", lambda n: watching.moved(n, size))
         report.messages, report.events, report.generated_s = raw.messages, raw.events, round(raw.seconds, 1)
         watching.doing("asking the oracle")
         asked = monotonic()
@@ -89,7 +91,7 @@ async def _round(
     watching.doing(f"{of.name}: starting Kafka and Redis")
     async with LocalStack(name="month") as stack, Crew(stack, folder / "config", raw, watching) as crew:
         await kafka.create_topics(crew.settings)
-        await _introduce(crew)
+        await introduce(crew)
         await (
             _disturbed(crew, kills, raw, report, watching) if kills else _steadily(crew, raw, of, watching)
         )
@@ -100,7 +102,7 @@ async def _round(
         of.killed, of.ended = dict(crew.killed), dict(crew.ended)
 
 
-async def _introduce(crew: Crew) -> None:
+async def introduce(crew: Crew) -> None:
     """Let the account events tell the accounts' facts, from before the month."""
     producer: AIOKafkaProducer = kafka.producer(crew.settings)
     await producer.start()

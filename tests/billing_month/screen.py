@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.local.demo.screen import progress_line
+from tests.billing_month.reconciled import Found
 from tests.billing_month.report import Report, per_s
 
 
@@ -61,3 +62,23 @@ class Screen:
             for row, known, found in one.examples:
                 self._console.print(Text(f"  {one.name}: {row}: {known} is {found}", "red"))
         self._console.print(Text(report.line(), "bold green" if report.clean else "bold red"))
+
+    def found(self, found: Found) -> None:
+        """Print which planted differences the reconciliation named."""
+        table = Table(title="Planted and found", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+        for nth, head in enumerate(("Kind", "Planted", "Missed")):
+            table.add_column(head, justify="right" if nth else "left", no_wrap=True)
+        for kind, count in found.planted.items():
+            table.add_row(kind, str(count), str(sum(one.kind == kind for one in found.missed)))
+        self._console.print(table)
+        for one in found.missed:
+            self._console.print(Text(f"  missed: {one}", "red"))
+        for beside in found.beside:
+            self._console.print(Text(f"  nobody planted {beside}", "red"))
+        self._console.print(
+            Text(
+                f"{found.messages:,} messages, {found.events:,} events; ledger {found.ledger_s} s, wam reconcile {found.reconcile_s} s and {found.peak_mb} MB; "
+                f"{sum(found.planted.values()) - len(found.missed)} of {sum(found.planted.values())} differences named, exit code {found.exit_code}",
+                "bold green" if found.clean else "bold red",
+            )
+        )

@@ -1,9 +1,12 @@
-"""A short month as part of everything that must pass; `make month` is the long one."""
+"""Two short months as part of everything that must pass; `make month` plays the long ones."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from tests.billing_month import reconciled
+from tests.billing_month.differences import KINDS
 from tests.billing_month.run import run
 
 
@@ -28,3 +31,15 @@ async def test_a_months_books_equal_an_independent_reckoning_though_billing_is_k
     assert len(disturbed.comparisons) >= 11
     assert min(comparison.rows for comparison in disturbed.comparisons) > 10
     assert disturbed.published > disturbed.entries * 0.99 > 19_000
+
+
+@pytest.mark.timeout(240)
+async def test_every_planted_difference_is_named_by_the_reconciliation_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    found = await reconciled.run(12_000, seed=3, count=50, folder=tmp_path / "report", watching=Silent())
+    assert found.clean, found
+    assert found.planted == dict.fromkeys(KINDS, 5)
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "Reconciliation" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
