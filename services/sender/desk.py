@@ -1,5 +1,6 @@
 """What all lanes of one sender process share: the outside systems by role, the limits, and what is in flight."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -133,6 +134,7 @@ class Desk:
     wanting: dict[object, Callable[[], None]] = field(default_factory=dict)
     """Numbers that may have something to send and wait for their turn, in order: how to let each of them."""
     stopping: bool = False
+    _letting: bool = False
 
     def __post_init__(self) -> None:
         self.permits = Permits(self.facts, self.tokens, self.now_ms)
@@ -157,8 +159,15 @@ class Desk:
         return gate
 
     def let(self, number: object, act: Callable[[], None]) -> None:
-        """A number's turn comes after those who wait already; everybody gets one while there is room."""
+        """A number's turn comes after those who wait already, once all that has just happened is known: many answers make one turn."""
         self.wanting.setdefault(number, act)
+        if not self._letting:
+            self._letting = True
+            asyncio.get_running_loop().call_soon(self._let)
+
+    def _let(self) -> None:
+        """Give everybody who waits a turn while there is room."""
+        self._letting = False
         for _ in range(len(self.wanting)):
             self.wanting.pop(next(iter(self.wanting)))()
             if self.shares.full:

@@ -42,6 +42,11 @@ class Gate:
 
     async def enter(self) -> float | None:
         """Wait for a place and take it; when that was, None if there is none to be had any more."""
+        if not self._waiting:
+            now_s, limit = monotonic(), self.limit
+            if self._second.next_s(limit, now_s) == now_s:
+                self._second.take(limit, now_s)
+                return now_s
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._admit()
@@ -85,6 +90,8 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if not self._waiting:
+            return
         now_s, limit = monotonic(), self.limit
         while self._waiting:
             if self._waiting[0].done():

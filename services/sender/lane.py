@@ -359,7 +359,7 @@ class Lane:
             if candidate.lined and not candidate.found.entry.unsent:
                 number.schedule.left_line(candidate.user)
             number.claiming -= 1
-            self.pump(number)
+            self._let(number)
 
     async def _postpone(self, number: NumberLane, candidate: Candidate, until_ms: int) -> None:
         try:

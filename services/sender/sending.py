@@ -17,9 +17,11 @@ from services.sender.learning import learn
 from services.sender.records import Records
 from services.sender.schedule import Candidate
 from shared.events import SendMessage
-from shared.metrics import GRAPH_CALLS, SEND_WAIT_SECONDS
+from shared.metrics import CATEGORIES, GRAPH_CALLS, SEND_WAIT_SECONDS
 
 log = structlog.get_logger(__name__)
+
+_WAITED = {category: SEND_WAIT_SECONDS.labels(category) for category in CATEGORIES}
 
 CLAIM_FRESH_S = 3.0
 """A claim older than this is asked for again before its call: a process that was stopped may have lost its partition meanwhile."""
@@ -83,7 +85,7 @@ async def prepare(
 async def call(desk: Desk, records: Records, candidate: Candidate, ready: Ready) -> Stored | None:
     """The call and what follows from it; the recorded outcome, None when it is to be tried again."""
     command, found = candidate.command, candidate.found
-    SEND_WAIT_SECONDS.labels(command.category).observe(max(0.0, (desk.now_ms() - command.at_ms) / 1000))
+    _WAITED[command.category].observe(max(0.0, (desk.now_ms() - command.at_ms) / 1000))
     desk.remember_call(found.id)
     await desk.reached("calling", found.id)
     try:
