@@ -9,7 +9,8 @@ from typing import Any, Literal, Protocol
 from services.sender.answers import Answer
 from services.sender.entry import Stored
 from services.sender.gate import Gate
-from services.sender.journal import Claimed, Held, Place, Survey, Verdict, Waiting
+from services.sender.journal import Claimed, Held, Place, Survey, Verdict, Waiting, Write
+from services.sender.outcomes import Outcome
 from services.sender.pace import DEFAULT_THROUGHPUT
 from services.sender.permits import Permits, TokensPort
 from services.sender.shares import Shares
@@ -49,6 +50,7 @@ class JournalPort(Protocol):
         new: bytes,
         places: Sequence[Place] = (),
     ) -> Verdict: ...
+    async def write_all(self, partition: int, epoch: int, writes: Sequence[Write]) -> list[Verdict]: ...
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None: ...
     async def head(
         self, partition: int, number: str, priority: int, most: int
@@ -73,7 +75,7 @@ class GraphPort(Protocol):
 class OutcomesPort(Protocol):
     """Where outcomes are reported; returns when they are safe."""
 
-    async def report(self, conversation_key: str, event_id: str, event: bytes, type: str) -> None: ...
+    async def report(self, outcomes: Sequence[Outcome]) -> None: ...
     async def report_account(self, event: AccountChanged) -> None: ...
 
 

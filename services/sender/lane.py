@@ -35,6 +35,7 @@ LINES_AT_ONCE = 20
 """So often in one look: other numbers wait meanwhile."""
 AT_ONCE = 200
 """Commands handled per look in each of the smaller sets."""
+REPORTED_AT_ONCE = 256
 TICK_S = 0.25
 """How often a lane that nobody wakes looks."""
 MOST_AHEAD_S = 4 * 3600
@@ -73,6 +74,10 @@ class Lane:
         self._continued = desk.ownership.continued(partition)
         self._numbers: dict[str, NumberLane] = {}
         self._since_s = monotonic()
+        self._recorded: list[Stored] = []
+        """Outcomes to report."""
+        self._reporting = False
+        self._task = f"send-{partition}"
 
     async def run(self) -> None:
         """Serve until the partition is lost or the process stops."""
@@ -244,7 +249,7 @@ class Lane:
             if found is None or found.entry.finished or found.entry.unsent:
                 await self._records.put(id, found, Place(UNREPORTED, id, None))
             elif found.entry.outcome is not None:
-                self._work(id, self._records.report(found))
+                self._work(id, self._records.report([found]))
             elif found.entry.status == "claimed":
                 if self._desk.now_ms() < found.entry.claimed_ms + self._desk.claim_grace_ms:
                     continue  # its owner may be alive, and about to report what we can only guess
@@ -312,7 +317,8 @@ class Lane:
             schedule.fly(candidate)
             number.claiming += 1
             desk.shares.begin(command.waba_id)
-            self._work(candidate.found.id, self._send(number, candidate))
+            desk.in_flight.add(candidate.found.id)
+            desk.spawn(self._send(number, candidate), self._task)
         for priority, waiting in number.waiting.items():
             if waiting > WINDOW and len(number.schedule.window(priority)) < LOW_WATER:
                 number.waiting[priority] = 0  # asked for; the next look says what is left
@@ -323,7 +329,7 @@ class Lane:
 
     def _work(self, id: str, work: Coroutine[Any, Any, None]) -> None:
         self._desk.in_flight.add(id)
-        self._desk.spawn(self._worked(id, work), f"send-{self.partition}")
+        self._desk.spawn(self._worked(id, work), self._task)
 
     async def _worked(self, id: str, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -331,8 +337,24 @@ class Lane:
         finally:
             self._desk.in_flight.discard(id)
 
+    def _report(self, recorded: Stored) -> None:
+        """Report it with what else was recorded until Kafka is free to hear of it."""
+        self._recorded.append(recorded)
+        if not self._reporting:
+            self._reporting = True
+            self._desk.spawn(self._report_all(), self._task)
+
+    async def _report_all(self) -> None:
+        try:
+            while self._recorded:
+                now, self._recorded = self._recorded[:REPORTED_AT_ONCE], self._recorded[REPORTED_AT_ONCE:]
+                await self._records.report(now)
+                self._desk.in_flight.difference_update(found.id for found in now)
+        finally:
+            self._reporting = False
+
     async def _send(self, number: NumberLane, candidate: Candidate) -> None:
-        """One command, from claim to report; its user is free for the next one as soon as the outcome is recorded."""
+        """One command, from claim to its recorded outcome, which leaves its user free for the next one."""
         held_until_ms, recorded = None, None
         try:
             match prepared := await self._prepare(number, candidate):
@@ -349,8 +371,10 @@ class Lane:
         finally:
             self._desk.shares.end(candidate.command.waba_id)
             self._land(number, candidate, held_until_ms)
-        if recorded is not None:
-            await self._records.report(recorded)
+            if recorded is None:
+                self._desk.in_flight.discard(candidate.found.id)
+            else:
+                self._report(recorded)
 
     async def _prepare(self, number: NumberLane, candidate: Candidate) -> Ready | Held | Stored | None:
         try:
