@@ -23,6 +23,9 @@ from shared.tokens import Credentials
 REMEMBERED_CALLS = 100_000
 """Some minutes of a fast sender, far more than a Redis can lose."""
 
+CLAIM_AT_MOST_S = 0.1
+"""No claim begins longer before its call: what is claimed when a process dies may have been called, for all that anybody knows."""
+
 Moment = Literal["claimed", "calling", "answered", "recorded", "reported"]
 """The points of a send between which a process can die, in order."""
 
@@ -135,6 +138,8 @@ class Desk:
     """The latest command ids that were called and not refused, in order: should the journal forget them, we do not."""
     wanting: dict[object, Callable[[], None]] = field(default_factory=dict)
     """Numbers that may have something to send and wait for their turn, in order: how to let each of them."""
+    claim_s: float = 0.0
+    """How long a claim takes, of late: it begins so much before its call may be made."""
     stopping: bool = False
     _letting: bool = False
 
@@ -151,12 +156,18 @@ class Desk:
         if len(self.called) > REMEMBERED_CALLS:
             del self.called[next(iter(self.called))]
 
+    def claimed_in(self, took_s: float) -> None:
+        """A claim was asked for and answered in so many seconds."""
+        self.claim_s = min(CLAIM_AT_MOST_S, self.claim_s + (took_s - self.claim_s) / 16)
+
     def gate(self, phone_number_id: str) -> Gate:
         """The number's limiter."""
         gate = self.gates.get(phone_number_id)
         if gate is None:
             gate = self.gates[phone_number_id] = Gate(
-                partial(self.throughput, phone_number_id), partial(self.inbound, phone_number_id)
+                partial(self.throughput, phone_number_id),
+                partial(self.inbound, phone_number_id),
+                lambda: self.claim_s,
             )
         return gate
 
