@@ -57,7 +57,7 @@ class Graph:
         head = self._head(phone_number_id, endpoint, credentials)
         started = monotonic()
         try:
-            connection = await self._connector.connect(self._way, [], self._connect_timeout)
+            connection = await self._connected()
         except _FAILURES as failure:
             return NotSent(type(failure).__name__)
         try:
@@ -68,6 +68,14 @@ class Graph:
         finally:
             connection.close()  # without effect on one that went back to the others
             GRAPH_SECONDS.observe(monotonic() - started)
+
+    async def _connected(self) -> Connection:
+        """A connection on which nothing has come that nobody asked for: it would be taken for the answer."""
+        while True:
+            connection = await self._connector.connect(self._way, [], self._connect_timeout)
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()
 
     def _headed(self, phone_number_id: str, endpoint: Endpoint, credentials: Credentials) -> bytes:
         """A request up to the length of its body; ValueError if the token would end its line."""

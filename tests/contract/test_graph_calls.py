@@ -27,6 +27,7 @@ class Wire:
         self.connections = 0
         self.port = 0
         self._server: asyncio.Server
+        self._latest: asyncio.StreamWriter
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -35,8 +36,13 @@ class Wire:
     async def stop(self) -> None:
         self._server.close()
 
+    def say(self, unasked: bytes) -> None:
+        """Write it on the latest connection."""
+        self._latest.write(unasked)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._latest = writer
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -168,6 +174,17 @@ async def test_what_is_written_and_not_answered_is_unknown_and_its_connection_ne
 async def test_no_more_than_the_largest_answer_is_read(graph: Graph, wire: Wire) -> None:
     wire.answers = [[b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n" + b" " * (LARGEST_ANSWER + 1)], [OK]]  # fmt: skip
     assert await graph.send("106540", TOKEN, BODY) == Refused(200, None, None)
+    assert await graph.send("106540", TOKEN, BODY) == Accepted("wamid.1", None, None)
+    assert wire.connections == 2
+
+
+async def test_an_answer_that_nobody_asked_for_is_nobody_s(graph: Graph, wire: Wire) -> None:
+    wire.answers = [[OK], [OK]]
+    await graph.send("106540", TOKEN, BODY)
+    wire.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    (idle,) = graph._connector._conns.values()
+    while not idle[0][0].should_close:
+        await asyncio.sleep(0)
     assert await graph.send("106540", TOKEN, BODY) == Accepted("wamid.1", None, None)
     assert wire.connections == 2
 
