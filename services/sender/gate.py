@@ -25,7 +25,7 @@ class Gate:
         self,
         allowed: Callable[[], int],
         others: Callable[[], int],
-        early: Callable[[], float] = lambda: 0.0,
+        early: Callable[[], float],
     ) -> None:
         self._allowed = allowed
         self._others = others
@@ -43,7 +43,7 @@ class Gate:
 
     @property
     def ahead(self) -> int:
-        """How many commands may wait here or be claimed: a twentieth of a second's worth, and one beside it. None while only answers make room."""
+        """How many commands may wait here or be claimed: a twentieth of a second's worth, and one while another is claimed; 0 while only answers make room."""
         limit = self.limit
         return 1 + max(1, limit // 20) if self._second.next_s(limit, monotonic()) is not None else 0
 

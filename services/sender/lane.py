@@ -23,6 +23,7 @@ from services.sender.judge import End, cancelled, turned_away, uncertain
 from services.sender.records import Records
 from services.sender.schedule import Candidate, Schedule
 from services.sender.sending import Ready
+from services.sender.together import MOST
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,6 @@ LINES_AT_ONCE = 20
 """So often in one look: other numbers wait meanwhile."""
 AT_ONCE = 200
 """Commands handled per look in each of the smaller sets."""
-REPORTED_AT_ONCE = 256
 TICK_S = 0.25
 """How often a lane that nobody wakes looks."""
 MOST_AHEAD_S = 4 * 3600
@@ -345,13 +345,11 @@ class Lane:
             self._desk.spawn(self._report_all(), self._task)
 
     async def _report_all(self) -> None:
-        try:
-            while self._recorded:
-                now, self._recorded = self._recorded[:REPORTED_AT_ONCE], self._recorded[REPORTED_AT_ONCE:]
-                await self._records.report(now)
-                self._desk.in_flight.difference_update(found.id for found in now)
-        finally:
-            self._reporting = False
+        while self._recorded:
+            now, self._recorded = self._recorded[:MOST], self._recorded[MOST:]
+            await self._records.report(now)
+            self._desk.in_flight.difference_update(found.id for found in now)
+        self._reporting = False
 
     async def _send(self, number: NumberLane, candidate: Candidate) -> None:
         """One command, from claim to its recorded outcome, which leaves its user free for the next one."""

@@ -61,7 +61,7 @@ async def prepare(
         )
     command = candidate.command
     gate = desk.gate(command.phone_number_id)
-    # Only then the claim: what a crash finds claimed may have been called, so the fewer the better.
+    # It opens before the call may be made, by what a claim takes and no more: what a crash finds claimed may have been called, so the fewer the better.
     at_s = await gate.enter()
     if at_s is None:
         return None

@@ -8,7 +8,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 MOST = 256
-"""Askers in one round trip: so many are answered within some milliseconds."""
+"""Questions in one round trip: so many are answered within some milliseconds."""
 
 
 class Together(Generic[Q, A]):
@@ -32,7 +32,7 @@ class Together(Generic[Q, A]):
 
     async def _ask_all(self) -> None:
         while self._waiting:
-            now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            now = self._next()
             try:
                 answers = await self._ask([question for questions, _ in now for question in questions])
             except Exception as failure:  # noqa: BLE001 it is raised where the question was asked
@@ -47,3 +47,14 @@ class Together(Generic[Q, A]):
                     future.set_result(answers[first:last])
                 first = last
         self._asking = None
+
+    def _next(self) -> list[tuple[Sequence[Q], asyncio.Future[Sequence[A]]]]:
+        """Take those off the line who go together."""
+        count = taken = 0
+        for questions, _ in self._waiting:
+            if taken and count + len(questions) > MOST:
+                break
+            count += len(questions)
+            taken += 1
+        now, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return now
