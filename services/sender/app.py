@@ -32,6 +32,8 @@ from shared.topics import SEND_COMMANDS
 log = structlog.get_logger(__name__)
 
 GROUP = "sender"
+INTAKE_AT_ONCE = 200
+"""Commands: while they are folded, some milliseconds, answers to calls wait to be read, and each millisecond of a call is one of its place."""
 
 
 class _JournalCheck:
@@ -80,6 +82,7 @@ def build(service: Service, settings: SenderSettings) -> Desk:
             redis=redis,
             clock=clock,
             cache=0,
+            most=INTAKE_AT_ONCE,
             room=lambda partition: dispatcher.room(partition),
         )
     )

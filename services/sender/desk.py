@@ -1,5 +1,6 @@
 """What all lanes of one sender process share: the outside systems by role, the limits, and what is in flight."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -8,7 +9,8 @@ from typing import Any, Literal, Protocol
 from services.sender.answers import Answer
 from services.sender.entry import Stored
 from services.sender.gate import Gate
-from services.sender.journal import Claimed, Held, Place, Survey, Verdict, Waiting
+from services.sender.journal import Claimed, Held, Place, Survey, Verdict, Waiting, Write
+from services.sender.outcomes import Outcome
 from services.sender.pace import DEFAULT_THROUGHPUT
 from services.sender.permits import Permits, TokensPort
 from services.sender.shares import Shares
@@ -20,6 +22,9 @@ from shared.tokens import Credentials
 
 REMEMBERED_CALLS = 100_000
 """Some minutes of a fast sender, far more than a Redis can lose."""
+
+CLAIM_AT_MOST_S = 0.1
+"""No claim begins longer before its call: what is claimed when a process dies may have been called, for all that anybody knows."""
 
 Moment = Literal["claimed", "calling", "answered", "recorded", "reported"]
 """The points of a send between which a process can die, in order."""
@@ -48,6 +53,7 @@ class JournalPort(Protocol):
         new: bytes,
         places: Sequence[Place] = (),
     ) -> Verdict: ...
+    async def write_all(self, partition: int, epoch: int, writes: Sequence[Write]) -> list[Verdict]: ...
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None: ...
     async def head(
         self, partition: int, number: str, priority: int, most: int
@@ -72,7 +78,7 @@ class GraphPort(Protocol):
 class OutcomesPort(Protocol):
     """Where outcomes are reported; returns when they are safe."""
 
-    async def report(self, conversation_key: str, event_id: str, event: bytes, type: str) -> None: ...
+    async def report(self, outcomes: Sequence[Outcome]) -> None: ...
     async def report_account(self, event: AccountChanged) -> None: ...
 
 
@@ -132,7 +138,10 @@ class Desk:
     """The latest command ids that were called and not refused, in order: should the journal forget them, we do not."""
     wanting: dict[object, Callable[[], None]] = field(default_factory=dict)
     """Numbers that may have something to send and wait for their turn, in order: how to let each of them."""
+    claim_s: float = 0.0
+    """How long a claim takes, of late: it begins so much before its call may be made."""
     stopping: bool = False
+    _letting: bool = False
 
     def __post_init__(self) -> None:
         self.permits = Permits(self.facts, self.tokens, self.now_ms)
@@ -147,18 +156,31 @@ class Desk:
         if len(self.called) > REMEMBERED_CALLS:
             del self.called[next(iter(self.called))]
 
+    def claimed_in(self, took_s: float) -> None:
+        """A claim was asked for and answered in so many seconds."""
+        self.claim_s = min(CLAIM_AT_MOST_S, self.claim_s + (took_s - self.claim_s) / 16)
+
     def gate(self, phone_number_id: str) -> Gate:
         """The number's limiter."""
         gate = self.gates.get(phone_number_id)
         if gate is None:
             gate = self.gates[phone_number_id] = Gate(
-                partial(self.throughput, phone_number_id), partial(self.inbound, phone_number_id)
+                partial(self.throughput, phone_number_id),
+                partial(self.inbound, phone_number_id),
+                lambda: self.claim_s,
             )
         return gate
 
     def let(self, number: object, act: Callable[[], None]) -> None:
-        """A number's turn comes after those who wait already; everybody gets one while there is room."""
+        """A number's turn comes after those who wait already, once all that has just happened is known: many answers make one turn."""
         self.wanting.setdefault(number, act)
+        if not self._letting:
+            self._letting = True
+            asyncio.get_running_loop().call_soon(self._let)
+
+    def _let(self) -> None:
+        """Give everybody who waits a turn while there is room."""
+        self._letting = False
         for _ in range(len(self.wanting)):
             self.wanting.pop(next(iter(self.wanting)))()
             if self.shares.full:

@@ -18,15 +18,22 @@ class Gate:
     Args:
         allowed: messages per second that Meta allows the number, as of now.
         others: how many of them the customers' own messages take.
+        early: by how many seconds a command may pass before its call, because so much is to be done in between.
     """
 
-    def __init__(self, allowed: Callable[[], int], others: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        allowed: Callable[[], int],
+        others: Callable[[], int],
+        early: Callable[[], float],
+    ) -> None:
         self._allowed = allowed
         self._others = others
+        self._early = early
         self._pace = Pace()
         self._second = MovingSecond()
         self._cautious_from_s = monotonic()
-        self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._waiting: deque[asyncio.Future[float | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -36,35 +43,34 @@ class Gate:
 
     @property
     def ahead(self) -> int:
-        """How many commands may wait here or be claimed: a twentieth of a second's worth. None while only answers make room."""
+        """How many commands may wait here or be claimed: a twentieth of a second's worth, and one while another is claimed; 0 while only answers make room."""
         limit = self.limit
-        return max(1, limit // 20) if self._second.next_s(limit, monotonic()) is not None else 0
+        return 1 + max(1, limit // 20) if self._second.next_s(limit, monotonic()) is not None else 0
 
     async def enter(self) -> float | None:
-        """Wait for a place and take it; when that was, None if there is none to be had any more."""
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """Wait for a place and take it; from when on the call may be made, None if there is no place to be had any more."""
+        future: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._admit()
         try:
-            admitted = await future
+            return await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.result():
+            if future.done() and not future.cancelled() and future.result() is not None:
                 self.unused()
             raise
-        return monotonic() if admitted else None
 
     def dismiss(self) -> None:
         """Nobody who waits gets a place."""
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
-                future.set_result(False)
+                future.set_result(None)
 
-    def leave(self, entered_s: float) -> None:
-        """The call is over, however it ended."""
+    def leave(self, called_s: float) -> None:
+        """The call that began at `called_s` is over, however it ended."""
         now_s = monotonic()
         caution = min(1.0, max(0.0, 2 - (now_s - self._cautious_from_s) / CAUTIOUS_S))
-        self._second.answered(entered_s, now_s, caution)
+        self._second.answered(called_s, now_s, caution)
         self._admit()
 
     def unused(self) -> None:
@@ -85,7 +91,9 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now_s, limit = monotonic(), self.limit
+        if not self._waiting:
+            return
+        now_s, limit, early_s = monotonic(), self.limit, self._early()
         while self._waiting:
             if self._waiting[0].done():
                 self._waiting.popleft()
@@ -93,8 +101,8 @@ class Gate:
             at_s = self._second.next_s(limit, now_s)
             if at_s is None:
                 return  # the next answer admits
-            if at_s > now_s:
-                self._timer = asyncio.get_running_loop().call_later(at_s - now_s, self._admit)
+            if at_s > now_s + early_s:
+                self._timer = asyncio.get_running_loop().call_later(at_s - early_s - now_s, self._admit)
                 return
-            self._second.take(limit, now_s)
-            self._waiting.popleft().set_result(True)
+            self._second.take(limit, at_s)
+            self._waiting.popleft().set_result(at_s)

@@ -1,9 +1,18 @@
-"""The Graph API: one POST per message out, what it came to back. The only place that knows Meta's URLs."""
+"""The Graph API: one POST per message out, what it came to back. The only place that knows Meta's URLs.
 
+aiohttp's connections and parser without its session, which costs twice as much as the rest of a call and serves nothing of it: no cookies, no redirects, no
+retries (docs/decisions/0013-what-a-send-costs.md).
+"""
+
+import asyncio
+from functools import lru_cache
 from time import monotonic
+from urllib.parse import quote, urlencode
 
-import aiohttp
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import ClientError, ClientRequest, ClientTimeout, TCPConnector
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError
+from yarl import URL
 
 from services.sender.answers import Answer, NoAnswer, NotSent, read
 from shared.events import Endpoint
@@ -13,53 +22,89 @@ from shared.tokens import Credentials
 KEEPALIVE_S = 10.0
 """Idle connections are closed by us before Meta closes them: a request written into a closing connection is an uncertain send."""
 LARGEST_ANSWER = 64 * 1024
-_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-"""Failures before there was a connection to write the request into."""
+HEADS = 4096
+"""Heads of requests kept ready; one is some 300 bytes, and a number has one or two."""
+_FAILURES = (ClientError, HttpProcessingError, TimeoutError, OSError)
 
 
 class Graph:
     """A part that calls `POST {url}/{version}/{phone_number_id}/messages`, or `/marketing_messages`.
 
-    Nothing is ever repeated here: Meta has no idempotency key. A failure to connect is certain, any later one is not.
+    Nothing is ever repeated here: Meta has no idempotency key. A failure before there is a connection to write into is certain, any later one is not.
     """
 
     def __init__(self, url: str, version: str, *, timeout_s: float, connect_timeout_s: float) -> None:
-        self._root = f"{url.rstrip('/')}/{version}"
-        self._timeout = ClientTimeout(total=timeout_s, connect=connect_timeout_s)
-        self._session: ClientSession
+        self._root = URL(f"{url.rstrip('/')}/{version}")
+        self._timeout_s = timeout_s
+        self._connect_timeout = ClientTimeout(connect=connect_timeout_s)
+        self._head = lru_cache(HEADS)(self._headed)
+        self._connector: TCPConnector
+        self._way: ClientRequest
+        """Whom to connect to and how; never sent itself."""
 
     async def start(self) -> None:
-        self._session = ClientSession(
-            # Unbounded here: the desk bounds the calls, and a wait for a connection would look like an unreachable platform.
-            connector=TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
-            timeout=self._timeout,
-            cookie_jar=DummyCookieJar(),
-            raise_for_status=False,
-        )
+        # Unbounded here: the desk bounds the calls, and a wait for a connection would look like an unreachable platform.
+        self._connector = TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
+        self._way = ClientRequest("POST", self._root, loop=asyncio.get_running_loop())
 
     async def stop(self) -> None:
-        await self._session.close()
+        await self._connector.close()
 
     async def send(
         self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
     ) -> Answer:
         """Post one message; every failure is an answer too."""
+        head = self._head(phone_number_id, endpoint, credentials)
         started = monotonic()
         try:
-            async with self._session.post(
-                f"{self._root}/{phone_number_id}/{endpoint}",
-                data=body,
-                params=credentials.query,
-                headers={**credentials.headers, "Content-Type": "application/json"},
-                allow_redirects=False,
-            ) as response:
-                answer = await response.content.read(LARGEST_ANSWER)
-                while not response.content.at_eof() and len(answer) < LARGEST_ANSWER:
-                    answer += await response.content.read(LARGEST_ANSWER - len(answer))
-                return read(response.status, answer, response.headers)
-        except _NOT_CONNECTED as failure:
+            connection = await self._connected()
+        except _FAILURES as failure:
             return NotSent(type(failure).__name__)
-        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await _exchange(connection, b"%b%d\r\n\r\n%b" % (head, len(body), body))
+        except _FAILURES as failure:
             return NoAnswer(type(failure).__name__)
         finally:
+            connection.close()  # without effect on one that went back to the others
             GRAPH_SECONDS.observe(monotonic() - started)
+
+    async def _connected(self) -> Connection:
+        """A connection on which nothing has come that nobody asked for: it would be taken for the answer."""
+        while True:
+            connection = await self._connector.connect(self._way, [], self._connect_timeout)
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()
+
+    def _headed(self, phone_number_id: str, endpoint: Endpoint, credentials: Credentials) -> bytes:
+        """A request up to the length of its body; ValueError if the token would end its line."""
+        target = f"{self._root.raw_path}/{quote(phone_number_id, safe='')}/{endpoint}"
+        if credentials.query:
+            target += f"?{urlencode(credentials.query)}"
+        headers = {
+            "Host": self._way.headers["Host"],
+            **credentials.headers,
+            "Content-Type": "application/json",
+        }
+        lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        if any("\r" in line or "\n" in line for line in lines):
+            raise ValueError("an access token must be one line")
+        return "\r\n".join([*lines, "Content-Length: "]).encode()
+
+
+async def _exchange(connection: Connection, request: bytes) -> Answer:
+    """Write a request, read the answer, leave the connection to the next call."""
+    protocol = connection.protocol
+    if protocol is None or protocol.transport is None:
+        raise ConnectionError("closed")
+    protocol.set_response_params(read_until_eof=True)
+    protocol.transport.write(request)
+    message, payload = await protocol.read()
+    while message.code < 200:  # 1xx: the answer is still to come
+        message, payload = await protocol.read()
+    answer = b""
+    while not payload.at_eof() and len(answer) < LARGEST_ANSWER:
+        answer += await payload.read(LARGEST_ANSWER - len(answer))
+    connection.release()  # closes it if the answer is not over
+    return read(message.code, answer, message.headers)

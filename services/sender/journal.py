@@ -155,6 +155,15 @@ class Place:
         self.set, self.member, self.score = set, member, score
 
 
+class Write(NamedTuple):
+    """An entry to replace (empty `new`: forget it) if it is still as expected, and the places of its command that change with it."""
+
+    id: str
+    expected: bytes
+    new: bytes
+    places: Sequence[Place]
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What waits in a partition. `queues`: (number, priority, commands); `unsent`: category → (commands, time of the oldest or 0)."""
@@ -200,7 +209,8 @@ class Journal:
     ) -> Claimed | Held | Literal["changed", "lost"]:
         """Take a command for the call: its entry becomes `new`, it leaves `source`, its pair's limiter counts it."""
         move: list[str | bytes | int] = ["claim", epoch, found.id, found.value, new]
-        verdict, number = await self._ask(partition, [*move, source, member, pair, now_ms])
+        move += (source, member, pair, now_ms)
+        ((verdict, number),) = await self._moves.ask((partition, move))
         match verdict:
             case "claimed":
                 return Claimed(number)
@@ -221,14 +231,17 @@ class Journal:
         places: Sequence[Place] = (),
     ) -> Verdict:
         """Replace an entry (empty `new`: forget it) and move it between sets, all or nothing."""
-        move: list[str | bytes | int] = ["write", epoch, command_id, expected, new, len(places)]
-        for place in places:
-            move += (place.set, place.member, "" if place.score is None else place.score)
-        verdict, _ = await self._ask(partition, move)
-        return verdict  # type: ignore[return-value]
+        return (await self.write_all(partition, epoch, [Write(command_id, expected, new, places)]))[0]
 
-    async def _ask(self, partition: int, move: list[str | bytes | int]) -> tuple[str, int]:
-        return await self._moves.ask((partition, move))
+    async def write_all(self, partition: int, epoch: int, writes: Sequence[Write]) -> list[Verdict]:
+        """Many writes in one round trip, each by itself all or nothing."""
+        moves = []
+        for command_id, expected, new, places in writes:
+            move: list[str | bytes | int] = ["write", epoch, command_id, expected, new, len(places)]
+            for place in places:
+                move += (place.set, place.member, "" if place.score is None else place.score)
+            moves.append((partition, move))
+        return [verdict for verdict, _ in await self._moves.ask(*moves)]  # type: ignore[misc]
 
     async def _make(self, moves: Sequence[_Move]) -> Sequence[tuple[str, int]]:
         """Many moves in one round trip, those of a partition with one script and one write to disk."""

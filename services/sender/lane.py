@@ -23,6 +23,7 @@ from services.sender.judge import End, cancelled, turned_away, uncertain
 from services.sender.records import Records
 from services.sender.schedule import Candidate, Schedule
 from services.sender.sending import Ready
+from services.sender.together import MOST
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,10 @@ class Lane:
         self._continued = desk.ownership.continued(partition)
         self._numbers: dict[str, NumberLane] = {}
         self._since_s = monotonic()
+        self._recorded: list[Stored] = []
+        """Outcomes to report."""
+        self._reporting = False
+        self._task = f"send-{partition}"
 
     async def run(self) -> None:
         """Serve until the partition is lost or the process stops."""
@@ -244,7 +249,7 @@ class Lane:
             if found is None or found.entry.finished or found.entry.unsent:
                 await self._records.put(id, found, Place(UNREPORTED, id, None))
             elif found.entry.outcome is not None:
-                self._work(id, self._records.report(found))
+                self._work(id, self._records.report([found]))
             elif found.entry.status == "claimed":
                 if self._desk.now_ms() < found.entry.claimed_ms + self._desk.claim_grace_ms:
                     continue  # its owner may be alive, and about to report what we can only guess
@@ -312,7 +317,8 @@ class Lane:
             schedule.fly(candidate)
             number.claiming += 1
             desk.shares.begin(command.waba_id)
-            self._work(candidate.found.id, self._send(number, candidate))
+            desk.in_flight.add(candidate.found.id)
+            desk.spawn(self._send(number, candidate), self._task)
         for priority, waiting in number.waiting.items():
             if waiting > WINDOW and len(number.schedule.window(priority)) < LOW_WATER:
                 number.waiting[priority] = 0  # asked for; the next look says what is left
@@ -323,7 +329,7 @@ class Lane:
 
     def _work(self, id: str, work: Coroutine[Any, Any, None]) -> None:
         self._desk.in_flight.add(id)
-        self._desk.spawn(self._worked(id, work), f"send-{self.partition}")
+        self._desk.spawn(self._worked(id, work), self._task)
 
     async def _worked(self, id: str, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -331,8 +337,22 @@ class Lane:
         finally:
             self._desk.in_flight.discard(id)
 
+    def _report(self, recorded: Stored) -> None:
+        """Report it with what else was recorded until Kafka is free to hear of it."""
+        self._recorded.append(recorded)
+        if not self._reporting:
+            self._reporting = True
+            self._desk.spawn(self._report_all(), self._task)
+
+    async def _report_all(self) -> None:
+        while self._recorded:
+            now, self._recorded = self._recorded[:MOST], self._recorded[MOST:]
+            await self._records.report(now)
+            self._desk.in_flight.difference_update(found.id for found in now)
+        self._reporting = False
+
     async def _send(self, number: NumberLane, candidate: Candidate) -> None:
-        """One command, from claim to report; its user is free for the next one as soon as the outcome is recorded."""
+        """One command, from claim to its recorded outcome, which leaves its user free for the next one."""
         held_until_ms, recorded = None, None
         try:
             match prepared := await self._prepare(number, candidate):
@@ -349,8 +369,10 @@ class Lane:
         finally:
             self._desk.shares.end(candidate.command.waba_id)
             self._land(number, candidate, held_until_ms)
-        if recorded is not None:
-            await self._records.report(recorded)
+            if recorded is None:
+                self._desk.in_flight.discard(candidate.found.id)
+            else:
+                self._report(recorded)
 
     async def _prepare(self, number: NumberLane, candidate: Candidate) -> Ready | Held | Stored | None:
         try:
@@ -359,7 +381,7 @@ class Lane:
             if candidate.lined and not candidate.found.entry.unsent:
                 number.schedule.left_line(candidate.user)
             number.claiming -= 1
-            self.pump(number)
+            self._let(number)
 
     async def _postpone(self, number: NumberLane, candidate: Candidate, until_ms: int) -> None:
         try:

@@ -15,6 +15,8 @@ from shared.times import HOUR_MS
 
 log = structlog.get_logger(__name__)
 
+_CALLS = {outcome: GRAPH_CALLS.labels(outcome) for outcome in ("accepted", "failed", "uncertain", "retried")}
+
 PAYMENT_BELIEVED_FAILING_MS = HOUR_MS
 """So long a refused payment keeps paid messages back; then the next one shows whether it was mended, for Meta sends no word of that."""
 
@@ -28,7 +30,7 @@ _FACTS: dict[str, tuple[Literal["account", "number"], dict[str, Any]]] = {
 def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessage) -> None:
     """Count, log, slow down, hold back, tell."""
     outcome = judgement.status if isinstance(judgement, End) else "retried"
-    GRAPH_CALLS.labels(outcome).inc()
+    _CALLS[outcome].inc()
     if judgement.label is not None:
         SEND_ERRORS.labels(judgement.label).inc()
     if log.is_enabled_for(INFO):

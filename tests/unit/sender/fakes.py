@@ -25,8 +25,10 @@ from services.sender.journal import (
     Survey,
     Verdict,
     Waiting,
+    Write,
     line_member,
 )
+from services.sender.outcomes import Outcome
 from shared.accounts import AccountFacts
 from shared.clock import ManualClock
 from shared.error_table import ErrorTable
@@ -157,6 +159,9 @@ class JournalInMemory:
             self._place(place.set, place.member, place.score)
         return "ok"
 
+    async def write_all(self, partition: int, epoch: int, writes: Sequence[Write]) -> list[Verdict]:
+        return [await self.write(partition, epoch, *write) for write in writes]
+
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None:
         await asyncio.sleep(0)
         if epoch != self.epoch:
@@ -272,10 +277,11 @@ class Heard:
         self.keys: list[str] = []
         self.accounts: list[AccountChanged] = []
 
-    async def report(self, conversation_key: str, event_id: str, event: bytes, type: str) -> None:
+    async def report(self, outcomes: Sequence[Outcome]) -> None:
         await asyncio.sleep(0)
-        self.keys.append(conversation_key)
-        self.events.append(decode_conversation_event(event))
+        for outcome in outcomes:
+            self.keys.append(outcome.conversation_key)
+            self.events.append(decode_conversation_event(outcome.event))
 
     async def report_account(self, event: AccountChanged) -> None:
         self.accounts.append(event)

@@ -13,8 +13,10 @@ Trip = Callable[[random.Random], tuple[float, float]]
 """Seconds to Meta, and back."""
 
 
-def play(limit: int, trip: Trip, seconds: float, caution: float = 1.0, seed: int = 1) -> list[float]:
-    """Arrival times at Meta of a sender that always has something to send."""
+def play(
+    limit: int, trip: Trip, seconds: float, caution: float = 1.0, seed: int = 1, early: float = 0.0
+) -> list[float]:
+    """Arrival times at Meta of a sender that always has something to send; a claim takes up to twice the time that it is `early`."""
     rng = random.Random(seed)
     second, now, arrivals = MovingSecond(), 100.0, []
     answers: list[tuple[float, float]] = []
@@ -24,14 +26,15 @@ def play(limit: int, trip: Trip, seconds: float, caution: float = 1.0, seed: int
             at, sent = heapq.heappop(answers)
             second.answered(sent, at, caution)
         at_s = second.next_s(limit, now)
-        if at_s is not None and at_s <= now:
-            second.take(limit, now)
+        if at_s is not None and at_s <= now + early:
+            second.take(limit, at_s)
+            called = max(at_s, now + rng.uniform(0, 2 * early))
             there, back = trip(rng)
-            arrivals.append(now + there)
-            heapq.heappush(answers, (now + there + back, now))
+            arrivals.append(called + there)
+            heapq.heappush(answers, (called + there + back, called))
             continue
-        events = [at for at in (at_s, answers[0][0] if answers else None) if at is not None]
-        now = min(events)
+        events = [at - early if at is at_s else at for at in (at_s, answers[0][0] if answers else None) if at]
+        now = max(now, min(events))
     return sorted(arrivals)
 
 
@@ -62,6 +65,20 @@ def stalling(rng: random.Random) -> tuple[float, float]:
 @pytest.mark.parametrize("trip", [quick, far, stalling])
 def test_meta_never_counts_more_than_the_limit_in_any_second(limit: int, trip: Trip) -> None:
     assert busiest(play(limit, trip, 12)) <= limit
+
+
+@pytest.mark.parametrize("limit", [1, 20, 80, 1000])
+@pytest.mark.parametrize("trip", [quick, stalling])
+def test_nor_where_a_claim_begins_before_its_place_is_free(limit: int, trip: Trip) -> None:
+    assert busiest(play(limit, trip, 12, early=0.05)) <= limit
+
+
+@pytest.mark.parametrize("limit", [20, 80, 1000])
+def test_a_claim_that_begins_early_costs_little_of_what_it_takes(limit: int) -> None:
+    after = len(play(limit, lambda _: (0.1 + 0.002, 0.002), 30))
+    before = len(play(limit, quick, 30, early=0.1))
+    assert after < 0.92 * 30 * limit
+    assert before >= 0.94 * 30 * limit
 
 
 @pytest.mark.parametrize("limit", [20, 80, 1000])
