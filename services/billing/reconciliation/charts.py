@@ -14,7 +14,8 @@ from services.billing.reconciliation.report import Sum
 WIDTH: Final = 960
 _LEFT: Final = 62
 _BOTTOM: Final = 22
-_LABEL: Final = 105
+_LETTER: Final = 6.6
+"""Width of a letter of a label, on average, and a little more."""
 _BAR: Final = 9
 _SERIES: Final = ("predicted", "billed", "meta")
 
@@ -53,22 +54,23 @@ def bars(sums: Sequence[Sum], currency: str, title: str) -> str:
     most = max((_micros(one, name) or 0 for one in sums for name in series), default=0) or 1
     row = len(series) * _BAR + 12
     width = WIDTH / 2
+    left = 14 + _LETTER * max((len(one.name) for one in sums), default=0)
     parts = [_svg(row * len(sums) + 6, title, width)]
     for place, one in enumerate(sums):
         y = place * row + 4
         parts.append(
-            f'<text x="{_LABEL - 8}" y="{y + row / 2:.1f}" text-anchor="end">{escape(one.name)}</text>'
+            f'<text x="{left - 8:.1f}" y="{y + row / 2:.1f}" text-anchor="end">{escape(one.name.replace("_", " "))}</text>'
         )
         for nth, name in enumerate(series):
             micros = _micros(one, name) or 0
-            long = (width - _LABEL - 96) * max(0, micros) / most
+            long = (width - left - 96) * max(0, micros) / most
             at = y + nth * _BAR
             parts.append(
-                f'<rect class="{name}" x="{_LABEL}" y="{at:.1f}" width="{max(long, 0.5):.1f}" height="{_BAR - 1}">'
+                f'<rect class="{name}" x="{left:.1f}" y="{at:.1f}" width="{max(long, 0.5):.1f}" height="{_BAR - 1}">'
                 f"<title>{escape(one.name)}: {_WORDS[name]} {shown(micros)} {escape(currency)}</title></rect>"
             )
         parts.append(
-            f'<text x="{_LABEL + 6 + (width - _LABEL - 96) * max(one.billed_micros, one.meta_micros or 0, one.predicted_micros) / most:.1f}" '
+            f'<text x="{left + 6 + (width - left - 96) * max(one.billed_micros, one.meta_micros or 0, one.predicted_micros) / most:.1f}" '
             f'y="{y + row / 2:.1f}">{shown(one.billed_micros)}</text>'
         )
     return "".join([*parts, "</svg>"])
