@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from time import monotonic
-from typing import Any
 
 from deploy.local.paths import REPOSITORY, RUNS
 from deploy.local.stack import LocalStack
@@ -107,23 +106,27 @@ async def _reconcile(env: dict[str, str], told: Path, folder: Path) -> tuple[int
 def _judge(found: Found, planted: Iterable[Planted], folder: Path) -> None:
     """Look up each planted difference by kind and message, and what is left over."""
     report = json.loads((folder / "report.json").read_text())
-    named: dict[tuple[str, str], tuple[str, Any]] = {}
-    left: dict[str, list[str]] = {}
-    for of in report["kinds"]:
-        for nth, difference in enumerate(of["differences"]):
-            place = f"{of['kind']}/{of['between']}/{nth}"
-            left[place] = [json.dumps(effect["cell"]) for effect in difference["effects"]]
-            for message in difference["messages"]:
-                named[of["kind"], message["wamid"]] = (place, difference)
-    with (folder / "messages.csv").open(
-        newline=""
-    ) as file:  # of a whole cell the report names the first ones only
-        cells = {(row["kind"], row["wamid"]): row["difference"] for row in csv.DictReader(file)}
+    differences = [(of["kind"], difference) for of in report["kinds"] for difference in of["differences"]]
+    left = {
+        number: f"{kind}: {', '.join(json.dumps(effect['cell']) for effect in difference['effects'])}"
+        for number, (kind, difference) in enumerate(differences, 1)
+    }
+    named = {
+        (kind, message["wamid"]): number
+        for number, (kind, difference) in enumerate(differences, 1)
+        for message in difference["messages"]
+    }
+    with (folder / "messages.csv").open(newline="") as file:
+        for row in csv.DictReader(file):  # all of a cell; the report names the first ones only
+            named.setdefault((row["kind"], row["wamid"]), int(row["difference"] or 0))
     for one in planted:
-        kinds = NAMED_AS.get(one.kind, (one.kind,))
-        places = {named[kind, one.wamid][0] for kind in kinds if (kind, one.wamid) in named}
-        if not places and not any((kind, one.wamid) in cells for kind in kinds):
+        numbers = {
+            named[kind, one.wamid]
+            for kind in NAMED_AS.get(one.kind, (one.kind,))
+            if (kind, one.wamid) in named
+        }
+        if not numbers:
             found.missed.append(one)
-        for place in places:
-            left.pop(place, None)
-    found.beside = [f"{place}: {', '.join(effects)}" for place, effects in left.items()]
+        for number in numbers:
+            left.pop(number, None)
+    found.beside = list(left.values())

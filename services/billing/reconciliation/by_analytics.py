@@ -119,7 +119,8 @@ class _Explaining:
         else:
             named, candidates, certain = self._choose(found, units)
         away = sum(message.micros for message in named) if certain else self._ledger_price(cell, units)
-        effects = (Effect(cell, -units, -away), Effect(sister, units, self._meta_price(sister, units)))
+        arrived = self._arrived(sister, units, away)
+        effects = (Effect(cell, -units, -away), Effect(sister, units, arrived))
         return self._take(kind, effects, tuple(map(named_of, named)), candidates, certain=certain)
 
     def _may_be_lost(self, cell: Cell) -> bool:
@@ -198,7 +199,8 @@ class _Explaining:
                 if certain:
                     self._used.update(message.wamid for message in found)
                 named = tuple(Named(m.wamid, m.request_id, m.micros, None) for m in found[:MOST_NAMED])
-                effect = Effect(cell, units, self._meta_price(cell, units))
+                told = sum(message.micros for message in found) if certain else None
+                effect = Effect(cell, units, self._arrived(cell, units, told))
                 yield self._take("webhook_lost", (effect,), named, len(found), certain=certain)
 
     def _not_counted(self) -> Iterator[Difference]:
@@ -276,6 +278,23 @@ class _Explaining:
     def _ledger_price(self, cell: Cell, units: int) -> int:
         billed = self._billed(cell)
         return round(billed.micros * units / billed.volume) if billed.volume else 0
+
+    def _arrived(self, cell: Cell, units: int, told: int | None) -> int:
+        """What so many units cost in the cell that Meta counts them in.
+
+        All that Meta's money is more there, if it has no other units more, and that is their own price or lies between those of the cell's
+        tiers: on the day before a new card, or where a tier was reached, not all of a cell cost the same. Else as much as the others.
+        """
+        counted = self._meta(cell)
+        more = counted.micros - self._billed(cell).micros - self._explained.get(cell, 0)
+        tolerance = counted.tolerance_micros + units
+        prices = [tier.micros / tier.volume for tier in counted.tiers if tier.volume]
+        if self._missing.get(cell) == units and prices:
+            own = told is not None and abs(more - told) <= tolerance
+            between = min(prices) * units - tolerance <= more <= max(prices) * units + tolerance
+            if own or between:
+                return more
+        return self._meta_price(cell, units)
 
     def _meta_price(self, cell: Cell, units: int) -> int:
         counted = self._meta(cell)

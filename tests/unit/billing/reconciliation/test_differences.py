@@ -163,6 +163,16 @@ def test_a_message_near_midnight_may_count_on_the_other_day(at: time, other: str
     assert (found.kind, found.certain, names(found), found.micros) == ("other_day", True, ["x"], 0)
 
 
+def test_a_message_counted_on_the_day_before_a_new_card_keeps_the_price_of_its_own_day() -> None:
+    month = month_of_twenty()
+    for n in range(7):
+        month.add(Sent(f"old{n}", day="2026-11-09", micros=109_200))
+    sent = Sent("x", at=time(0, 10))
+    month.add(sent, Point(sent.cell._replace(day="2026-11-09"), sent.cost))
+    found = only(month)
+    assert (found.kind, names(found), found.micros) == ("other_day", ["x"], 0)
+
+
 def test_a_message_at_noon_does_not_count_on_another_day() -> None:
     month = month_of_twenty()
     sent = Sent("x")
