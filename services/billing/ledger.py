@@ -19,7 +19,7 @@ from services.billing.charge import (
     predicted,
     unforeseen,
 )
-from services.billing.meta_pricing import CONVERSATION_BASED, billed
+from services.billing.meta_pricing import CONVERSATION_BASED, Billed, billed
 from shared.accounts import Account, AccountFacts
 from shared.events import (
     LedgerEntry,
@@ -96,12 +96,7 @@ class LedgerFold:
         """The wamid; for a message that is not ours, its conversation where conversations are charged."""
         if event.event not in _PRICED or event.wamid is None:
             return ""
-        if event.request_id is not None:
-            return event.wamid
-        said = billed(event)
-        if said and said.conversation_id and said.pricing.pricing_model == CONVERSATION_BASED:
-            return f"conversation:{said.conversation_id}"
-        return event.wamid
+        return _key(event, billed(event) if event.request_id is None else None)
 
     def fold(
         self, state: Remembered | None, event: SendEvent, facts: AccountFacts, grants: Grants
@@ -110,11 +105,13 @@ class LedgerFold:
         if event.event not in _PRICED or event.wamid is None:
             return Step(state)
         at_ms = parse_rfc3339(event.at)
-        new = self._remember(state, event, at_ms, facts)
+        word = billed(event)
+        new = self._remember(state, event, word, at_ms, facts)
         if new is None or new is state:
             return Step(state)
+        key = _key(event, word)
         if grants.recalled is not None:
-            return _step(self.key("", event), _recall(state, new, grants.recalled.events), at_ms)
+            return _step(key, _recall(state, new, grants.recalled.events), at_ms)
         held = _in_ledger(state)
         changes = postings(held, new.charge)
         if not changes and held is not None:
@@ -122,10 +119,11 @@ class LedgerFold:
             if state is not None and not held.empty and _is_vouched(state, new):
                 changes = (Posting(held, 0, 0, 0),)
         entries = tuple(
-            self._entry(event, new, posting, new.entries + index) for index, posting in enumerate(changes)
+            self._entry(event, word, new, posting, new.entries + index)
+            for index, posting in enumerate(changes)
         )
         counted = msgspec.structs.replace(new, entries=new.entries + len(entries))
-        return _step(self.key("", event), counted, at_ms, entries)
+        return _step(key, counted, at_ms, entries)
 
     def malformed(self, record_key: str, value: bytes, reason: str) -> tuple[Outgoing, ...]:
         """Nothing: a send event that can't be read is parked for an operator."""
@@ -140,14 +138,13 @@ class LedgerFold:
         return _decode_state(value)
 
     def _remember(
-        self, state: Remembered | None, event: SendEvent, at_ms: int, facts: AccountFacts
+        self, state: Remembered | None, event: SendEvent, word: Billed | None, at_ms: int, facts: AccountFacts
     ) -> Remembered | None:
         """The message after what the event says of it; the very same state if that is nothing new."""
         foreseen = event.charge if event.charge is not None and not (state and state.foreseen) else None
         said = (event.seq, at_ms)
-        news = billed(event)
-        if news is not None and state is not None and state.pricing is not None and said <= state.said:
-            news = None
+        known = state is not None and state.pricing is not None and said <= state.said
+        news = None if known else word
         delivered_ms = state.charge.delivered_ms if state is not None and foreseen is None else 0
         delivery = Delivery(
             _user(event), from_ms(delivered_ms or at_ms), facts.account(event.waba_id or "") or Account()
@@ -173,13 +170,14 @@ class LedgerFold:
             tags=event.tags or (state.tags if state else {}),
         )
 
-    def _entry(self, event: SendEvent, message: Remembered, posting: Posting, index: int) -> Outgoing:
+    def _entry(
+        self, event: SendEvent, word: Billed | None, message: Remembered, posting: Posting, index: int
+    ) -> Outgoing:
         kind: Literal["charge", "correction", "unattributed"]
         kind = "correction" if index else "charge" if event.request_id is not None else "unattributed"
         charge = posting.charge
         user = _user(event)
         user_ref = self._pseudonym(user)
-        news = billed(event)
         expected = _expected(message)
         entry = LedgerEntry(
             event_id=f"{event.wamid}:correction:{index}" if index else f"{event.wamid}:charge",
@@ -212,11 +210,23 @@ class LedgerFold:
             difference_micros=(
                 message.charge.amount_micros - expected.amount_micros if expected is not None else None
             ),
-            meta_pricing=news.as_it_came if news else _as_read(message.pricing),
+            meta_pricing=word.as_it_came if word else _as_read(message.pricing),
             volume_tier=charge.volume_tier,
         )
         key = conversation_key(entry.phone_number_id, user_ref)
         return Outgoing(BILLING_CHARGES, key, entry.event_id, entry.entry, encode(entry), beside_source=True)
+
+
+def _key(event: SendEvent, word: Billed | None) -> str:
+    """The message, or the conversation of others' that it carries the price of; `word` is not asked for where the message is ours."""
+    if (
+        event.request_id is None
+        and word is not None
+        and word.conversation_id
+        and word.pricing.pricing_model == CONVERSATION_BASED
+    ):
+        return f"conversation:{word.conversation_id}"
+    return event.wamid or ""
 
 
 def _step(key: str, state: Remembered, at_ms: int, out: tuple[Outgoing, ...] = ()) -> Step[Remembered]:
