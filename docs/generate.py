@@ -22,7 +22,16 @@ from pydantic_settings import BaseSettings
 from docs.messages import message_schema, messages_page
 from services.billing.tallies.openapi import openapi
 from services.ingress.requests import CancelRequest, SendRequest
-from shared.events import AccountChange, BillingAlert, LedgerEntry, ReceivedMessage, SendEvent, UserPreference
+from shared.events import (
+    AccountChange,
+    BillingAlert,
+    LedgerEntry,
+    MediaFile,
+    PassedWebhook,
+    ReceivedMessage,
+    SendEvent,
+    UserPreference,
+)
 from shared.reasons import FAILURES, REASONS
 from shared.settings import ServiceSettings
 from shared.times import DAY_MS
@@ -30,10 +39,13 @@ from shared.topics import (
     ACCOUNT_CHANGES,
     BILLING_ALERTS,
     BILLING_CHARGES,
+    MEDIA,
     MESSAGES_RECEIVED,
     PREFERENCES,
     SEND_EVENTS,
     SEND_REQUESTS,
+    SEND_REQUESTS_BULK,
+    WEBHOOKS_PASSED,
     Topic,
 )
 
@@ -68,6 +80,13 @@ PUBLIC = (
         "Requests to send a message. `request_id` is the idempotency key for 8 days.",
     ),
     PublicTopic(
+        SEND_REQUESTS_BULK,
+        SendRequest,
+        "receive",
+        "any; the middleware keys requests by conversation itself",
+        "The same for campaigns: released only as fast as their numbers can send.",
+    ),
+    PublicTopic(
         SEND_REQUESTS,
         CancelRequest,
         "receive",
@@ -87,6 +106,20 @@ PUBLIC = (
         "send",
         "conversation key, `{phone_number_id}:{user}`",
         "Every message of a customer, once, with the window it opened.",
+    ),
+    PublicTopic(
+        MEDIA,
+        MediaFile,
+        "send",
+        "conversation key, `{phone_number_id}:{user}`",
+        "What became of each received file: stored, or why not.",
+    ),
+    PublicTopic(
+        WEBHOOKS_PASSED,
+        PassedWebhook,
+        "send",
+        "conversation key, or `waba_id` where it is about no user",
+        "What else Meta told, as it came: calls, flows, echoes, history, payments, fields that nobody here knows.",
     ),
     PublicTopic(
         PREFERENCES,

@@ -490,6 +490,22 @@ class ReplyTo(Struct, frozen=True, kw_only=True):
     correlation_id: str | None = None
 
 
+class ReceivedMedia(Struct, frozen=True, kw_only=True):
+    """A file that a message brings: what Meta says of it, and where we give it out.
+
+    `id` is Meta's (WhatsApp: to be fetched for 7 days; null on Instagram and Messenger, which give a link), `sha256` base64 as Meta writes it, `path`
+    below the HTTP edge's root.
+    """
+
+    kind: str
+    """image, video, audio, document, sticker; on the other channels the attachment's type."""
+    id: str | None
+    mime_type: str | None = None
+    sha256: str | None = None
+    filename: str | None = None
+    path: str | None = None
+
+
 class ReceivedMessage(Struct, frozen=True, kw_only=True):
     """A customer's message: Meta's object as it came, with the window it opened."""
 
@@ -503,6 +519,58 @@ class ReceivedMessage(Struct, frozen=True, kw_only=True):
     window_expires_at: str | None
     reply_to: ReplyTo | None
     message: Raw
+    media: list[ReceivedMedia] = []
+    v: int = 1
+
+
+# --- public: media
+
+
+class MediaFile(Struct, frozen=True, kw_only=True):
+    """What became of a received file: `stored` under `place` in the object store and given out at `path`, or `failed` for `reason`.
+
+    `sha256` is the hex digest of what was stored, compared with Meta's; `bytes` its size.
+    """
+
+    event_id: str
+    event: Literal["stored", "failed"]
+    at: str
+    channel: str
+    phone_number_id: str
+    user: UserRef
+    wamid: str
+    kind: str
+    id: str | None
+    mime_type: str | None
+    filename: str | None
+    path: str | None
+    place: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    reason: str | None = None
+    v: int = 1
+
+
+# --- public: webhooks.passed
+
+
+class PassedWebhook(Struct, frozen=True, kw_only=True):
+    """What Meta told that no service of ours acts upon, or not alone: the item, or the whole value of a field, as it came.
+
+    `field` is Meta's own (calls, flows, smb_message_echoes, account_alerts, …), open like all that Meta owns; `list` says which list of the field's value
+    the item stood in, null where `value` is the whole value. `waba_id` is the page's or account's id on the other channels.
+    """
+
+    event_id: str
+    at: str
+    received_at: str
+    channel: str
+    field: str
+    list: str | None
+    waba_id: str | None
+    phone_number_id: str | None
+    user: UserRef | None
+    value: Raw
     v: int = 1
 
 

@@ -40,12 +40,16 @@ class Topic:
 
 
 SEND_REQUESTS = Topic("send.requests.v1")
+SEND_REQUESTS_BULK = Topic("send.requests.bulk.v1")
+"""Campaigns: released only as fast as their numbers can send, so that none stands before a one-time password."""
 CONVERSATION_EVENTS = Topic("conversation.events.v1")
 ACCOUNT_EVENTS = Topic("account.events.v1", FOREVER_MS, single=True)
 SEND_COMMANDS = Topic("send.commands.v1")
 SEND_EVENTS = Topic("send.events.v1")
 MESSAGES_RECEIVED = Topic("messages.received.v1")
 ACCOUNT_CHANGES = Topic("account.changes.v1")
+WEBHOOKS_PASSED = Topic("webhooks.passed.v1")
+MEDIA = Topic("media.v1")
 PREFERENCES = Topic("preferences.v1", FOREVER_MS, compacted=True)
 BILLING_CHARGES = Topic("billing.charges.v1", FOREVER_MS)
 BILLING_ALERTS = Topic("billing.alerts.v1")
@@ -54,15 +58,26 @@ WEBHOOKS = Topic("webhooks.v1")
 
 TOPICS = (
     SEND_REQUESTS,
+    SEND_REQUESTS_BULK,
     CONVERSATION_EVENTS,
     ACCOUNT_EVENTS,
     SEND_COMMANDS,
     SEND_EVENTS,
     MESSAGES_RECEIVED,
     ACCOUNT_CHANGES,
+    WEBHOOKS_PASSED,
+    MEDIA,
     PREFERENCES,
     BILLING_CHARGES,
     BILLING_ALERTS,
 )
-CONSUMED = (SEND_REQUESTS, CONVERSATION_EVENTS, ACCOUNT_EVENTS, SEND_COMMANDS, SEND_EVENTS, BILLING_CHARGES)
+CONSUMED = (
+    SEND_REQUESTS,
+    SEND_REQUESTS_BULK,
+    CONVERSATION_EVENTS,
+    ACCOUNT_EVENTS,
+    SEND_COMMANDS,
+    SEND_EVENTS,
+    BILLING_CHARGES,
+)
 DEAD_LETTERS = tuple(topic.dead_letters for topic in (*CONSUMED, WEBHOOKS))

@@ -30,6 +30,7 @@ class ServicePorts:
     simulator: int = 8070
     console: int = 8090
     tallies: int = 8085
+    edge: int = 8081
     metrics_ingress: int = 9101
     metrics_router: int = 9102
     metrics_sender: int = 9103
@@ -37,6 +38,9 @@ class ServicePorts:
     metrics_console: int = 9105
     metrics_simulator: int = 9106
     metrics_tallies: int = 9107
+    metrics_intake: int = 9108
+    metrics_edge: int = 9109
+    metrics_push: int = 9110
 
     @classmethod
     def free(cls) -> Self:
