@@ -5,7 +5,7 @@ import json
 from aiokafka.structs import ConsumerRecord
 
 from services.ingress.dead_letters import CHUNK_BYTES
-from services.ingress.intake import outgoing
+from services.ingress.intake.normal import outgoing
 from shared.events import RequestMalformed, SendRequested, decode_conversation_event
 
 GOOD = {
