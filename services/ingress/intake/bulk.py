@@ -5,19 +5,19 @@ dead letter; then its bit is set (done.py), and what lies below the first that i
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import monotonic
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError
 from aiokafka.structs import ConsumerRecord
 from redis.asyncio import Redis
 
 from services.ingress.intake.address import address
-from services.ingress.intake.consuming import ACK_TIMEOUT_S, HANDOVER_S, NOT_OURS, begin, pause
+from services.ingress.intake.consuming import ACK_TIMEOUT_S, HANDOVER_S, NOT_OURS, Assignments, begin, pause
 from services.ingress.intake.done import Done
 from services.ingress.intake.flow import Ends, Flow
 from services.ingress.intake.held import Held, in_turn
@@ -96,7 +96,7 @@ class BulkIntake:
             await run.stop()
 
 
-class _Run(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+class _Run:
     def __init__(
         self,
         settings: IntakeSettings,
@@ -114,6 +114,7 @@ class _Run(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         self._consumer: AIOKafkaConsumer = kafka.group_consumer(settings, f"{settings.topic_prefix}{GROUP}")
         self._reader: AIOKafkaConsumer = kafka.reader(settings)
         commands = lru_cache(maxsize=10_000)(lambda number: partition_of(number.encode(), self._partitions))
+        self._listener = Assignments(self._assigned, self._revoked)
         self._flow = Flow(settings.bulk_horizon_s, commands)
         self._parts: dict[TopicPartition, _Part] = {}
         self._busy = asyncio.Lock()
@@ -128,7 +129,7 @@ class _Run(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
         self._reader.assign([TopicPartition(self._topic, one) for one in range(self._partitions)])
         self._reader.pause(*self._reader.assignment())
         await self._consumer.start()
-        self._consumer.subscribe([self._topic], listener=self)
+        self._consumer.subscribe([self._topic], listener=self._listener)
 
     async def stop(self) -> None:
         await self._consumer.stop()
@@ -137,10 +138,10 @@ class _Run(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
 
     # --- ownership
 
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+    async def _assigned(self, assigned: list[TopicPartition]) -> None:
         """Called by the consumer: begin where the group has come to."""
         begun = await begin(self._consumer, assigned)
-        ends = await self._consumer.end_offsets(list(assigned))
+        ends = await self._consumer.end_offsets(assigned)
         for place in assigned:
             if place in begun:
                 await self._done.forget(place.partition, ends[place])
@@ -148,7 +149,7 @@ class _Run(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
             self._parts[place] = _Part(place, Held(position), ends[place], position)
         log.info("bulk_assigned", partitions=sorted(place.partition for place in assigned))
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+    async def _revoked(self, revoked: list[TopicPartition]) -> None:
         """Called by the consumer: what is in work is finished first."""
         try:
             async with asyncio.timeout(HANDOVER_S), self._busy:
@@ -156,12 +157,13 @@ class _Run(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 self._parts.clear()
         except TimeoutError:
             self._parts.clear()
-            log.warning("bulk_handed_over_in_work", partitions=len(list(revoked)))
+            log.warning("bulk_handed_over_in_work", partitions=len(revoked))
 
     # --- one turn
 
     async def turn(self) -> bool:
         """Look further, read again, release; whether there was anything to do."""
+        self._listener.check()
         now_s = monotonic()
         if now_s - self._looked_s >= LOOK_S:
             self._looked_s = now_s
@@ -214,7 +216,8 @@ class _Run(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
                 part = self._parts.get(place)
                 if part is None:
                     continue
-                if before.get(place) is not part or rows[0].offset < part.held.position:
+                ours = part is before.get(place)
+                if not ours or rows[0].offset < part.held.position:
                     self._consumer.seek(place, part.held.position)  # polled under an earlier assignment
                     continue
                 await self._place(part, rows)
@@ -334,7 +337,7 @@ class _Run(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no 
 
     # --- the end of a turn
 
-    async def _commit(self) -> None:
+    async def commit(self) -> None:
         moved = {
             place: part.held.low_water
             for place, part in self._parts.items()

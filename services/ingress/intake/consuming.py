@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
@@ -20,6 +20,8 @@ from shared.lifecycle import Service
 from shared.times import DAY_MS
 
 log = structlog.get_logger(__name__)
+
+_Told = Callable[[list[TopicPartition]], Awaitable[None]]
 
 NOT_OURS = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, IllegalStateError)
 """What a commit of partitions raises that are another consumer's by now."""
@@ -69,6 +71,32 @@ class Consuming:
                     pause_s = _FIRST_PAUSE_S
                 await pause(self._stopping, pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Hands the consumer's assignments on. The consumer would log a failure and go on without the partitions: `check` raises it."""
+
+    def __init__(self, assigned: _Told, revoked: _Told) -> None:
+        self._assigned = assigned
+        self._revoked = revoked
+        self._failure: Exception | None = None
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        await self._tell(self._assigned, assigned)
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._tell(self._revoked, revoked)
+
+    def check(self) -> None:
+        """Raise what the last change of assignment failed of."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def _tell(self, told: _Told, places: Iterable[TopicPartition]) -> None:
+        try:
+            await told(list(places))
+        except Exception as failure:  # noqa: BLE001 the consumer would swallow it
+            self._failure = failure
 
 
 async def pause(stopping: asyncio.Event, seconds: float) -> None:

@@ -4,13 +4,14 @@ At least once: a request may come out twice, and the router knows it by its id. 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError
 
-from services.ingress.intake.consuming import ACK_TIMEOUT_S, HANDOVER_S, NOT_OURS, begin
+from services.ingress.intake.consuming import ACK_TIMEOUT_S, HANDOVER_S, NOT_OURS, Assignments, begin
 from services.ingress.intake.taking import outgoing
 from services.ingress.publisher import KafkaPublisher
 from shared import kafka, metrics
@@ -46,14 +47,27 @@ class NormalIntake:
         try:
             await publisher.start()
             await consumer.start()
-            consumer.subscribe(
-                [kafka.name_of(SEND_REQUESTS, self._settings)], listener=_Assignments(consumer, self._busy)
-            )
+            listener = Assignments(partial(self._assigned, consumer), self._revoked)
+            consumer.subscribe([kafka.name_of(SEND_REQUESTS, self._settings)], listener=listener)
             while not stopping.is_set():
+                listener.check()
                 await self._batch(consumer, publisher)
         finally:
             await consumer.stop()
             await publisher.stop()
+
+    async def _assigned(self, consumer: AIOKafkaConsumer, assigned: list[TopicPartition]) -> None:
+        """Start at the beginning where the group never was."""
+        await begin(consumer, assigned)
+        log.info("intake_assigned", partitions=sorted(place.partition for place in assigned))
+
+    async def _revoked(self, revoked: list[TopicPartition]) -> None:
+        """Hand over only after the batch in work."""
+        try:
+            async with asyncio.timeout(HANDOVER_S), self._busy:
+                return
+        except TimeoutError:
+            log.warning("intake_handed_over_in_work", partitions=len(revoked))
 
     async def _batch(self, consumer: AIOKafkaConsumer, publisher: KafkaPublisher) -> None:
         try:
@@ -84,22 +98,3 @@ class NormalIntake:
             end = consumer.highwater(place) if place in consumer.assignment() else None
             lag += max(0, (end or 0) - rows[-1].offset - 1)
         _LAG.set(lag)
-
-
-class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Start at the beginning where the group never was; hand over only after the batch in work."""
-
-    def __init__(self, consumer: AIOKafkaConsumer, busy: asyncio.Lock) -> None:
-        self._consumer = consumer
-        self._busy = busy
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        try:
-            async with asyncio.timeout(HANDOVER_S), self._busy:
-                return
-        except TimeoutError:
-            log.warning("intake_handed_over_in_work", partitions=len(list(revoked)))
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await begin(self._consumer, assigned)
-        log.info("intake_assigned", partitions=sorted(place.partition for place in assigned))
