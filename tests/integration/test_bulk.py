@@ -112,7 +112,7 @@ async def test_a_number_that_is_full_holds_up_nobody_and_a_kill_costs_nothing(
     async with played(stack, prefix, tmp_path) as play:
         # One partition, the full number in front: nothing but the look-ahead keeps them apart.
         await play.intake.produce(
-            SEND_REQUESTS_BULK, *bulk("full", FULL, 3000), *bulk("free", FREE, 600), key=b"x"
+            SEND_REQUESTS_BULK, *bulk("full", FULL, 1500), *bulk("free", FREE, 600), key=b"x"
         )
         await play.until(lambda found: len(found) == 600, FREE)
         assert await play.of(FULL) == Counter()
@@ -122,10 +122,10 @@ async def test_a_number_that_is_full_holds_up_nobody_and_a_kill_costs_nothing(
         await play.until(lambda found: len(found) == 650, FREE)
         assert max((await play.of(FREE)).values()) == 1, "what was done is released twice"
         assert await play.of(FULL) == Counter()
-        play.loads = {FULL: Load(3 * RATE - 40, RATE)}
+        play.loads = {FULL: Load(5 * RATE - 40, RATE)}
         await play.until(lambda found: len(found) >= 40, FULL)
         play.loads = {}
-        await play.until(lambda found: len(found) == 3000, FULL)
+        await play.until(lambda found: len(found) == 1500, FULL)
         assert max((await play.of(FULL)).values()) == 1
 
 
@@ -157,16 +157,16 @@ async def test_a_router_that_stands_still_is_asked_no_more_and_each_request_ends
         assert [type(e) for e in held] == [SendRequested, CancelRequested], "it is taken back at its own turn"
 
         play.decided = 0
-        await play.intake.produce(SEND_REQUESTS_BULK, *bulk("free", FREE, 200), *bulk("more", FULL, 200))
+        await play.intake.produce(SEND_REQUESTS_BULK, *bulk("free", FREE, 600), *bulk("more", FULL, 600))
 
         async def undecided() -> bool:
             async with play.intake.http.get(f"{play.intake.probes}/metrics") as answer:
                 lines = (await answer.text()).splitlines()
             (value,) = [line for line in lines if line.startswith("wa_bulk_undecided_requests")]
-            return float(value.split()[1]) >= 200
+            return float(value.split()[1]) >= 250
 
         await until(undecided)
-        assert len(await play.of(FREE)) + len(await play.of(FULL)) < 400, "the router is asked no more"
+        assert len(await play.of(FREE)) + len(await play.of(FULL)) < 1200, "the router is asked no more"
         play.decided = None
-        await play.until(lambda found: sum(id.startswith("free") for id in found) == 200, FREE)
-        await play.until(lambda found: sum(id.startswith("more") for id in found) == 200, FULL)
+        await play.until(lambda found: sum(id.startswith("free") for id in found) == 600, FREE)
+        await play.until(lambda found: sum(id.startswith("more") for id in found) == 600, FULL)
