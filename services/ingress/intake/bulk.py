@@ -27,7 +27,7 @@ from services.ingress.publisher import KafkaPublisher
 from services.ingress.record import Record
 from shared import kafka, metrics
 from shared.accounts import AccountFacts
-from shared.backlog import backlogs
+from shared.backlog_notes import backlogs
 from shared.clock import Clock
 from shared.stream.publisher import partition_of
 from shared.topics import CONVERSATION_EVENTS, SEND_COMMANDS, SEND_REQUESTS_BULK
