@@ -166,11 +166,11 @@ class _Run:
     async def turn(self) -> bool:
         """Look further, read again, release; whether there was anything to do."""
         self._listener.check()
+        further = await self._look_further()
         now_s = monotonic()
-        if now_s - self._looked_s >= LOOK_S:
+        if now_s - self._looked_s >= LOOK_S and self._has_work():
             self._looked_s = now_s
             await self._look(now_s)
-        further = await self._look_further()
         async with self._busy:
             again = await self._read_again()
             released = await self._release()
@@ -340,6 +340,7 @@ class _Run:
     # --- the end of a turn
 
     async def commit(self) -> None:
+        """Tell Kafka up to where all is done."""
         moved = {
             place: part.held.low_water
             for place, part in self._parts.items()
@@ -375,6 +376,10 @@ class _Run:
             waiting[self._state(number)] += requests
         for state, requests in waiting.items():
             metrics.BULK_WAITING.labels(state).set(requests)
+
+    def _has_work(self) -> bool:
+        """Whether anything waits here, or is out and still to be followed."""
+        return self._flow.undecided > 0 or any(part.held.queues for part in self._parts.values())
 
     def _at_hand(self) -> int:
         return sum(part.held.at_hand for part in self._parts.values())
