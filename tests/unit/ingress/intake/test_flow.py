@@ -1,5 +1,6 @@
 """How many requests may be released: never more out than the horizon allows, never forgotten before the sender counts them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,3 +126,37 @@ def test_never_more_is_out_than_the_horizon_whatever_router_and_sender_do_and_wh
         taken = min(commands, taken + takes)
         sent = min(taken, sent + sends)
         assert (events - decided) + (commands - sent) <= RATE
+
+
+@pytest.mark.parametrize(("router_s", "sender_s", "numbers"), [(0.1, 0.1, 1), (0.1, 0.1, 20), (1.0, 1.0, 1)])
+def test_a_number_never_runs_dry_while_there_is_something_to_release(
+    router_s: float, sender_s: float, numbers: int
+) -> None:
+    """A minute in steps of 50 ms: what is released is decided so much later, taken in by the sender as much later again, and noted a quarter of a second after that."""
+    step_s, stale = 0.05, 5
+    to_router, to_sender = round(router_s / step_s), round(sender_s / step_s)
+    one = Flow(5.0, commands_of=lambda number: 0)
+    history: list[int] = []
+    """Requests released up to each step."""
+    sent = [0.0] * numbers
+    notes: list[tuple[int, int, dict[str, Load]]] = []
+    for nth in range(round(60 / step_s)):
+        total = history[-1] if history else 0
+        decided = history[-to_router] if nth >= to_router else 0
+        taken = history[-to_router - to_sender] if nth >= to_router + to_sender else 0
+        for number in range(numbers):
+            sent[number] = min(taken / numbers, sent[number] + RATE * step_s)
+        loads = {str(n): Load(int(taken / numbers - sent[n]), RATE) for n in range(numbers)}
+        notes.append((decided, taken, loads))
+        if nth % 2 == 0:
+            then_decided, then_taken, then_loads = notes[-stale] if nth >= stale else notes[0]
+            ends = Ends({0: total}, {0: decided})
+            one.looked({0: Note(then_decided)}, {0: Note(then_taken, then_loads)}, ends, nth * step_s)
+            room = min(one.room_in_all() // numbers, *(one.room(str(n), RATE) for n in range(numbers)), 200)
+            for number in range(numbers):
+                for _ in range(room):
+                    one.released(str(number), 0)
+            total += room * numbers
+        history.append(total)
+    begins_s = router_s + sender_s + 0.5
+    assert sum(sent) > 0.97 * numbers * RATE * (60 - begins_s)
