@@ -89,6 +89,7 @@ lock: .local/uv/bin/uv ## Writes the lock files anew (UPGRADE=-U takes new versi
 	$(COMPILE) -c requirements.lock pyproject.toml -o requirements-runtime.lock
 	$(COMPILE) deploy/local/jre.in -o deploy/local/jre.lock
 	$(COMPILE) deploy/local/redis.in -o deploy/local/redis.lock
+	$(COMPILE) deploy/local/node.in -o deploy/local/node.lock
 
 install: $(STAMP) ## Installs the virtual environment only
 
