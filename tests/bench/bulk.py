@@ -158,11 +158,11 @@ async def _introduce(settings: ServiceSettings, sim: aiohttp.ClientSession, numb
 async def append_bulk(settings: ServiceSettings, trial: Trial) -> None:
     """All bulk requests, those of the parked number first."""
     parked = trial.bulk // 2
-    await _append(
+    await append_all(
         settings,
         SEND_REQUESTS_BULK,
         [
-            _request(
+            request(
                 f"bulk-{nth}",
                 0 if nth < parked else 1 + nth % trial.free,
                 f"+49160{nth:08}",
@@ -173,7 +173,8 @@ async def append_bulk(settings: ServiceSettings, trial: Trial) -> None:
     )
 
 
-async def _append(settings: ServiceSettings, topic: Topic, values: list[bytes]) -> None:
+async def append_all(settings: ServiceSettings, topic: Topic, values: list[bytes]) -> None:
+    """Append records without a key, spread over the partitions."""
     producer = kafka.producer(settings, linger_ms=5)
     await producer.start()
     try:
@@ -185,7 +186,8 @@ async def _append(settings: ServiceSettings, topic: Topic, values: list[bytes]) 
         await producer.stop()
 
 
-def _request(request_id: str, number: int, to: str, template: str) -> bytes:
+def request(request_id: str, number: int, to: str, template: str) -> bytes:
+    """A send request for a template of the account's."""
     message = {
         "messaging_product": "whatsapp",
         "to": to,
@@ -204,7 +206,7 @@ async def _passwords(settings: ServiceSettings, name: str, trial: Trial) -> dict
         began = monotonic()
         for nth in range(trial.passwords):
             await asyncio.sleep(max(0.0, began + nth / trial.per_s - monotonic()))
-            value = _request(f"{name}-{nth}", 1 + nth % trial.free, f"+49170{nth:08}", "login_code")
+            value = request(f"{name}-{nth}", 1 + nth % trial.free, f"+49170{nth:08}", "login_code")
             asked[f"{name}-{nth}#1"] = time()
             await producer.send(kafka.name_of(SEND_REQUESTS, settings), value)
     finally:

@@ -146,7 +146,9 @@ class _Run:
             if place in begun:
                 await self._done.forget(place.partition, ends[place])
             position = await self._consumer.position(place)
-            self._parts[place] = _Part(place, Held(position), ends[place], position)
+            # What was never committed is committed soon, so that whoever comes next knows the bits for true.
+            committed = position - 1 if place in begun else position
+            self._parts[place] = _Part(place, Held(position), ends[place], committed)
         log.info("bulk_assigned", partitions=sorted(place.partition for place in assigned))
 
     async def _revoked(self, revoked: list[TopicPartition]) -> None:

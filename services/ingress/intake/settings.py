@@ -10,7 +10,7 @@ class IntakeSettings(ServiceSettings):
 
     metrics_port: int = Field(9108, ge=0, le=65535, description="Port of /metrics, /live and /ready.")
     bulk_horizon_s: float = Field(
-        3.0,
+        5.0,
         gt=0,
         description="Seconds' worth of a number's messages that bulk requests may have on their way at once.",
     )
