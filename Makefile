@@ -14,7 +14,7 @@ COMPILE = .local/uv/bin/uv pip compile -q --universal --python-version 3.11 --ge
 .PHONY: help demo test check static up down status cases histories chaos crashes month bench images k8s-check dashboards-check \
 	format lock docs install clean
 
-# Most tests on a real stack wait more than they work; those of chaos and of the whole system have the machine to themselves.
+# Most tests on a real stack wait more than they work.
 PURE := tests/unit tests/histories
 ON_THE_STACK := tests/contract tests/integration
 
@@ -28,7 +28,7 @@ test: static ## Everything that must pass: static checks, then every test
 	@$(RUN) -m deploy.checks promtool
 	$(BIN)/pytest -n 2 $(PURE)
 	$(BIN)/pytest -n 2 --dist loadfile $(ON_THE_STACK)
-	$(BIN)/pytest $(addprefix --ignore=,$(PURE) $(ON_THE_STACK))
+	$(BIN)/pytest -n 2 --dist loadgroup $(addprefix --ignore=,$(PURE) $(ON_THE_STACK))
 
 check: static ## Format, lint, types, import rules, unit tests; under a minute
 	$(BIN)/pytest -n auto tests/unit
