@@ -3,6 +3,7 @@
 They are processes like any other, with an environment, a group and an end of their own; tests of whole systems start theirs by `python -m`.
 """
 
+import atexit
 import json
 import socket
 import subprocess
@@ -79,10 +80,16 @@ class _Server:
                 pass_fds=[its.fileno()],
             )
 
+        atexit.register(self._end)
+
     def ask(self, question: Mapping[str, object]) -> dict[str, Any]:
         self._socket.sendall(json.dumps(question).encode())
         answer: dict[str, Any] = json.loads(self._socket.recv(LARGEST))
         return answer
+
+    def _end(self) -> None:
+        self._socket.close()
+        self._process.wait()
 
 
 @cache
