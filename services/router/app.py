@@ -10,7 +10,8 @@ from services.router.sharing import Sharing
 from services.router.stop_words import StopWords
 from services.router.uncertain import Resending
 from shared.account_reader import AccountReader
-from shared.backlog import BacklogNotes, Note
+from shared.backlog import Note
+from shared.backlog_notes import BacklogNotes
 from shared.clock import clock_from
 from shared.lifecycle import Service
 from shared.pricing import PriceBook

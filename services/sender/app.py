@@ -19,7 +19,7 @@ from services.sender.shares import Shares
 from services.sender.usage import UsageScope
 from shared import logs
 from shared.account_reader import AccountReader
-from shared.backlog import BacklogNotes
+from shared.backlog_notes import BacklogNotes
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
 from shared.inbound import InboundRates

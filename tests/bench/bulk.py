@@ -40,6 +40,8 @@ class Trial:
     free: int = 4
     passwords: int = 200
     per_s: float = 5.0
+    compare: bool = True
+    """Whether one-time passwords are asked for without bulk too, before."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ async def play(stack: LocalStack, trial: Trial, seconds: float = 0.0) -> Outcome
     """Send one-time passwords without bulk, then with it."""
     async with _started(stack, trial) as (system, sim):
         settings = settings_of(system.settings)
-        alone = await _passwords(settings, "alone", trial) if trial.passwords else {}
+        alone = await _passwords(settings, "alone", trial) if trial.compare and trial.passwords else {}
         await append_bulk(settings, trial)
         await _until(system, sim, lambda calls: sum(c["phone_number_id"] != PARKED for c in calls) > 2 * RATE)
         began = time()

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from deploy.local.stack import LocalStack
 from shared import kafka
-from shared.backlog import BacklogNotes, Load, Note
+from shared.backlog import Load, Note
+from shared.backlog_notes import BacklogNotes
 from shared.events import (
     AccountChanged,
     CancelRequested,

@@ -19,18 +19,18 @@ from redis.asyncio import Redis
 from services.ingress.intake.address import address
 from services.ingress.intake.consuming import ACK_TIMEOUT_S, HANDOVER_S, NOT_OURS, Assignments, begin, pause
 from services.ingress.intake.done import Done
-from services.ingress.intake.flow import Ends, Flow
+from services.ingress.intake.flow import Flow
 from services.ingress.intake.held import Held, in_turn
+from services.ingress.intake.looking import Looks
 from services.ingress.intake.settings import IntakeSettings
 from services.ingress.intake.taking import outgoing
 from services.ingress.publisher import KafkaPublisher
 from services.ingress.record import Record
 from shared import kafka, metrics
 from shared.accounts import AccountFacts
-from shared.backlog import backlogs
 from shared.clock import Clock
 from shared.stream.publisher import partition_of
-from shared.topics import CONVERSATION_EVENTS, SEND_COMMANDS, SEND_REQUESTS_BULK
+from shared.topics import CONVERSATION_EVENTS, SEND_REQUESTS_BULK
 
 log = structlog.get_logger(__name__)
 
@@ -105,14 +105,14 @@ class _Run:
         clock: Clock,
         done: Done,
     ) -> None:
-        self._settings, self._facts, self._redis = settings, facts, redis
-        self._clock, self._done = clock, done
+        self._settings, self._facts, self._clock, self._done = settings, facts, clock, done
         self._topic = kafka.name_of(SEND_REQUESTS_BULK, settings)
         self._partitions = settings.partitions
         # A broken producer needs no word here: what it refuses ends this run, and the next one has another.
         self._publisher = KafkaPublisher(settings, _PUBLISHED, ACK_TIMEOUT_S, lambda _: None)
         self._consumer: AIOKafkaConsumer = kafka.group_consumer(settings, f"{settings.topic_prefix}{GROUP}")
         self._reader: AIOKafkaConsumer = kafka.reader(settings)
+        self._looks = Looks(settings, redis, self._reader)
         commands = lru_cache(maxsize=10_000)(lambda number: partition_of(number.encode(), self._partitions))
         self._listener = Assignments(self._assigned, self._revoked)
         self._flow = Flow(settings.bulk_horizon_s, commands)
@@ -166,11 +166,12 @@ class _Run:
     async def turn(self) -> bool:
         """Look further, read again, release; whether there was anything to do."""
         self._listener.check()
-        now_s = monotonic()
-        if now_s - self._looked_s >= LOOK_S:
-            self._looked_s = now_s
-            await self._look(now_s)
         further = await self._look_further()
+        now_s = monotonic()
+        if now_s - self._looked_s >= LOOK_S and self._has_work():
+            self._looked_s = now_s
+            await self._looks.look(self._flow, now_s)
+            self._rooms.clear()
         async with self._busy:
             again = await self._read_again()
             released = await self._release()
@@ -179,29 +180,6 @@ class _Run:
                 await self.commit()
                 self._gauge()
         return further or again or released
-
-    async def _look(self, now_s: float) -> None:
-        """See how far router and sender have come. The ends are asked last: what a note has seen must lie before them."""
-        namespace = self._settings.redis_namespace
-        router = await backlogs(self._redis, namespace, "router", self._partitions)
-        sender = await backlogs(self._redis, namespace, "sender", self._partitions)
-        ends = await self._reader.end_offsets(
-            [
-                TopicPartition(kafka.name_of(topic, self._settings), partition)
-                for topic in (CONVERSATION_EVENTS, SEND_COMMANDS)
-                for partition in range(self._partitions)
-            ]
-        )
-        of = {
-            topic: {
-                place.partition: end
-                for place, end in ends.items()
-                if place.topic == kafka.name_of(topic, self._settings)
-            }
-            for topic in (CONVERSATION_EVENTS, SEND_COMMANDS)
-        }
-        self._flow.looked(router, sender, Ends(of[CONVERSATION_EVENTS], of[SEND_COMMANDS]), now_s)
-        self._rooms.clear()
 
     async def _look_further(self) -> bool:
         """Find the next requests a place: where their number's queue is whole in memory they stay, of the others the offset is kept."""
@@ -258,6 +236,8 @@ class _Run:
                 self._reader.seek(place, offset)
         polled = await self._reader.getmany(*wanted, timeout_ms=int(1000 * LOOK_S), max_records=READ_AGAIN)
         for place, rows in polled.items():
+            if place not in self._parts:
+                continue
             held = self._parts[place].held
             if rows[0].offset > wanted[place] and (gone := held.drop_unread(rows[0].offset)):
                 log.error(
@@ -340,6 +320,7 @@ class _Run:
     # --- the end of a turn
 
     async def commit(self) -> None:
+        """Tell Kafka up to where all is done."""
         moved = {
             place: part.held.low_water
             for place, part in self._parts.items()
@@ -375,6 +356,10 @@ class _Run:
             waiting[self._state(number)] += requests
         for state, requests in waiting.items():
             metrics.BULK_WAITING.labels(state).set(requests)
+
+    def _has_work(self) -> bool:
+        """Whether anything waits here, or is out and still to be followed."""
+        return self._flow.undecided > 0 or any(part.held.queues for part in self._parts.values())
 
     def _at_hand(self) -> int:
         return sum(part.held.at_hand for part in self._parts.values())
