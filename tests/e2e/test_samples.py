@@ -1,9 +1,11 @@
 """The samples of docs/samples as their readers run them: in each language a request goes out once, and a reader tells each event once."""
 
 import asyncio
+import json
 import os
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,11 @@ async def send(
     return await run([*sample.send, to, request_id, template], environ)
 
 
+def delivered(stage: Stage, request_id: str) -> bool | None:
+    """True once it is; None before."""
+    return bool(stage.business.of_request(request_id, "delivered")) or None
+
+
 def receiver(language: str) -> str:
     """A customer of its own for each."""
     return f"+49151123457{LANGUAGES.index(language):02}"
@@ -189,3 +196,36 @@ async def test_a_webhook_that_curl_signs_reaches_the_readers_and_a_wrong_signatu
         told = await reader.until_told(output.strip(), ":received text Where is my parcel?")
         assert len(told) == 1
         assert not [line for line in reader.told("wamid.") if "forged" in line]
+
+
+async def test_curl_sends_through_the_edge_once_and_is_told_why_not(
+    system: LocalSystem, stage: Stage
+) -> None:
+    edge = urls(system.ports).get("edge")
+    if edge is None:
+        missing("the local stack has no edge")
+    environ = {"EDGE": edge, "WA_EDGE_TOKEN": "local-edge-token"}
+
+    async def curl(script: str, request_id: str, template: str) -> tuple[int | None, list[str]]:
+        command = ["sh", str(SAMPLES / "curl" / script), "+4915112345799", request_id, template]
+        code, output = await run(command, environ)
+        return code, output.splitlines()
+
+    code, (answer, state) = await curl("send.sh", "sample-curl-1", TEMPLATE)
+    assert code == 0, answer
+    assert json.loads(answer)["messages"][0]["id"]
+    assert "sample-curl-1" in state
+    code, (again, _) = await curl("send.sh", "sample-curl-1", TEMPLATE)
+    assert (code, json.loads(again)["messages"]) == (0, json.loads(answer)["messages"])
+    code, told = await curl("request.sh", "sample-curl-2", TEMPLATE)
+    assert (code, "sample-curl-2" in told[0]) == (0, True), told
+    code, told = await curl("send.sh", "sample-curl-3", "draft/de")
+    assert (code, "template_not_approved" in told[0]) == (22, True), told
+    for request_id in ("sample-curl-1", "sample-curl-2"):
+        await stage.business.until(
+            partial(delivered, stage, request_id),
+            f"delivery of {request_id}",
+            ("ingress", "sender", "router"),
+            within_s=ON_A_BUSY_MACHINE_S,
+        )
+        assert await stage.simulator.calls_of(request_id) == 1

@@ -6,6 +6,7 @@
 # Prints the request's decision and events. Exit code 0: taken; 22: malformed, and the answer says where.
 set -eu
 edge=${EDGE:-http://127.0.0.1:8081}
+number=${NUMBER:-106540352242922} # the phone number id that it leaves from
 to=$1 request=$2 name=${3%/*} language=${3#*/}
 
 authorized() {
@@ -13,7 +14,7 @@ authorized() {
 }
 
 authorized "$edge/v1/requests" -H 'Content-Type: application/json' -H 'Prefer: wait=5' -d "{
-  \"request_id\": \"$request\", \"correlation_id\": \"order-4711\", \"tags\": {\"cost_center\": \"logistics\"},
+  \"request_id\": \"$request\", \"from\": \"$number\", \"correlation_id\": \"order-4711\", \"tags\": {\"cost_center\": \"logistics\"},
   \"max_price\": {\"amount_micros\": 60000, \"currency\": \"USD\"},
   \"message\": {\"messaging_product\": \"whatsapp\", \"to\": \"$to\", \"type\": \"template\",
                 \"template\": {\"name\": \"$name\", \"language\": {\"code\": \"$language\"}}}}"
