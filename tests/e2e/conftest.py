@@ -5,7 +5,6 @@ It stays what it is for whoever comes next: a test that changes an account bring
 
 from collections.abc import AsyncIterator, Mapping
 
-import pytest
 import pytest_asyncio
 
 from deploy.local.demo.stage import Stage
@@ -16,13 +15,6 @@ from deploy.local.topics import create_topics
 from shared.clock import FileClock
 from shared.settings import ServiceSettings
 from tests.conftest import missing
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives all tests of the shared system to one worker of pytest-xdist: each that has one starts a system of its own."""
-    for item in items:
-        if "system" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("system"))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
