@@ -5,6 +5,7 @@ They are processes like any other, with an environment, a group and an end of th
 
 import atexit
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -77,6 +78,8 @@ class _Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.forkserver", str(its.fileno())],
                 cwd=REPOSITORY,
+                # The terminal's width is read when it is imported.
+                env={**os.environ, "COLUMNS": "200"},
                 pass_fds=[its.fileno()],
             )
 
