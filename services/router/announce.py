@@ -25,7 +25,7 @@ from shared.phone import is_bsuid
 from shared.reasons import REASONS
 from shared.stream.fold import Outgoing
 from shared.times import HOUR_MS, rfc3339
-from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
+from shared.topics import CONVERSATION_EVENTS, MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
 
 Step = Literal[
     "decided", "accepted", "held", "sent", "delivered", "read", "played", "failed", "priced", "uncertain", "resent", "cancelled"
@@ -225,7 +225,7 @@ def received(state: State, event: MessageReceived, reply_to: ReplyTo | None, *, 
         phone_number_id=event.phone_number_id,
         sent_at=rfc3339(event.at_ms),
         received_at=rfc3339(event.received_ms),
-        user=user_ref(event.user, event.bsuid),
+        user=user_ref(state.user, event.bsuid or state.bsuid),
         window_expires_at=rfc3339(window_ms) if window_ms else None,
         reply_to=reply_to,
         message=event.message,
@@ -233,6 +233,13 @@ def received(state: State, event: MessageReceived, reply_to: ReplyTo | None, *, 
     return Outgoing(
         MESSAGES_RECEIVED, conversation_key(state.number, state.user), event_id, "received", encode(value)
     )
+
+
+def perhaps_twice(state: State, event: MessageReceived) -> Outgoing:
+    """A message that may have been told before, and is kept for an operator instead of being told twice."""
+    key = conversation_key(state.number, state.user)
+    value = encode(event)
+    return Outgoing(CONVERSATION_EVENTS.dead_letters, key, event.event_id, "PerhapsToldBefore", value)
 
 
 def malformed(request_id: str, event_id: str, at: str, problems: str, key: str, tags: dict[str, str],
