@@ -307,6 +307,18 @@ class ConversationMoved(Happened, frozen=True, kw_only=True, tag="ConversationMo
     left: bool = False
 
 
+class NameKept(Happened, frozen=True, kw_only=True, tag="NameKept"):
+    """`name` is another name of the user: the conversation's own record of it, written when it was told there again (`noted_ms`)."""
+
+    event_id: str
+    at_ms: int
+    noted_ms: int
+    phone_number_id: str
+    user: str
+    name: str
+    left: bool = False
+
+
 class NameTaken(Happened, frozen=True, kw_only=True, tag="NameTaken"):
     """As of `at_ms`, `name` is not the user's any more but somebody's own, or another conversation's."""
 
@@ -332,6 +344,7 @@ ConversationEvent = (
     | PreferenceChanged
     | UserKnownAs
     | ConversationMoved
+    | NameKept
     | NameTaken
     | TimerFired
 )

@@ -40,6 +40,7 @@ from shared.events import (
     ConversationMoved,
     ConversationWebhook,
     MessageReceived,
+    NameKept,
     NameTaken,
     PreferenceChanged,
     ReceiverVerified,
@@ -201,6 +202,7 @@ class RouterFold:
             ConversationMoved: lambda state, event, facts, grants: moving.merged(
                 state, event, facts, tariff, grants
             ),
+            NameKept: lambda state, event, _facts, _grants: Brought(names.kept(state, event)),
             NameTaken: lambda state, event, _facts, _grants: Brought(names.taken(state, event)),
         }
 

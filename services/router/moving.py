@@ -139,7 +139,10 @@ def _united(state: State, content: State) -> State:
         conversations=_conversations((*content.conversations, *state.conversations)),
         lives=tuple(
             sorted(
-                (*(_life(life, state.user) for life in content.lives if life.command not in own), *state.lives),
+                (
+                    *(_life(life, state.user) for life in content.lives if life.command not in own),
+                    *state.lives,
+                ),
                 key=lambda life: life.decided_ms,
             )
         ),

@@ -12,6 +12,7 @@ from shared.events import (
     ConversationWebhook,
     Happened,
     MessageReceived,
+    NameKept,
     NameTaken,
     SendAccepted,
     StatusReceived,
@@ -68,9 +69,9 @@ def learnt(state: State, event: ConversationEvent) -> Learnt:
     for user in _others(state.user, event):
         if user in via or user == state.user:
             continue
-        if is_bsuid(user) and user != state.bsuid:
-            state = replace(state, bsuid=user)
         known = next((name for name in state.names if name.user == user), None)
+        if is_bsuid(user) and user != state.bsuid and known is None:
+            state = replace(state, bsuid=user)
         if known is not None and known.left:
             continue
         if known is None or known.noted_ms + RENEW_MS <= noted:
@@ -88,9 +89,16 @@ def named(state: State, name: Name) -> State:
     return replace(state, names=(*rest[-(MAX_NAMES - 1) :], name))
 
 
+def kept(state: State, event: NameKept) -> State:
+    """The state that knows a name from its own record of it."""
+    if any(name.user == event.name and name.noted_ms >= event.noted_ms for name in state.names):
+        return state
+    return named(state, Name(event.name, event.at_ms, event.noted_ms, event.left))
+
+
 def taken(state: State, event: NameTaken) -> State:
-    """The state without a name that is somebody else's now."""
-    names = tuple(n for n in state.names if n.user != event.name or n.at_ms > event.at_ms)
+    """The state without a name that is somebody else's now; not if it is this conversation that has taken it over meanwhile."""
+    names = tuple(n for n in state.names if n.user != event.name or n.at_ms >= event.at_ms)
     return state if names == state.names else replace(state, names=names)
 
 
@@ -101,7 +109,7 @@ def renewed(state: State, now_ms: int) -> Learnt:
         if name.noted_ms + RENEW_MS <= now_ms:
             name = replace(name, noted_ms=now_ms)
             state = named(state, name)
-            out.append(told(state, name))
+            out += [told(state, name), _kept(state, name)]
     return state, tuple(out)
 
 
@@ -118,6 +126,20 @@ def told(state: State, name: Name) -> Outgoing:
         left=name.left,
     )
     return Outgoing(CONVERSATION_EVENTS, key, event.event_id, "UserKnownAs", encode(event))
+
+
+def _kept(state: State, name: Name) -> Outgoing:
+    key = conversation_key(state.number, state.user)
+    event = NameKept(
+        event_id=f"{key}:kept:{name.user}:{name.noted_ms}",
+        at_ms=name.at_ms,
+        noted_ms=name.noted_ms,
+        phone_number_id=state.number,
+        user=state.user,
+        name=name.user,
+        left=name.left,
+    )
+    return Outgoing(CONVERSATION_EVENTS, key, event.event_id, "NameKept", encode(event))
 
 
 def taken_from(state: State, home: str, at_ms: int) -> Outgoing:
