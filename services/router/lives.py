@@ -315,11 +315,12 @@ def _late(state: State, event: StatusReceived, stage: int) -> Brought:
                 state, now, "priced", _priced_id(event, pricing), event.at_ms, event.wamid, event.meta
             )
         )
-    if ended.stage == READ and stage == PLAYED and ended.request:
-        now = replace(now, stage=PLAYED, seq=now.seq + 1)
+    if DELIVERED <= ended.stage < stage and ended.request:
+        step: announce.Step = "read" if stage == READ else "played"
+        now = replace(now, stage=stage, seq=now.seq + 1)
         outs.append(
             announce.step_after_end(
-                state, now, "played", f"{event.wamid}:played", event.at_ms, event.wamid, event.meta
+                state, now, step, f"{event.wamid}:{step}", event.at_ms, event.wamid, event.meta
             )
         )
     if now is ended:
