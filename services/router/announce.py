@@ -49,6 +49,8 @@ _META_CODES = {
 """What Meta would have answered, for readers who know its codes (Meta, Cloud API, error codes)."""
 PRIORITY = {"authentication": 0, "service": 1, "utility": 2, "marketing": 3}
 """Who goes first at a number's rate limit: one-time passwords, then answers, then utility, then campaigns."""
+PERHAPS_TOLD = "PerhapsToldBefore"
+"""The `ce_type` of a message that is parked because it may have been told before."""
 LONGEST_WAIT_MS = 4 * HOUR_MS
 """What can't leave within 4 h of the number's rate is stale."""
 PASSWORD_WAIT_MS = 600_000
@@ -239,7 +241,7 @@ def perhaps_twice(state: State, event: MessageReceived) -> Outgoing:
     """A message that may have been told before, and is kept for an operator instead of being told twice."""
     key = conversation_key(state.number, state.user)
     value = encode(event)
-    return Outgoing(CONVERSATION_EVENTS.dead_letters, key, event.event_id, "PerhapsToldBefore", value)
+    return Outgoing(CONVERSATION_EVENTS.dead_letters, key, event.event_id, PERHAPS_TOLD, value)
 
 
 def malformed(request_id: str, event_id: str, at: str, problems: str, key: str, tags: dict[str, str],
