@@ -233,10 +233,8 @@ def _sender(item: _Message, contact: Any) -> tuple[str, str | None]:
 def _renamed(system: Any) -> str | None:
     """The name a user bears from now on (Meta, webhooks, system messages)."""
     names = {"user_changed_number": ("wa_id", "new_wa_id"), "user_changed_user_id": ("user_id",)}
-    for name in names.get(text(field(system, "type")) or "", ()):
-        for user in _users(text(field(system, name))):
-            return user
-    return None
+    written = (text(field(system, name)) for name in names.get(text(field(system, "type")) or "", ()))
+    return next((canonical_user(name) for name in written if name is not None), None)
 
 
 def _contact(contacts: Any, phone: str | None, bsuid: str | None) -> Any:
@@ -430,8 +428,8 @@ def _noted(
     source: _Source, name: str, raw: Raw, item: dict[str, Any], user: str, bsuid: str | None
 ) -> Update:
     # A new business-scoped id (Meta, webhooks, user_id_update).
-    current = _users(text(field(item, "user_id", "current"))) if name == "user_id_update" else []
-    renamed = next((id_ for id_ in current if id_ != user), None)
+    current = text(field(item, "user_id", "current")) if name == "user_id_update" else None
+    renamed = current if current is not None and is_bsuid(current) and current != user else None
     return of_conversation(
         ConversationWebhook(
             event_id=f"{source.phone_number_id}:{source.field}:{digest(raw)}",
