@@ -429,7 +429,7 @@ def _noted(
 ) -> Update:
     # A new business-scoped id (Meta, webhooks, user_id_update).
     current = text(field(item, "user_id", "current")) if name == "user_id_update" else None
-    renamed = current if current is not None and is_bsuid(current) and current != user else None
+    renamed = current if user and current is not None and is_bsuid(current) and current != user else None
     return of_conversation(
         ConversationWebhook(
             event_id=f"{source.phone_number_id}:{source.field}:{digest(raw)}",

@@ -14,7 +14,10 @@ from shared.events import (
     ConversationEvent,
     ConversationMoved,
     MessageReceived,
+    SendAccepted,
+    SendFailed,
     SendRequested,
+    SendUncertain,
     UserKnownAs,
     encode,
 )
@@ -25,6 +28,9 @@ from shared.topics import CONVERSATION_EVENTS
 
 MAX_HOPS = 8
 """An event passed on so often goes in a circle, or comes from a state half lost: it stays where it is, and that is a home again."""
+
+_BY_COMMAND = (SendAccepted, SendFailed, SendUncertain)
+"""They name a command, and no user but the one Meta answers with."""
 
 Arrived = tuple[State, tuple[Outgoing, ...]]
 
@@ -43,7 +49,7 @@ def arrived(state: State, address: Address, event: ConversationEvent) -> Arrived
             return _home(state, event.at_ms), ()
     if isinstance(event, MessageReceived) and _anew(address, event):
         gone = taken_from(state, address.to, event.at_ms)
-        if event.renamed is None:
+        if event.type not in OPENS_NO_WINDOW or event.renamed is None:
             return replace(_home(state, event.at_ms), former=address.to), (gone,)
         address = Address(event.renamed, event.at_ms, event.received_ms, left=True)
         return replace(state, address=address), (gone, passed_on(state.number, state.user, address.to, event))
@@ -52,8 +58,10 @@ def arrived(state: State, address: Address, event: ConversationEvent) -> Arrived
 
 def passed_on(number: str, user: str, to: str, event: Any) -> Outgoing:
     """The event once more, under the key of the user's home."""
-    known = {"user": to} if hasattr(event, "phone_number_id") else {}
-    event = readdressed(event, to) if isinstance(event, SendRequested) else replace(event, **known)
+    if isinstance(event, SendRequested):
+        event = readdressed(event, to)
+    elif not isinstance(event, _BY_COMMAND):
+        event = replace(event, user=to)
     event = replace(event, via=(*event.via, user))
     key = conversation_key(number, to)
     return Outgoing(CONVERSATION_EVENTS, key, event.event_id, type(event).__name__, encode(event))
@@ -83,10 +91,12 @@ def _told(state: State, address: Address, event: UserKnownAs) -> Arrived:
 
 
 def _anew(address: Address, event: MessageReceived) -> bool:
-    """Whether the message comes from whoever has the name after it was given up."""
+    """Whether the message comes from whoever has the name after it was given up. Of what Meta says itself only another change of the number does."""
     if not address.left or event.via or event.at_ms <= address.at_ms:
         return False
-    return event.type not in OPENS_NO_WINDOW or event.renamed not in (None, address.to)
+    if event.renamed is None or is_bsuid(event.renamed):
+        return event.type not in OPENS_NO_WINDOW
+    return event.renamed != address.to
 
 
 def _home(state: State, at_ms: int) -> State:

@@ -75,7 +75,7 @@ def learnt(state: State, event: ConversationEvent) -> Learnt:
         if known is not None and known.left:
             continue
         if known is None or known.noted_ms + RENEW_MS <= noted:
-            name = Name(user, event.at_ms, noted)
+            name = Name(user, max(event.at_ms, 0 if known is None else known.at_ms), noted)
             state = named(state, name)
             out.append(told(state, name))
         elif known.at_ms + DAY_MS <= event.at_ms:
@@ -91,7 +91,8 @@ def named(state: State, name: Name) -> State:
 
 def kept(state: State, event: NameKept) -> State:
     """The state that knows a name from its own record of it."""
-    if any(name.user == event.name and name.noted_ms >= event.noted_ms for name in state.names):
+    known = any(name.user == event.name and name.noted_ms >= event.noted_ms for name in state.names)
+    if known or event.name == state.user:
         return state
     return named(state, Name(event.name, event.at_ms, event.noted_ms, event.left))
 
@@ -168,7 +169,7 @@ def passed_by(event: ConversationEvent) -> tuple[str, ...]:
 def _elsewhere(user: str, event: ConversationEvent) -> tuple[str | None, bool]:
     """The name under which the user is at home instead of `user`, and whether they gave `user` up. The number is the home of who has both."""
     renamed = event.renamed if isinstance(event, _RENAMING) else None
-    if renamed is not None and is_bsuid(renamed) <= is_bsuid(user):
+    if renamed is not None and (is_bsuid(user) or not is_bsuid(renamed)):
         return renamed, not is_bsuid(user)
     if is_bsuid(user):
         return next((name for name in _others(user, event) if not is_bsuid(name)), None), False

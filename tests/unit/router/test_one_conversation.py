@@ -478,6 +478,26 @@ def test_an_id_that_changes_leads_to_the_new_one_and_both_to_the_number() -> Non
     assert home(made, USER).bsuid == NEW_ID
 
 
+def test_the_id_that_changes_with_the_number_leaves_the_user_where_the_number_went() -> None:
+    made = world()
+    both(made)
+    changed(made, USER, NEW, NOW + HOUR)
+    at = NOW + HOUR + 1000
+    made.play(key(USER), said("wamid.s2", USER, at, type="system", renamed=NEW_ID), at)
+    assert (goes_to(made, USER), goes_to(made, ID), goes_to(made, NEW_ID)) == (NEW, NEW, NEW)
+    assert home(made, NEW).bsuid == NEW_ID
+
+
+def test_an_old_number_whose_next_owner_changes_theirs_leads_to_the_newest() -> None:
+    made = world()
+    both(made)
+    changed(made, USER, NEW, NOW + HOUR)
+    changed(made, USER, REWRITTEN, NOW + 2 * HOUR, "wamid.system2")
+    assert goes_to(made, USER) == REWRITTEN
+    assert all(name.user != USER for name in home(made, NEW).names)
+    assert messages(made)[-1].user.user_id == REWRITTEN
+
+
 def test_a_new_id_of_a_known_number_is_another_name_of_it() -> None:
     made = world()
     both(made)
