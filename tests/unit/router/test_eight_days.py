@@ -193,6 +193,14 @@ def test_a_message_that_had_to_be_forgotten_before_its_time_is_parked_and_not_to
     assert told(made.play(KEY, again(late, at + 2000), at + 2000)) == ["wamid.late:received"]
 
 
+def test_a_conversation_that_is_just_full_has_forgotten_nothing() -> None:
+    made = world()
+    filled(made, inbound=seen(MAX_INBOUND - 1, NOW - DAY_MS))
+    made.play(KEY, received("wamid.new", NOW), NOW)
+    late = received("wamid.late", NOW - 2 * DAY_MS)
+    assert told(made.play(KEY, again(late, NOW + 1), NOW + 1)) == ["wamid.late:received"]
+
+
 def test_what_is_forgotten_in_its_time_parks_nothing() -> None:
     made, since = world(), NOW - 20 * DAY_MS
     filled(made, inbound=seen(MAX_INBOUND, since))
