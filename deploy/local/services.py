@@ -18,7 +18,16 @@ ACCESS_TOKEN: Final = "simulator-token"
 ADMIN_TOKEN: Final = "local-admin-token"
 PARTITIONS: Final = 8
 
-TABLE: Final = ("simulator", "ingress", "router", "sender", "billing", "billing.tallies", "console")
+TABLE: Final = (
+    "simulator",
+    "ingress",
+    "ingress.intake",
+    "router",
+    "sender",
+    "billing",
+    "billing.tallies",
+    "console",
+)
 """Modules below `services`, in start order; they are stopped in reverse."""
 
 
