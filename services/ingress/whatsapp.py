@@ -79,6 +79,7 @@ class _Message(msgspec.Struct, rename={"from_": "from"}):
     type: Any = None
     context: Any = None
     referral: Any = None
+    system: Any = None
 
 
 class _Status(msgspec.Struct):
@@ -88,6 +89,7 @@ class _Status(msgspec.Struct):
     timestamp: Any = None
     recipient_id: Any = None
     recipient_user_id: Any = None
+    recipient_type: Any = None
     recipient_participant_id: Any = None
     participant_recipient_id: Any = None
     biz_opaque_callback_data: Any = None
@@ -189,6 +191,7 @@ def _received(source: _Source, raw: Raw) -> Update:
         raise Unreadable("message without an id")
     contact = _contact(source.contacts, text(item.from_), text(item.from_user_id))
     user, bsuid = _sender(item, contact)
+    renamed = _renamed(item.system) if item.system is not None else None
     return of_message(
         MessageReceived(
             event_id=wamid,
@@ -201,6 +204,7 @@ def _received(source: _Source, raw: Raw) -> Update:
             message=raw,
             waba_id=source.waba_id,
             bsuid=bsuid,
+            renamed=renamed if renamed != user else None,
             referral=text(field(item.referral, "source_type")),
             reply_to=text(field(item.context, "id")),
             profile_name=text(field(contact, "profile", "name")),
@@ -211,19 +215,26 @@ def _received(source: _Source, raw: Raw) -> Update:
 def _sender(item: _Message, contact: Any) -> tuple[str, str | None]:
     """The user's canonical form and business-scoped id.
 
-    When a user hides the number, `from` and `wa_id` may be absent, empty or hold that id (Meta, business-scoped user ids).
+    When a user hides the number, `from` and `wa_id` may be absent, empty or hold that id (Meta, business-scoped user ids). A contact of another number says nothing
+    of the id: two users must not become one.
     """
-    named = [
-        text(item.from_),
-        text(field(contact, "wa_id")),
-        text(item.from_user_id),
-        text(field(contact, "user_id")),
-    ]
-    users = [user for user in map(_user, filter(None, named)) if user is not None]
+    written, wa_id = _users(text(item.from_)), _users(text(field(contact, "wa_id")))
+    theirs = [] if written and wa_id and written != wa_id else _users(text(field(contact, "user_id")))
+    users = written + wa_id + _users(text(item.from_user_id)) + theirs
+    if not users:  # who has a new id or number writes no message about it
+        named = text(field(item.system, "previous_user_id")), text(field(item.system, "wa_id"))
+        users = _users(*named)
     if not users:
         raise Unreadable("message without a sender")
     bsuid = next((user for user in users if is_bsuid(user)), None)
     return next((user for user in users if not is_bsuid(user)), users[0]), bsuid
+
+
+def _renamed(system: Any) -> str | None:
+    """The name a user bears from now on (Meta, webhooks, system messages)."""
+    names = {"user_changed_number": ("wa_id", "new_wa_id"), "user_changed_user_id": ("user_id",)}
+    written = (text(field(system, name)) for name in names.get(text(field(system, "type")) or "", ()))
+    return next((canonical_user(name) for name in written if name is not None), None)
 
 
 def _contact(contacts: Any, phone: str | None, bsuid: str | None) -> Any:
@@ -238,6 +249,11 @@ def _contact(contacts: Any, phone: str | None, bsuid: str | None) -> Any:
         if bsuid is not None and text(field(contact, "user_id")) == bsuid:
             return contact
     return None
+
+
+def _users(*written: str | None) -> list[str]:
+    """The users that can be read of what is written."""
+    return [user for user in map(_user, filter(None, written)) if user is not None]
 
 
 def _user(written: str) -> str | None:
@@ -264,6 +280,7 @@ def _reported(source: _Source, raw: Raw) -> Update:
         if not user:
             raise Unreadable("status without a recipient")
         key, command = conversation_key(source.phone_number_id, user), None
+    recipient, bsuid = _also(item, source.contacts, user, participant)
     error = first(item.errors)
     code = text(field(error, "code"))
     return of_status(
@@ -287,8 +304,25 @@ def _reported(source: _Source, raw: Raw) -> Update:
             error_text=text(field(error, "error_data", "details"))
             or text(field(error, "message"))
             or text(field(error, "title")),
+            recipient=recipient,
+            bsuid=bsuid,
         ),
     )
+
+
+def _also(item: _Status, contacts: Any, user: str, participant: str | None) -> tuple[str | None, str | None]:
+    """The number and the business-scoped id that a status gives its user beside the name `user`; of a group's status none."""
+    written, id_ = text(item.recipient_id), text(item.recipient_user_id)
+    if participant is not None or item.recipient_type == "group":
+        return None, None
+    if id_ is None and contacts is not None:
+        contact = _contact(contacts, written, None)
+        if written is not None and text(field(contact, "wa_id")) == written:
+            id_ = text(field(contact, "user_id"))
+    names = _users(written if written != user else None, id_ if id_ != user else None)
+    number = next((name for name in names if not is_bsuid(name) and name.isdecimal()), None)
+    bsuid = next((name for name in names if is_bsuid(name)), None)
+    return number if number != user else None, bsuid if bsuid != user else None
 
 
 def _pricing(value: Any) -> MetaPricing | None:
@@ -381,10 +415,11 @@ def _party(
     source: _Source, item: dict[str, Any], paths: tuple[tuple[str, ...], ...]
 ) -> tuple[str, str | None]:
     """The user an item is about and the business-scoped id; an empty user when Meta names none."""
-    named = [text(field(item, *path)) for path in paths]
+    users = _users(*[text(field(item, *path)) for path in paths])
     contact = first(source.contacts)
-    named += [text(field(contact, "wa_id")), text(field(contact, "user_id"))]
-    users = [user for user in map(_user, filter(None, named)) if user is not None]
+    wa_id = _users(text(field(contact, "wa_id")))
+    if not users or not wa_id or wa_id[0] in users:
+        users += wa_id + _users(text(field(contact, "user_id")))
     bsuid = next((user for user in users if is_bsuid(user)), None)
     return next(iter(users), ""), bsuid
 
@@ -392,6 +427,9 @@ def _party(
 def _noted(
     source: _Source, name: str, raw: Raw, item: dict[str, Any], user: str, bsuid: str | None
 ) -> Update:
+    # A new business-scoped id (Meta, webhooks, user_id_update).
+    current = text(field(item, "user_id", "current")) if name == "user_id_update" else None
+    renamed = current if user and current is not None and is_bsuid(current) and current != user else None
     return of_conversation(
         ConversationWebhook(
             event_id=f"{source.phone_number_id}:{source.field}:{digest(raw)}",
@@ -403,6 +441,7 @@ def _noted(
             item=raw,
             waba_id=source.waba_id,
             bsuid=bsuid,
+            renamed=renamed,
         )
     )
 
