@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from services.router import announce, preferences
+from services.router import announce, passed, preferences
 from services.router.brought import Brought
 from services.router.heard import Heard
 from services.router.lives import on_accepted, on_failed, on_status
@@ -60,9 +60,9 @@ from shared.uncertain import RESENT
 
 WAKE = "wake"
 """The one timer of a conversation: its earliest deadline, or its housekeeping."""
-OPENS_NO_WINDOW = frozenset({"system", "history"})
-"""What the user did not write to the business now (Meta, webhooks: system messages, coexistence history)."""
-_NOT_OF_A_CONVERSATION = (TimerFired, RequestMalformed, ConversationWebhook)
+OPENS_NO_WINDOW = frozenset({"system", "history", "edit", "revoke", "unreact"})
+"""What the user did not write to the business now (Meta, webhooks: system messages, coexistence history), or only took back or changed."""
+_NOT_OF_A_CONVERSATION = (TimerFired, RequestMalformed)
 _OUTCOMES = (SendAccepted, SendFailed, SendUncertain, UncertainSettled)
 
 _Bring = Callable[[State, Any, AccountFacts, Grants], Brought]
@@ -155,6 +155,7 @@ class RouterFold:
             ),
             SendFailed: lambda state, event, facts, _: on_failed(state, event, facts, tariff),
             SendUncertain: lambda state, event, _facts, _grants: on_uncertain(state, event),
+            ConversationWebhook: lambda state, event, _facts, _grants: Brought(*_passed(state, event)),
         }
 
     def _written(self, state: State, event: MessageReceived, facts: AccountFacts, grants: Grants) -> Brought:
@@ -167,13 +168,11 @@ class RouterFold:
     def _aside(
         self, state: State | None, event: ConversationEvent, facts: AccountFacts, grants: Grants
     ) -> Step[State]:
-        """What is in the log for another reason than a message: time, and what can't be read or concerns none."""
+        """What is in the log for another reason than a message: time, and what can't be read."""
         if isinstance(event, TimerFired):
             return self._woken(state, event, facts, grants)
         if isinstance(event, RequestMalformed):
             return Step(state, (_malformed(event),))
-        if isinstance(event, ConversationWebhook):
-            return Step(state)  # nothing in it concerns what may be sent
         raise TypeError(f"nobody says what {type(event).__name__} brings")
 
     def _woken(
@@ -256,6 +255,17 @@ def _received(state: State, event: MessageReceived) -> tuple[State, tuple[Outgoi
         inbound=add(state.inbound, mark, event.received_ms),
     )
     return new, (announce.received(new, event, _reply_to(state, event.reply_to), window_ms=window_ms),)
+
+
+def _passed(state: State, event: ConversationWebhook) -> tuple[State, tuple[Outgoing, ...]]:
+    """Meta told something that concerns no decision: the business hears of it, once."""
+    mark = fingerprint(event.event_id)
+    if has(state.inbound, mark):
+        return state, ()
+    new = replace(
+        state, waba=event.waba_id or state.waba, inbound=add(state.inbound, mark, event.received_ms)
+    )
+    return new, (passed.of_conversation(event),)
 
 
 def _verified(state: State, event: ReceiverVerified) -> State:
