@@ -115,7 +115,6 @@ _PARTIES: Mapping[str, Paths] = {
     "automatic_events": (),
     "groups": (("group_id",),),
     "user_id_update": (("wa_id",), ("user_id", "previous"), ("user_id",)),
-    "errors": (),
 }
 """Where the items of each list name their user; where none does, the value's only contact is meant."""
 _WHOLE_PARTY: Paths = (("sender", "phone_number"), ("sender", "user_id"))
@@ -403,6 +402,11 @@ def _other(name: str, source: _Source, raw: Raw) -> Update:
     return _noted(source, name, raw, item, *_party(source, item, _PARTIES[name]))
 
 
+def _erred(source: _Source, raw: Raw) -> Update:
+    """An error that concerns the number as a whole, whoever wrote beside it (Meta, webhooks, errors)."""
+    return _noted(source, "errors", raw, _object(raw), "", None)
+
+
 def _unknown(name: str, source: _Source, raw: Raw) -> Update:
     """An item of a list that nobody here knows, whatever it is."""
     item = loose(raw)
@@ -454,6 +458,7 @@ _READERS: Mapping[str, _Reader] = {
     "calls": _called,
     "user_preferences": _preferred,
     "history": _remembered,
+    "errors": _erred,
     **{name: partial(_other, name) for name in _PARTIES if name not in ("messages", "statuses")},
 }
 """How the items of each list are read under the field `messages`."""
