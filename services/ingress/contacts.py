@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from services.ingress.updates import ABSENT, DAMAGE, field, loose, text
-from shared.phone import canonical_user, is_bsuid
+from shared.phone import canonical_user
 
 _list = msgspec.json.Decoder(list[Raw]).decode
 
@@ -27,23 +27,17 @@ class Contacts:
         self._named: dict[str, Any] | None = None
 
     def of(self, *names: str | None) -> Any:
-        """The contact that bears one of these names, in whatever form, else None.
-
-        A single contact is also that of an item that names nobody, or names them in a form in which the contact has no name.
-        """
+        """The contact that bears one of these names, in whatever form, else None; the only contact where an item names nobody."""
         if not self._contacts:
             return None
+        wanted = [name for name in names if name is not None]
         only = self._contacts[0] if len(self._contacts) == 1 else None
-        if only is not None and field(only, "wa_id") in names:
+        if not wanted or (only is not None and field(only, "wa_id") in wanted):
             return only
         if self._named is None:
             self._named = _by_name(self._contacts)
-        wanted = [canonical_user(name) or name for name in names if name is not None]
-        for name in wanted:
-            if name in self._named:
-                return self._named[name]
-        kinds = set(map(is_bsuid, self._named))
-        return None if kinds.intersection(map(is_bsuid, wanted)) else only
+        known = (self._named.get(canonical_user(name) or name) for name in wanted)
+        return next((contact for contact in known if contact is not None), None)
 
 
 def _by_name(contacts: list[Any]) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from shared.ids import conversation_key
 from shared.stream.fold import Grants
 from shared.topics import MESSAGES_RECEIVED, SEND_EVENTS, WEBHOOKS_PASSED
 from tests.unit.router.make import NOW, accepted, request, world
-from tests.webhooks.told import DISPLAYED, NUMBER, PHONES, SENT, WABA, Brings, Told
+from tests.webhooks.told import BSUIDS, DISPLAYED, NUMBER, PHONES, SENT, WABA, Brings, Told
 
 _STEPS = ("accepted", "sent", "delivered", "read", "played", "failed")
 _received = msgspec.json.Decoder(ReceivedMessage).decode
 _ENTRY = 12
+_BSUIDS = dict(zip(PHONES, BSUIDS, strict=True))
 
 
 @dataclass
@@ -119,10 +120,11 @@ def _tell(found: Effects, told: list[Any]) -> None:
 
 
 def _without_company(value: bytes) -> dict[str, Any]:
-    """The event without what a contact that came beside it may add: the business-scoped id of a user who is known by number."""
+    """The event without what a contact that came beside it may add: the business-scoped id of a user who is known by number. Another's id stays."""
     event: dict[str, Any] = msgspec.json.decode(value)
-    if event["user"] is not None and event["user"]["user_id"] is not None:
-        event["user"]["bsuid"] = None
+    user = event["user"]
+    if user is not None and _BSUIDS.get(user["user_id"]) == user["bsuid"]:
+        user["bsuid"] = None
     return event
 
 

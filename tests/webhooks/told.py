@@ -54,6 +54,9 @@ class Told:
     alone: bool = False
     """Its user is told by the contact only, so it shares its value with no other."""
 
+    def __repr__(self) -> str:
+        return f"{self.object}/{self.account}/{self.number}/{self.field}/{self.list} {self.item[:300]!r} {self.contact} {self.time}"
+
 
 Draw = st.DrawFn
 
@@ -122,9 +125,8 @@ def message(draw: Draw, n: int) -> Told:
     key = f"{NUMBER}:{user}"
     window = None if kind in NO_WINDOW else (key, at * 1000 + DAY_MS)
     brings = Brings(said=f"wamid.{n}", window=window)
-    return number_item(
-        "messages", "messages", item | draw(st.sampled_from(ODDITIES)), brings, contact=contact
-    )
+    item |= draw(st.sampled_from(ODDITIES))
+    return number_item("messages", "messages", item, brings, contact=None if kind == "system" else contact)
 
 
 def stop_word(draw: Draw, n: int) -> Told:
@@ -168,7 +170,7 @@ def status(draw: Draw, n: int) -> Told:
 def odd_status(draw: Draw, n: int) -> Told:
     kind = draw(
         st.sampled_from(
-            ({"status": "deleted"}, {"status": "captured", "type": "payment"}, {"status": "sleeping"})
+            ({"status": "deleted"}, {"status": "failed", "type": "payment"}, {"status": "sleeping"})
         )
     )
     item = {"id": f"wamid.odd{n}", "timestamp": second(draw, n), "recipient_id": PHONES[1], **kind}
