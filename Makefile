@@ -11,7 +11,7 @@ COMPILE = .local/uv/bin/uv pip compile -q --universal --python-version 3.11 --ge
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static up down status cases histories chaos crashes month bench images k8s-check dashboards-check \
+.PHONY: help demo test check static up down status cases histories webhooks chaos crashes month bench images k8s-check dashboards-check \
 	format lock docs install clean
 
 # Most tests on a real stack wait more than they work. Of the whole system the long ones go first, as they are found: chaos, then e2e, whose
@@ -54,6 +54,9 @@ cases: $(STAMP) ## Plays the cases of FILE= (ONLY= some) as pure decisions; SYST
 
 histories: $(STAMP) ## Plays N=10000 generated histories through the router and a naive model of it
 	HISTORIES=$$(( ($(or $(N),10000) + 5) / 6 )) $(BIN)/pytest -n auto --timeout 0 tests/histories
+
+webhooks: $(STAMP) ## Plays N=100000 generated updates clean and in every disorder (SEED=); leaves reports/webhooks.json
+	@$(RUN) -m tests.webhooks $(if $(N),--updates $(N)) $(if $(SEED),--seed $(SEED))
 
 chaos: $(STAMP) ## Injects seeded faults (SEED=, MINUTES=); leaves reports/chaos.json
 	$(RUN) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
