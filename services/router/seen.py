@@ -1,18 +1,9 @@
 """What was seen before, in few bytes: 8-byte hashes with their time, in one value of 12 bytes an entry. Pure."""
 
-from functools import lru_cache
-from hashlib import blake2b
-
 from services.router.state import MAX_INBOUND, REMEMBER_MS
+from shared.ids import FINGERPRINT_BYTES as _HASH
 
-_HASH = 8
 _ENTRY = _HASH + 4
-
-
-@lru_cache(maxsize=4096)
-def fingerprint(text: str) -> bytes:
-    """An 8-byte hash: among the 4,000 things of one conversation two alike are a matter of 1 in 10^12."""
-    return blake2b(text.encode(), digest_size=_HASH).digest()
 
 
 def has(entries: bytes, wanted: bytes) -> bool:
