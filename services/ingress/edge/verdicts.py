@@ -9,7 +9,7 @@ from shared.events import SendError
 from shared.reasons import FAILURES, META_CODES, REASONS
 from shared.times import parse_rfc3339
 
-_NEAREST: Mapping[str, int] = {
+CODES: Mapping[str, int] = {
     **META_CODES,
     "malformed": INVALID,
     "idempotency_conflict": INVALID,
@@ -63,7 +63,7 @@ def _of_error(error: SendError, now_ms: int) -> Refusal:
     if error.origin == "meta":
         return Refusal(error.code or _OTHER, error.reason, text, retry_after_s=after_s)
     return Refusal(
-        _NEAREST.get(error.reason, _OTHER),
+        CODES.get(error.reason, _OTHER),
         error.reason,
         text,
         status=429 if error.reason in _WITH_TIME else _OURS,

@@ -1,0 +1,105 @@
+"""The Cloud API's bodies: read, resolved, and answered in Meta's shape."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.ingress.edge import cloud
+from services.ingress.edge.book import Known
+from services.ingress.edge.errors import Refusal
+
+TEXT = {"messaging_product": "whatsapp", "to": "+4915112345678", "type": "text", "text": {"body": "hi"}}
+MARK = {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.in"}
+
+
+def body(message: Any) -> bytes:
+    return json.dumps(message).encode()
+
+
+def test_the_callers_own_label_becomes_the_correlation_id() -> None:
+    assert cloud.message_of(body({**TEXT, "biz_opaque_callback_data": "o-1"}), "messages") == (TEXT, "o-1")
+
+
+@pytest.mark.parametrize("label", [5, "x" * 513, {}])
+def test_a_label_that_meta_would_not_take_is_refused(label: object) -> None:
+    with pytest.raises(Refusal) as refused:
+        cloud.message_of(body({**TEXT, "biz_opaque_callback_data": label}), "messages")
+    assert refused.value.problems[0].startswith("biz_opaque_callback_data: ")
+
+
+@pytest.mark.parametrize("written", [b"", b"[]", b"5", b"{", b'{"a": "\xff"}', b"[" * 100_000])
+def test_what_is_no_json_object_is_refused(written: bytes) -> None:
+    with pytest.raises(Refusal) as refused:
+        cloud.message_of(written, "messages")
+    assert (refused.value.code, refused.value.status) == (100, 400)
+
+
+def test_marketing_messages_ask_for_that_endpoint_as_meta_would_by_default() -> None:
+    template = {**TEXT, "type": "template"}
+    assert cloud.message_of(body(template), "marketing_messages")[0]["product_policy"] == "CLOUD_API_FALLBACK"
+    strict = {**template, "product_policy": "STRICT"}
+    assert cloud.message_of(body(strict), "marketing_messages")[0]["product_policy"] == "STRICT"
+    assert "product_policy" not in cloud.message_of(body(MARK), "marketing_messages")[0]
+
+
+@pytest.mark.parametrize(
+    ("message", "id"),
+    [
+        (MARK, "wamid.in"),
+        ({**TEXT, "context": {"message_id": "r1"}}, "r1"),
+        ({**TEXT, "type": "reaction", "reaction": {"message_id": "r1", "emoji": ""}}, "r1"),
+    ],
+)
+def test_every_place_that_names_a_message_is_found_and_filled(message: dict[str, Any], id: str) -> None:
+    found = cloud.named(message)
+    assert found is not None
+    assert found[1] == id
+    filled = cloud.named(cloud.with_wamid(message, "wamid.out"))
+    assert filled is not None
+    assert filled[1] == "wamid.out"
+
+
+@pytest.mark.parametrize("message", [TEXT, {**TEXT, "context": None}, {**TEXT, "context": {"message_id": 5}}])
+def test_a_message_that_names_none_is_left_alone(message: dict[str, Any]) -> None:
+    assert cloud.named(message) is None
+
+
+def answered(message: dict[str, Any], **known: Any) -> Any:
+    found = Known(**{"standing": "accepted", "user": "4915112345678", "wamid": "wamid.1", **known})
+    return json.loads(msgspec.json.encode(cloud.answer(message, "r1", found)))
+
+
+def test_an_accepted_message_is_answered_as_meta_does() -> None:
+    assert answered(TEXT) == {
+        "messaging_product": "whatsapp",
+        "contacts": [{"input": "+4915112345678", "wa_id": "4915112345678"}],
+        "messages": [{"id": "wamid.1"}],
+    }
+
+
+def test_a_message_under_way_has_our_id() -> None:
+    assert answered(TEXT, standing="pending", wamid="")["messages"] == [{"id": "r1"}]
+
+
+@pytest.mark.parametrize(
+    ("held", "status"),
+    [
+        ("", "accepted"),
+        ("held_for_quality_assessment", "held_for_quality_assessment"),
+        ("held_paused", "paused"),
+    ],
+)
+def test_a_template_says_whether_meta_holds_it(held: str, status: str) -> None:
+    template = {**TEXT, "type": "template"}
+    assert answered(template, held=held)["messages"] == [{"id": "wamid.1", "message_status": status}]
+
+
+def test_a_user_without_a_number_is_named_by_the_business_scoped_id() -> None:
+    message = {"messaging_product": "whatsapp", "recipient": "US.1", "type": "text"}
+    assert answered(message, user="", bsuid="US.1")["contacts"] == [{"input": "US.1", "user_id": "US.1"}]
+
+
+def test_a_read_mark_is_answered_with_success() -> None:
+    assert answered(MARK, wamid="") == {"success": True}
