@@ -3,7 +3,7 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -12,27 +12,53 @@ import httpx
 import jsonschema
 import pytest
 import pytest_asyncio
-from pywa import WhatsApp
+from pywa.client import WhatsApp
 from pywa.errors import ReEngagementMessage, WhatsAppError
-from pywa.types import Button
+from pywa.types.callback import Button
 from pywa.types.templates import TemplateLanguage
 
 from deploy.local.demo.stage import PEOPLE, Stage
-from deploy.local.services import EDGE_TOKEN
+from deploy.local.services import EDGE_TOKEN, TABLE
+from deploy.local.stack import LocalStack, StackError
 from deploy.local.system import LocalSystem
+from deploy.local.topics import create_topics
 from services.console.steps import template_message, text_message
 from services.ingress.edge.openapi import openapi
+from shared.clock import FileClock
+from shared.events import SendEvent
+from shared.topics import MESSAGES_RECEIVED, SEND_EVENTS
+from tests.conftest import missing
 from tests.e2e.test_main_path import write
 
 pytestmark = pytest.mark.timeout(300)
 VERSION = "v23.0"
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def system() -> AsyncIterator[LocalSystem]:
+    """What a message passes, without billing and console."""
+
+    async def prepare(settings: Mapping[str, str]) -> None:
+        FileClock(settings["WA_CLOCK_FILE"]).close()
+        await create_topics(settings)
+
+    names = tuple(
+        name for name in TABLE if name.partition(".")[0] in ("simulator", "ingress", "router", "sender")
+    )
+    stack = LocalStack(name="edge", environ={})
+    try:
+        async with LocalSystem(stack, prepare, names=names, ready_within_s=120) as running:
+            yield running
+    except StackError as error:
+        missing(str(error))
+
+
 class Edge:
     """A business system that speaks to the edge by HTTP alone; every answer is compared with the OpenAPI description."""
 
-    def __init__(self, http: aiohttp.ClientSession, number: str) -> None:
+    def __init__(self, http: aiohttp.ClientSession, url: str, number: str) -> None:
         self.http = http
+        self.url = url
         self.number = number
         self.description = openapi()
 
@@ -72,7 +98,7 @@ async def edge(system: LocalSystem, stage: Stage) -> AsyncIterator[Edge]:
     headers = {"Authorization": f"Bearer {EDGE_TOKEN}"}
     url = f"http://127.0.0.1:{system.ports.edge}"
     async with aiohttp.ClientSession(base_url=url, headers=headers) as http:
-        yield Edge(http, stage.number("shop"))
+        yield Edge(http, url, stage.number("shop"))
 
 
 def text(who: str, words: str) -> dict[str, object]:
@@ -217,7 +243,7 @@ async def test_templates_and_numbers_go_through_with_the_accounts_own_token(edge
     status, answer, _ = await edge.call("GET", f"/{VERSION}/{waba}/message_templates?limit=2&fields=name")
     assert status == 200
     assert len(answer["data"]) == 2
-    assert answer["paging"]["next"].startswith(f"http://127.0.0.1:{edge.http._base_url.port}/{VERSION}/")
+    assert answer["paging"]["next"].startswith(f"{edge.url}/{VERSION}/")
     template = {
         "name": "from_the_edge",
         "language": "de",
@@ -300,3 +326,39 @@ async def test_pywa_raises_its_own_error_for_what_is_refused(pywa: WhatsApp) -> 
     finally:
         pywa.api._session.headers["Authorization"] = f"Bearer {EDGE_TOKEN}"
     assert (wrong.value.code, wrong.value.status_code) == (190, 401)
+
+
+async def test_pywa_uploads_a_file_and_sends_it(pywa: WhatsApp, stage: Stage) -> None:
+    pytest.importorskip("services.ingress.media", reason="the media calls are not here")
+    await write(stage, "Gerda", "Hello")
+
+    def upload_and_send() -> str:
+        media = pywa.upload_media(b"Hello", mime_type="text/plain", filename="note.txt")
+        return pywa.send_document(f"+{PEOPLE['Gerda']}", media, filename="note.txt").id
+
+    assert (await asyncio.to_thread(upload_and_send)).startswith("wamid.")
+
+
+async def test_pywa_understands_what_is_pushed_in_metas_format(pywa: WhatsApp, stage: Stage) -> None:
+    kinds = pytest.importorskip("services.push.kinds", reason="the push is not here")
+    meta_format = pytest.importorskip("services.push.meta_format")
+    heard: list[str] = []
+    pywa.on_message()(lambda _, message: heard.append(str(message.text)))
+    pywa.on_message_status()(lambda _, status: heard.append(f"{status.status.value} {status.tracker}"))
+    received = await write(stage, "Gerda", "Can you hear me?")
+    sent = await asyncio.to_thread(pywa.send_message, f"+{PEOPLE['Gerda']}", "Yes", tracker="order-1")
+
+    def delivered() -> list[bytes] | None:
+        return [
+            one.value
+            for one in stage.business.told()
+            if isinstance(one.event, SendEvent)
+            and (one.event.wamid, one.event.event) == (sent.id, "delivered")
+        ] or None
+
+    values = await stage.business.until(delivered, "delivered", ("sender", "router"), within_s=60)
+    (message,) = stage.business.received(received.event_id.removesuffix(":received"))
+    for topic, value in [(MESSAGES_RECEIVED, message.value), *((SEND_EVENTS, value) for value in values)]:
+        body = meta_format.body(kinds.read(topic, value), lambda _: "+1 555 010 0101")
+        await asyncio.to_thread(pywa.webhook_update_handler, body)
+    assert heard == ["Can you hear me?", "delivered order-1"]

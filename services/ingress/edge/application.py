@@ -1,6 +1,6 @@
 """The edge's aiohttp application: each call of the table bound to its handler behind the door, and the media calls of others beside them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
@@ -11,9 +11,6 @@ from services.ingress.edge.openapi import openapi
 from services.ingress.edge.passing import Passing
 from services.ingress.edge.requests_api import Requests
 from services.ingress.edge.table import CALLS, NODE
-from services.ingress.edge.token_file import Scope
-
-_MEDIA_SCOPES: Mapping[str, Scope] = {"GET": "read", "POST": "send", "DELETE": "send"}
 
 
 def application(
@@ -21,14 +18,13 @@ def application(
     messages: Messages,
     requests: Requests,
     passing: Passing,
-    media: Iterable[web.RouteDef] = (),
+    media: Sequence[web.RouteDef] = (),
 ) -> web.Application:
     """All routes.
 
-    `media` are added as they are. Media are asked for by their bare id, as numbers and templates are: what those of `media` that stand at `NODE` serve is
+    `media` ask for their scopes themselves. Files are asked for by their bare id, as numbers and templates are: what those of `media` that stand at `NODE` serve is
     asked for last, when the id is neither a number's nor a template's.
     """
-    media = list(media)
     passing.media = {route.method: route.handler for route in media if route.path == NODE}
     handlers: Mapping[str, Handler] = {
         "messages": messages.messages,
@@ -49,12 +45,16 @@ def application(
     }
     app = web.Application(middlewares=[door.elsewhere], client_max_size=LARGEST)
     for call in CALLS:
-        handler = door.opened(handlers[call.name], call.label, call.scope)
-        app.router.add_route(call.method, call.path, handler)
+        handler = handlers[call.name]
+        opened = (
+            door.opened(handler, call.label, call.scope)
+            if call.scope
+            else door.open_to_all(handler, call.label)
+        )
+        app.router.add_route(call.method, call.path, opened)
     for route in media:
         if route.path != NODE:
-            handler = door.opened(route.handler, "media", _MEDIA_SCOPES[route.method])
-            app.router.add_route(route.method, route.path, handler)
+            app.router.add_route(route.method, route.path, door.opened(route.handler, "media"))
     return app
 
 

@@ -34,13 +34,31 @@ class Door:
         self._most = most_in_flight
         self.in_flight = 0
 
-    def opened(self, handler: Handler, route: str, scope: Scope | None) -> Handler:
-        """The handler behind the door; `route` is its name in metrics, without a `scope` anybody may call."""
+    def opened(self, handler: Handler, route: str, scope: Scope | None = None) -> Handler:
+        """The handler for callers with the scope; without one the handler asks for it itself. `route` is its name in metrics."""
+
+        async def admitted(request: web.Request) -> web.StreamResponse:
+            if self.in_flight >= self._most:
+                raise unavailable("too many calls are under way here; try again")
+            self.in_flight += 1
+            try:
+                caller = self._callers.caller(request)
+                if scope is not None:
+                    caller.require(scope)
+                await self.limit(caller)
+                return await handler(request)
+            finally:
+                self.in_flight -= 1
+
+        return self.open_to_all(admitted, route)
+
+    def open_to_all(self, handler: Handler, route: str) -> Handler:
+        """The handler for anybody, refusals in Graph's shape, counted."""
 
         async def through(request: web.Request) -> web.StreamResponse:
             began = time.perf_counter()
             try:
-                answer = await self._admitted(request, handler, scope)
+                answer = await handler(request)
             except Refusal as refusal:
                 answer = self.refused(request, refusal)
             except RedisError as error:
@@ -94,22 +112,6 @@ class Door:
         if not request.content.is_eof():
             answer.force_close()
         return answer
-
-    async def _admitted(
-        self, request: web.Request, handler: Handler, scope: Scope | None
-    ) -> web.StreamResponse:
-        if scope is None:
-            return await handler(request)
-        if self.in_flight >= self._most:
-            raise unavailable("too many calls are under way here; try again")
-        self.in_flight += 1
-        try:
-            caller = self._callers.caller(request)
-            caller.require(scope)
-            await self.limit(caller)
-            return await handler(request)
-        finally:
-            self.in_flight -= 1
 
 
 def _label(status: int) -> str:

@@ -19,7 +19,7 @@ _PARAMETERS = {
     "version": "Of the Graph API; any: the middleware calls its own.",
     "phone_number_id": "Of the sending number.",
     "waba_id": "The account's id.",
-    "id": "Of a phone number or a template.",
+    "media_id": "Of a phone number, a template or a file.",
     "request_id": "As the business chose it, or as the edge gave it.",
 }
 _ERRORS = {

@@ -69,7 +69,7 @@ class Passing:
 
     async def node(self, request: web.Request) -> web.StreamResponse:
         """A phone number, a template or a file, by its id."""
-        id = request.match_info["id"]
+        id = request.match_info["media_id"]
         facts = self._facts()
         waba_id = facts.waba_of(id)
         if waba_id is not None and request.method == "GET":

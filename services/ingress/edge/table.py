@@ -58,8 +58,8 @@ class Call(NamedTuple):
 _SENT = {200: MessageAnswer | Success, 202: MessageAnswer | Success}
 _NUMBER = f"/{VERSION}/{{phone_number_id{_ID}}}"
 _ACCOUNT = f"/{VERSION}/{{waba_id{_ID}}}"
-NODE = f"/{VERSION}/{{id{_ID}}}"
-"""A number, a template or a file, by its bare id."""
+NODE = f"/{VERSION}/{{media_id}}"
+"""A number, a template or a file, by its bare id; named after what has no other path."""
 
 CALLS: tuple[Call, ...] = (
     Call(

@@ -140,17 +140,21 @@ class Waiting:
 
     def _heard(self, message: dict[str, Any]) -> None:
         if message["type"] == "message":
-            self._tell(message["data"])
+            self.tell(*news(message["data"]))
         elif (
             message["type"] == "subscribe"
         ):  # also after the client lost its connection and found Redis again
             self.subscribed = True
-            for waiters in self._waiters.values():
-                for waiter in waiters:
-                    waiter.tell(None)
+            self.look_again()
 
-    def _tell(self, value: bytes) -> None:
-        name, entries = news(value)
+    def look_again(self) -> None:
+        """News may have been missed: let all who wait read their rows."""
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.tell(None)
+
+    def tell(self, name: str, entries: bytes) -> None:
+        """Hand new entries of a request's row to who waits for it."""
         for waiter in self._waiters.get(name, ()):
             waiter.tell(entries)
 
