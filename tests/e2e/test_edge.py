@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,6 +19,8 @@ from pywa.types.callback import Button
 from pywa.types.templates import TemplateLanguage
 
 from deploy.local.demo.stage import PEOPLE, Stage
+from deploy.local.ports import free_ports
+from deploy.local.service import ServiceProcess
 from deploy.local.services import EDGE_TOKEN, TABLE
 from deploy.local.stack import LocalStack, StackError
 from deploy.local.system import LocalSystem
@@ -85,7 +88,8 @@ class Edge:
                 part == segment or part.startswith("{") for part, segment in zip(parts, segments, strict=True)
             )
             if same and method.lower() in operations:
-                response = operations[method.lower()]["responses"][str(status)]
+                responses = operations[method.lower()]["responses"]
+                response = responses.get(str(status)) or responses["default"]
                 schema = response["content"]["application/json"]["schema"]
                 components = self.description["components"]
                 jsonschema.validate(answer, {**schema, "components": components})
@@ -281,6 +285,29 @@ async def test_killed_between_publication_and_answer_a_repetition_sends_nothing_
     answers = [await edge.send(text("Fritz", key), Idempotency_Key=key) for key in keys]
     assert [answer[0] for answer in answers] == [200] * len(keys)
     assert [await stage.simulator.calls_of(key) for key in keys] == [1] * len(keys)
+
+
+async def test_several_processes_share_the_work_and_whoever_waits_is_told(
+    system: LocalSystem, edge: Edge, stage: Stage, tmp_path: Path
+) -> None:
+    port, metrics = free_ports(2)
+    env = {
+        **system.specs["ingress.edge"].env,
+        "WA_HTTP_PORT": str(port),
+        "WA_METRICS_PORT": str(metrics),
+        "WA_INSTANCE": "second",
+    }
+    second = ServiceProcess("ingress.edge", env, tmp_path)
+    await second.start(f"http://127.0.0.1:{metrics}/ready", timeout_s=60)
+    try:
+        await asyncio.gather(*(write(stage, who, "Hello") for who in PEOPLE))
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=edge.http.headers) as http:
+            both = [edge, Edge(http, f"http://127.0.0.1:{port}", edge.number)]
+            calls = [one.send(text(who, f"To {who}")) for who in PEOPLE for one in both]
+            answers = await asyncio.gather(*calls)
+    finally:
+        await second.stop()
+    assert [answer[0] for answer in answers] == [200] * len(answers)
 
 
 # --- pywa, unmodified

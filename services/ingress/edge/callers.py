@@ -12,6 +12,9 @@ from shared.accounts import AccountFacts
 
 log = structlog.get_logger(__name__)
 
+_CALLER = "caller"
+"""Where a request remembers who calls."""
+
 
 class Caller:
     """A business system, as the file describes it."""
@@ -87,14 +90,18 @@ class Callers:
         self._entries = read(file.read_text("utf-8"))
 
     def caller(self, request: web.BaseRequest) -> Caller:
-        """Whose token the request bears; raises Refusal (401, Meta's error 190) if nobody's."""
+        """Whose token the request bears; raises Refusal (401, Meta's error 190) if nobody's. Asked again of the same request it gives the same."""
+        known: Caller | None = request.get(_CALLER)
+        if known is not None:
+            return known
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise _unauthorised("no `Authorization: Bearer …` with the request")
         entry = holder(token.strip(), self._current())
         if entry is None:
             raise _unauthorised("the token is not valid here")
-        return Caller(entry, self._facts)
+        request[_CALLER] = caller = Caller(entry, self._facts)
+        return caller
 
     def _current(self) -> tuple[Entry, ...]:
         """The entries of the file as it is now; while it can't be read those of before stay in force, and the log says so."""

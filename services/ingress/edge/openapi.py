@@ -22,19 +22,22 @@ _PARAMETERS = {
     "media_id": "Of a phone number, a template or a file.",
     "request_id": "As the business chose it, or as the edge gave it.",
 }
-_ERRORS = {
-    400: "Refused: `error.code` is Meta's nearest, `error.error_data.details` begins with our reason (docs/reasons.md) or names the wrong fields.",
+_EVERY = {
     401: "No token, or one that is not valid here (190).",
     403: "The token lacks the scope (200), or the number or account is not its own (10).",
-    404: "Nothing is known under this id; or Meta's own 404, such as a template that does not exist (132001).",
+    429: "Beyond the token's rate or Meta's limits; `Retry-After` says when.",
+    503: "Kafka, Redis or Meta does not answer, or too many calls are under way; repeat with the same key.",
+}
+_WITH_BODY = {
     408: "The body came too slowly.",
     409: "The idempotency key or request id was used for another content, or its first call is under way.",
     413: "The body is too large.",
-    429: "Beyond the token's rate or Meta's limits; `Retry-After` says when.",
-    500: "Meta's own failure.",
-    503: "Kafka, Redis or Meta does not answer; repeat with the same key.",
+    415: "The body is encoded.",
 }
-_EVERY = (401, 403, 429, 503)
+_OTHER = (
+    "Refused: `error.code` is Meta's own or nearest, `error.error_data.details` begins with our reason (docs/reasons.md), "
+    "`problems` names the wrong fields."
+)
 _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -90,8 +93,9 @@ def _operation(call: Call) -> dict[str, Any]:
     if call.scope is None:
         operation["security"] = []
     else:
-        errors = sorted({*_EVERY, *call.errors})
-        answers |= {str(status): _response(_ERRORS[status], GraphFailure) for status in errors}
+        texts = {**_EVERY, **(_WITH_BODY if call.body is not None else {})}
+        answers |= {str(status): _response(text, GraphFailure) for status, text in sorted(texts.items())}
+        answers["default"] = _response(_OTHER, GraphFailure)
     operation["responses"] = answers
     return operation
 

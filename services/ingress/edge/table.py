@@ -40,7 +40,7 @@ class GraphObject(BaseModel):
 
 
 class Call(NamedTuple):
-    """One call. `errors` are the statuses beside those that every call may have (401, 403, 429, 503)."""
+    """One call; without a `scope` anybody may make it."""
 
     name: str
     method: Method
@@ -52,7 +52,6 @@ class Call(NamedTuple):
     body: Any = None
     listed: bool = False
     """Whether the body may be a list too."""
-    errors: tuple[int, ...] = ()
 
 
 _SENT = {200: MessageAnswer | Success, 202: MessageAnswer | Success}
@@ -71,7 +70,6 @@ CALLS: tuple[Call, ...] = (
         "Send a message or mark one as read, as by the Cloud API: 200 with Meta's id once Meta took it; 202 with the request's own id when that takes longer or waits.",
         _SENT,
         CloudMessage,
-        errors=(400, 404, 408, 409, 413, 500),
     ),
     Call(
         "marketing_messages",
@@ -82,7 +80,6 @@ CALLS: tuple[Call, ...] = (
         "The same by the Marketing Messages API.",
         _SENT,
         CloudMessage,
-        errors=(400, 404, 408, 409, 413, 500),
     ),
     Call(
         "post_requests",
@@ -94,7 +91,6 @@ CALLS: tuple[Call, ...] = (
         {200: RequestStatus, 202: TakenRequests | RequestStatus},
         SendRequest,
         listed=True,
-        errors=(400, 408, 409, 413),
     ),
     Call(
         "get_request",
@@ -104,7 +100,6 @@ CALLS: tuple[Call, ...] = (
         "read",
         "What became of a request so far.",
         {200: RequestStatus},
-        errors=(404,),
     ),
     Call(
         "delete_request",
@@ -114,7 +109,6 @@ CALLS: tuple[Call, ...] = (
         "send",
         "Take a request back that has not gone out; 202 when nobody knows yet what became of it.",
         {200: Cancellation, 202: Cancellation},
-        errors=(404,),
     ),
     Call(
         "estimate",
@@ -125,7 +119,6 @@ CALLS: tuple[Call, ...] = (
         "May it go out now, as what, at which price? Nothing is sent.",
         {200: Estimate},
         SendRequest,
-        errors=(400, 408, 409, 413),
     ),
     Call(
         "list_templates",
@@ -135,7 +128,6 @@ CALLS: tuple[Call, ...] = (
         "read",
         "An account's templates, from Meta.",
         {200: GraphObject},
-        errors=(400,),
     ),
     Call(
         "post_template",
@@ -146,7 +138,6 @@ CALLS: tuple[Call, ...] = (
         "Submit a template to Meta.",
         {200: GraphObject},
         GraphObject,
-        errors=(400, 409),
     ),
     Call(
         "delete_template",
@@ -156,7 +147,6 @@ CALLS: tuple[Call, ...] = (
         "manage",
         "Delete a template at Meta.",
         {200: GraphObject},
-        errors=(400,),
     ),
     Call(
         "list_numbers",
@@ -166,7 +156,6 @@ CALLS: tuple[Call, ...] = (
         "read",
         "An account's phone numbers, from Meta.",
         {200: GraphObject},
-        errors=(400,),
     ),
     Call(
         "profile",
@@ -176,7 +165,6 @@ CALLS: tuple[Call, ...] = (
         "read",
         "A number's business profile, from Meta.",
         {200: GraphObject},
-        errors=(400,),
     ),
     Call(
         "get_node",
@@ -186,7 +174,6 @@ CALLS: tuple[Call, ...] = (
         "read",
         "A phone number, a template or a file by its id, from Meta.",
         {200: GraphObject},
-        errors=(400,),
     ),
     Call(
         "post_node",
@@ -197,7 +184,6 @@ CALLS: tuple[Call, ...] = (
         "Edit a template at Meta.",
         {200: GraphObject},
         GraphObject,
-        errors=(400, 409),
     ),
     Call(
         "delete_node",
@@ -207,7 +193,6 @@ CALLS: tuple[Call, ...] = (
         "send",
         "Delete an uploaded file at Meta.",
         {200: GraphObject},
-        errors=(400,),
     ),
     Call(
         "openapi",

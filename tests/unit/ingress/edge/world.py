@@ -48,6 +48,14 @@ TOKENS = [
     },
     {"name": "slow", "sha256": digest_of("slow-token"), "accounts": [WABA], "rate": 0.1, "burst": 2},
     {"name": "reader", "sha256": digest_of("reader-token"), "accounts": [WABA], "scopes": ["read"]},
+    {
+        "name": "manager",
+        "sha256": digest_of("manager-token"),
+        "accounts": [WABA],
+        "rate": 1000,
+        "burst": 1000,
+        "scopes": ["read", "manage"],
+    },
     {"name": "other", "sha256": digest_of("other-token"), "numbers": [FOREIGN]},
 ]
 
