@@ -1,7 +1,9 @@
 """The edge's index on a real Redis, and the fake of the unit tests beside it: rows, news, limits, idempotency keys."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -99,6 +101,21 @@ async def test_a_row_is_bounded(redis_index: Index) -> None:
         entry = book.entry_of(book.Told(step=4, seq=n, at_ms=n, wamid="x" * 50))
         await redis_index.tell({"r1": [entry]}, {})
     assert len(await redis_index.row("r1")) <= book.MAX_ROW_BYTES
+
+
+async def test_a_request_and_a_received_message_cost_what_the_documentation_says(redis_index: Index) -> None:
+    await redis_index.take("4711-shipped-to-customer", TAKEN)
+    await redis_index.tell(
+        {"4711-shipped-to-customer": ENTRIES}, {"wamid.in": Heard("106540352242922", "4915112345678")}
+    )
+    costs = {}
+    async for key in redis_index.redis.scan_iter(match=f"{redis_index.channel.removesuffix('news')}*"):
+        kind = key.decode().split(":")[2]
+        costs[kind] = await redis_index.redis.memory_usage(key) or 0
+    told = (Path(__file__).parents[2] / "docs" / "edge.md").read_text("utf-8")
+    for kind, words in (("request", "a request that was sent"), ("received", "a received message")):
+        (line,) = [line for line in told.splitlines() if line.startswith(f"| {words}")]
+        assert costs[kind] <= int(re.findall(r"\d+", line.replace(",", ""))[0]), (kind, costs)
 
 
 async def test_news_reach_who_waits_in_any_process_and_only_of_what_was_taken_here(

@@ -11,6 +11,7 @@ import msgspec
 
 from shared.events import Decision, SendError, SendEvent, UserRef
 from shared.ids import conflict_event_id
+from shared.phone import is_bsuid
 from shared.times import parse_rfc3339
 
 MAX_ROW_BYTES = 4096
@@ -30,7 +31,10 @@ Standing = Literal[
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True, tag=0, gc=False):
-    """The edge took the request: its digest, whose conversation it is in. First of its row."""
+    """The edge took the request: its digest, whose conversation it is in. First of its row: of such a request the edge's processes tell each other.
+
+    Without a digest somebody only asks for its news.
+    """
 
     digest: bytes
     number: str
@@ -161,7 +165,8 @@ def known(name: str, row: bytes, digest: str = "") -> Known:
     ours = conflict_event_id("", digest) if digest else None
     for entry in entries(row):
         if isinstance(entry, Taken):
-            taken, number, user = True, number or entry.number, user or entry.user
+            taken, number = bool(entry.digest), entry.number
+            user, bsuid = ("", entry.user) if is_bsuid(entry.user) else (entry.user, "")
             continue
         step = _STEPS[entry.step]
         rest = entry.id.removeprefix("?")
@@ -209,7 +214,7 @@ def taken_by(row: bytes) -> bytes | None:
     """The digest of the request that the edge took under this name."""
     for entry in entries(row):
         if isinstance(entry, Taken):
-            return entry.digest
+            return entry.digest or None
     return None
 
 

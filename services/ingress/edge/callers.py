@@ -12,9 +12,6 @@ from shared.accounts import AccountFacts
 
 log = structlog.get_logger(__name__)
 
-_CALLER = "caller"
-"""Where a request remembers who calls."""
-
 
 class Caller:
     """A business system, as the file describes it."""
@@ -73,6 +70,10 @@ class Caller:
         """Raises Refusal for an account of others, and for one that nobody has (Meta, error 10)."""
         if not self.may_use_account(waba_id):
             raise _not_yours("account")
+
+
+_CALLER = web.RequestKey("caller", Caller)
+"""Where a request remembers who calls."""
 
 
 def _not_yours(what: str) -> Refusal:

@@ -67,8 +67,8 @@ def message_of(body: bytes, endpoint: Endpoint) -> tuple[Message, str | None]:
     return message, correlation
 
 
-def named(message: Message) -> tuple[Message, str] | None:
-    """The part of a message that names another one by `message_id`, and the id; None when it names none."""
+def named(message: Message) -> str | None:
+    """The id of the message that this one answers, reacts to or marks; None when it names none."""
     if is_read_mark(message):
         part: Any = message
     elif message.get("type") == "reaction":
@@ -76,7 +76,7 @@ def named(message: Message) -> tuple[Message, str] | None:
     else:
         part = message.get("context")
     id = part.get("message_id") if isinstance(part, dict) else None
-    return (part, id) if isinstance(id, str) and id else None
+    return id if isinstance(id, str) and id else None
 
 
 def is_wamid(id: str) -> bool:

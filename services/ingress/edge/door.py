@@ -64,6 +64,13 @@ class Door:
             except RedisError as error:
                 log.error("edge_without_redis", error=repr(error))
                 answer = self.refused(request, unavailable("Redis does not answer; try again"))
+            except web.HTTPException:
+                raise
+            except Exception as error:
+                log.error("edge_fault", route=route, error=repr(error), exc_info=error)
+                answer = self.refused(
+                    request, Refusal(1, "internal", "a fault of the middleware", status=500)
+                )
             metrics.EDGE_REQUESTS.labels(route, _label(answer.status)).inc()
             metrics.EDGE_SECONDS.labels(route).observe(time.perf_counter() - began)
             return answer

@@ -17,7 +17,7 @@ from services.ingress.requests import MAX_REQUEST_BYTES, UnreadableRequest, take
 from shared.events import RequestMalformed, SendRequested
 from shared.message_content import is_read_mark
 
-OUT_LATER = 202
+_OUT_LATER = 202
 
 
 class Messages:
@@ -59,7 +59,7 @@ class Messages:
         answer = cloud.answer(message, asked.request_id, known)
         if known.standing == "accepted":
             return json_answer(answer)
-        return json_answer(answer, OUT_LATER, {"Location": location(asked.request_id)})
+        return json_answer(answer, _OUT_LATER, {"Location": location(asked.request_id)})
 
     def _asked(
         self, message: cloud.Message, request_id: str, number: str, correlation: str | None
@@ -78,14 +78,13 @@ class Messages:
 
     async def _resolved(self, message: cloud.Message, number: str) -> cloud.Message:
         """The message with Meta's id in place of a request's, and a read mark with the user it is about."""
-        named = cloud.named(message)
-        if named is None:
+        id = cloud.named(message)
+        if id is None:
             return message
-        part, id = named
         if not cloud.is_wamid(id):
             wamid = await self._wamid_of(id, number)
             message, id = cloud.with_wamid(message, wamid), wamid
-        if part is None or not is_read_mark(message) or message.get("to") or message.get("recipient"):
+        if not is_read_mark(message) or message.get("to") or message.get("recipient"):
             return message
         heard = await self._index.heard(id)
         if heard is None or heard.number != number:

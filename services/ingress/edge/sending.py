@@ -66,7 +66,8 @@ class Sending:
         """Publish a cancellation and wait for what became of its request. Raises Refusal and RedisError."""
         name = book.name_of(cancellation.request_id, dry_run=False)
         with self._waiting.on(name) as waiter:
-            row = await self._index.row(name)
+            asks = book.Taken(b"", cancellation.phone_number_id, cancellation.user, cancellation.at_ms)
+            row = await self._index.take(name, asks)
             await self._publish([cancellation])
             return await self._waiting.until(waiter, name, row, None, enough, wait_s)
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.ingress.edge.cloud import MessageAnswer, Success
+from services.ingress.edge.errors import GraphFailure
 from services.ingress.edge.requests_json import Cancellation, Estimate, RequestStatus, TakenRequests
 from services.ingress.edge.token_file import Scope
 from services.ingress.requests import MAX_CORRELATION, SendRequest
@@ -88,7 +89,7 @@ CALLS: tuple[Call, ...] = (
         "requests",
         "send",
         "Publish one send request, or a list of up to 1,000: 202 once they are safe. One is waited for with `Prefer: wait=n`.",
-        {200: RequestStatus, 202: TakenRequests | RequestStatus},
+        {200: RequestStatus, 202: TakenRequests | RequestStatus, 400: TakenRequests | GraphFailure},
         SendRequest,
         listed=True,
     ),

@@ -141,9 +141,7 @@ class Waiting:
     def _heard(self, message: dict[str, Any]) -> None:
         if message["type"] == "message":
             self.tell(*news(message["data"]))
-        elif (
-            message["type"] == "subscribe"
-        ):  # also after the client lost its connection and found Redis again
+        elif message["type"] == "subscribe":  # after a lost connection too
             self.subscribed = True
             self.look_again()
 

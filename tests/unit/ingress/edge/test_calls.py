@@ -230,6 +230,28 @@ async def test_a_cancellation_says_what_became_of_it(edge: World) -> None:
     assert len(edge.publisher.records) == 1
 
 
+async def test_a_request_of_the_topic_can_be_taken_back_too(edge: World) -> None:
+    await edge.tell(ALLOWED)
+    call = asyncio.create_task(edge.call("DELETE", "/v1/requests/r1"))
+    await edge.asked(0)
+    while not edge.publisher.records:
+        await asyncio.sleep(0.01)
+    row = await edge.index.row("r1")
+    assert isinstance(book.entries(row)[0], book.Taken)  # so that the news of it are told
+    assert book.taken_by(row) is None
+    await edge.tell(event("cancelled", 2))
+    assert (await call)[1]["outcome"] == "cancelled"
+
+
+async def test_a_fault_of_ours_costs_one_call(edge: World) -> None:
+    async def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    edge.publisher.publish = broken  # type: ignore[assignment,method-assign]
+    status, answer, _ = await edge.call("POST", MESSAGES, TEXT)
+    assert (status, answer["error"]["code"]) == (500, 1)
+
+
 async def test_an_unknown_member_of_a_list_does_not_hold_up_the_others(edge: World) -> None:
     body = [
         {"request_id": "a", "message": TEXT},

@@ -53,12 +53,8 @@ def test_marketing_messages_ask_for_that_endpoint_as_meta_would_by_default() -> 
     ],
 )
 def test_every_place_that_names_a_message_is_found_and_filled(message: dict[str, Any], id: str) -> None:
-    found = cloud.named(message)
-    assert found is not None
-    assert found[1] == id
-    filled = cloud.named(cloud.with_wamid(message, "wamid.out"))
-    assert filled is not None
-    assert filled[1] == "wamid.out"
+    assert cloud.named(message) == id
+    assert cloud.named(cloud.with_wamid(message, "wamid.out")) == "wamid.out"
 
 
 @pytest.mark.parametrize("message", [TEXT, {**TEXT, "context": None}, {**TEXT, "context": {"message_id": 5}}])

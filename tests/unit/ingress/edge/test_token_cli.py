@@ -18,7 +18,7 @@ def test_the_entry_lets_in_whoever_has_the_token() -> None:
     entries = read(yaml.safe_dump({"tokens": [found["entry"]]}))
     entry = holder(found["token"], entries)
     assert entry is not None
-    assert (entry.name, entry.numbers, entry.scopes) == ("shop", ("106",), {"send"})
+    assert (entry.name, entry.numbers, entry.scopes) == ("shop", ("106",), frozenset({"send"}))
     assert found["token"] not in json.dumps(found["entry"])
 
 
