@@ -372,7 +372,11 @@ async def test_pywa_understands_what_is_pushed_in_metas_format(pywa: Any, stage:
     heard: list[str] = []
     pywa.on_message()(lambda _, message: heard.append(str(message.text)))
     pywa.on_message_status()(lambda _, status: heard.append(f"{status.status.value} {status.tracker}"))
-    received = await write(stage, "Gerda", "Can you hear me?")
+    gerda = {"to": stage.number("shop"), "text": "Can you hear me?", "bsuid": "DE.13491208655302741918"}
+    wrote = await stage.simulator.call("POST", f"/sim/users/{PEOPLE['Gerda']}/messages", gerda)
+    message = await stage.business.until(
+        lambda: next(iter(stage.business.received(wrote["id"])), None), "message", ("router",), within_s=60
+    )
     sent = await asyncio.to_thread(pywa.send_message, f"+{PEOPLE['Gerda']}", "Yes", tracker="order-1")
 
     def delivered() -> list[bytes] | None:
@@ -384,7 +388,6 @@ async def test_pywa_understands_what_is_pushed_in_metas_format(pywa: Any, stage:
         ] or None
 
     values = await stage.business.until(delivered, "delivered", ("sender", "router"), within_s=60)
-    (message,) = stage.business.received(received.event_id.removesuffix(":received"))
     for topic, value in [(MESSAGES_RECEIVED, message.value), *((SEND_EVENTS, value) for value in values)]:
         body = meta_format.body(kinds.read(topic, value), lambda _: "+1 555 010 0101")
         await asyncio.to_thread(pywa.webhook_update_handler, body)

@@ -27,7 +27,7 @@ from shared import kafka, metrics
 from shared.events import UserRef, decode_send_event
 from shared.lifecycle import Service
 from shared.times import DAY_MS
-from shared.topics import MESSAGES_RECEIVED, SEND_EVENTS
+from shared.topics import MESSAGES_RECEIVED, SEND_EVENTS, Topic
 
 log = structlog.get_logger(__name__)
 
@@ -119,38 +119,13 @@ class Following:
             return
         if not polled:
             return
-        told, heard = self._read(row for rows in polled.values() for row in rows)
+        told, heard = read((self._topics[row.topic], row) for rows in polled.values() for row in rows)
         await self._index.tell(told, heard)
         try:
             await consumer.commit({place: rows[-1].offset + 1 for place, rows in polled.items()})
         except _NOT_OURS as error:
             log.warning("edge_commit_refused", error=repr(error))
         _LAG.set(sum(_behind(consumer, place, rows[-1].offset) for place, rows in polled.items()))
-
-    def _read(self, rows: Iterable[ConsumerRecord]) -> tuple[Mapping[str, list[bytes]], dict[str, Heard]]:
-        told: defaultdict[str, list[bytes]] = defaultdict(list)
-        heard: dict[str, Heard] = {}
-        for row in rows:
-            try:
-                if self._topics[row.topic] is SEND_EVENTS:
-                    found = book.told(decode_send_event(row.value))
-                    if found is not None:
-                        told[found[0]].append(found[1])
-                else:
-                    received = _received(row.value)
-                    user = received.user.user_id or received.user.bsuid or ""
-                    heard[received.message.id] = Heard(received.phone_number_id, user)
-            except (msgspec.MsgspecError, ValueError) as error:
-                # Our own router wrote it: of a later version perhaps. Nobody is hurt but who asks for just this one.
-                log.error(
-                    "edge_event_ignored",
-                    source=f"{row.topic}:{row.partition}:{row.offset}",
-                    error=type(error).__name__,
-                )
-                _NOTED["undecodable"].inc()
-            else:
-                _NOTED["ok"].inc()
-        return told, heard
 
     async def begin(self, consumer: AIOKafkaConsumer, places: Iterable[TopicPartition]) -> None:
         """Let the partitions where the group never was begin with what is still kept in the index."""
@@ -163,6 +138,32 @@ class Following:
             end = (await consumer.end_offsets([place]))[place]
             recent = (await consumer.offsets_for_times({place: oldest_ms}))[place]
             consumer.seek(place, recent.offset if recent is not None else end)
+
+
+def read(
+    rows: Iterable[tuple[Topic, ConsumerRecord]],
+) -> tuple[Mapping[str, list[bytes]], Mapping[str, Heard]]:
+    """What records tell of requests, by their names, and whose received messages are, by their wamids; counts, and logs what can't be read."""
+    told: defaultdict[str, list[bytes]] = defaultdict(list)
+    heard: dict[str, Heard] = {}
+    for topic, row in rows:
+        try:
+            if topic is SEND_EVENTS:
+                found = book.told(decode_send_event(row.value))
+                if found is not None:
+                    told[found[0]].append(found[1])
+            else:
+                received = _received(row.value)
+                user = received.user.user_id or received.user.bsuid or ""
+                heard[received.message.id] = Heard(received.phone_number_id, user)
+        except (msgspec.MsgspecError, ValueError) as error:
+            # Our own router wrote it: of a later version perhaps. Nobody is hurt but who asks for just this one.
+            place = f"{row.topic}:{row.partition}:{row.offset}"
+            log.error("edge_event_ignored", source=place, error=type(error).__name__)
+            _NOTED["undecodable"].inc()
+        else:
+            _NOTED["ok"].inc()
+    return told, heard
 
 
 def _behind(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> int:

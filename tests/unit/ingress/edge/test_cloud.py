@@ -5,17 +5,60 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.ingress.edge import cloud
 from services.ingress.edge.book import Known
 from services.ingress.edge.errors import Refusal
+from services.ingress.requests import take
+from shared.events import RequestMalformed, SendRequested
 
 TEXT = {"messaging_product": "whatsapp", "to": "+4915112345678", "type": "text", "text": {"body": "hi"}}
 MARK = {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.in"}
 
 
+MEMBERS = st.sampled_from(
+    [
+        "to",
+        "recipient",
+        "type",
+        "text",
+        "body",
+        "context",
+        "message_id",
+        "reaction",
+        "status",
+        "emoji",
+        "template",
+        "messaging_product",
+        "biz_opaque_callback_data",
+        "typing_indicator",
+    ]
+)
+
+
 def body(message: Any) -> bytes:
     return json.dumps(message).encode()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MEMBERS, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(MEMBERS, JSON, max_size=6))
+def test_whatever_object_comes_is_a_request_or_told_what_is_wrong(message: dict[str, Any]) -> None:
+    try:
+        found, correlation = cloud.message_of(body(message), "messages")
+    except Refusal:
+        return
+    if cloud.named(found) is not None:
+        found = cloud.with_wamid(found, "wamid.1")
+    event = take(cloud.request_of(found, "r1", "106", correlation), 1_790_000_000_000, None)
+    assert isinstance(event, SendRequested) or (isinstance(event, RequestMalformed) and event.problems)
 
 
 def test_the_callers_own_label_becomes_the_correlation_id() -> None:
