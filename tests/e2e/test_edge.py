@@ -310,6 +310,24 @@ async def test_several_processes_share_the_work_and_whoever_waits_is_told(
     assert [answer[0] for answer in answers] == [200] * len(answers)
 
 
+async def test_while_kafka_is_away_calls_are_refused_and_repeated_ones_are_sent_once(
+    system: LocalSystem, edge: Edge, stage: Stage
+) -> None:
+    await write(stage, "Clara", "Hello")
+    await system.stack.kafka.kill()
+    refused = await edge.send(text("Clara", "Are you there?"), Idempotency_Key="edge-kafka")
+    assert (refused[0], refused[1]["error"]["code"]) == (503, 2)
+    await system.stack.kafka.start()
+    async with asyncio.timeout(60):
+        while (again := await edge.send(text("Clara", "Are you there?"), Idempotency_Key="edge-kafka"))[
+            0
+        ] != 200:
+            await asyncio.sleep(0.2)
+    assert again[1]["messages"][0]["id"].startswith("wamid.")
+    assert await stage.simulator.calls_of("edge-kafka") == 1
+    system.require_running()
+
+
 # --- pywa, unmodified
 
 

@@ -5,6 +5,7 @@ A cache of what Kafka holds: an emptied Redis forgets, and nothing else. Keys (`
 idempotency key, `{ns}:edge:shut:{what}` until Meta answers again, `{ns}:edge:owner:{template}` whose template it is.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -13,7 +14,9 @@ import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from services.ingress.edge import book
+from services.ingress.edge.gathering import Gathering
 from shared.settings import ServiceSettings
+from shared.stream.scripts import Call, run
 from shared.times import DAY_MS
 
 _CONNECTIONS = 64
@@ -92,6 +95,7 @@ class Index:
                 socket_connect_timeout=_TIMEOUT_S,
             )
         )
+        self._gathering = Gathering(self._redis)
         self._prefix = f"{settings.redis_namespace}:edge"
         self._keep_ms = keep_days * DAY_MS
         self._take = self._redis.register_script(_TAKE)
@@ -114,17 +118,13 @@ class Index:
 
     async def take(self, name: str, taken: book.Taken) -> bytes:
         """Note that the edge takes a request; its row as it was before."""
-        row: bytes = await self._take(keys=[self._request(name)], args=[book.entry_of(taken), self._keep_ms])
+        arguments: list[bytes | int] = [book.entry_of(taken), self._keep_ms]
+        row: bytes = await self._gathering.call(Call(self._take, [self._request(name)], arguments))
         return row
 
     async def take_all(self, taken: Sequence[tuple[str, book.Taken]]) -> list[bytes]:
-        """The same for many, in one round trip."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for name, entry in taken:
-            arguments: list[bytes | int] = [book.entry_of(entry), self._keep_ms]
-            await self._take(keys=[self._request(name)], args=arguments, client=pipeline)
-        rows: list[bytes] = await pipeline.execute()
-        return rows
+        """The same for many, in their order."""
+        return list(await asyncio.gather(*(self.take(name, entry) for name, entry in taken)))
 
     async def row(self, name: str) -> bytes:
         """The row of a request; empty when nothing is known."""
@@ -132,15 +132,13 @@ class Index:
 
     async def tell(self, told: Mapping[str, Sequence[bytes]], heard: Mapping[str, Heard]) -> None:
         """Append entries to requests' rows and wake who waits; note received messages by their wamids. May be repeated."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for name, entries in told.items():
-            news_ = _encode((name, b"".join(entries)))
-            bounds: list[str | bytes | int] = [self._keep_ms, book.MAX_ROW_BYTES]
-            arguments = [name, news_, *bounds, self.channel, len(entries), *entries]
-            await self._tell(keys=[self._request(name)], args=arguments, client=pipeline)
-        for wamid, (number, user) in heard.items():
-            pipeline.set(self._received(wamid), f"{number}:{user}", px=self._keep_ms)
-        await pipeline.execute()
+        if told:
+            await run(self._redis, [self._telling(name, entries) for name, entries in told.items()])
+        if heard:
+            pipeline = self._redis.pipeline(transaction=False)
+            for wamid, (number, user) in heard.items():
+                pipeline.set(self._received(wamid), f"{number}:{user}", px=self._keep_ms)
+            await pipeline.execute()
 
     async def heard(self, wamid: str) -> Heard | None:
         """Whose a received message is; None when it is not known (any more)."""
@@ -155,7 +153,8 @@ class Index:
     async def passes(self, what: str, interval_s: float, burst: int, events: int = 1) -> float:
         """Let events pass if the limit allows the first of them now; else the seconds until it does."""
         arguments = [round(interval_s * 1_000_000), burst, events]
-        wait: int = await self._pass(keys=[f"{self._prefix}:limit:{what}"], args=arguments)
+        call = Call(self._pass, [f"{self._prefix}:limit:{what}"], arguments)
+        wait: int = await self._gathering.call(call)
         return wait / 1_000_000
 
     async def shut(self, what: str, seconds: float) -> None:
@@ -196,6 +195,12 @@ class Index:
     async def abandon(self, key: str) -> None:
         """The call came to nothing: it may be made again at once."""
         await self._redis.delete(self._answer(key))
+
+    def _telling(self, name: str, entries: Sequence[bytes]) -> Call:
+        news_ = _encode((name, b"".join(entries)))
+        bounds = (self._keep_ms, book.MAX_ROW_BYTES)
+        arguments: list[str | bytes | int] = [name, news_, *bounds, self.channel, len(entries), *entries]
+        return Call(self._tell, [self._request(name)], arguments)
 
     async def _bytes(self, key: str) -> bytes | None:
         value: Any = await self._redis.get(key)

@@ -156,6 +156,17 @@ def test_a_misshapen_record_of_the_same_id_does_not_hide_the_request() -> None:
     assert known(WHOLE[0], malformed).standing == "pending"
 
 
+def test_who_is_known_by_the_business_scoped_id_alone_is_told_so() -> None:
+    row = book.entry_of(book.Taken(b"12345678", "106", "US.13491208655302741918", 1))
+    found = book.known("r1", row)
+    assert found.user_ref == UserRef(user_id=None, bsuid="US.13491208655302741918")
+
+
+def test_who_only_asks_for_the_news_has_not_taken_the_request() -> None:
+    row = book.entry_of(book.Taken(b"", "106", "4915112345678", 1))
+    assert (book.taken_by(row), book.known("r1", row).standing) == (None, "unknown")
+
+
 def test_a_dry_run_has_a_name_of_its_own() -> None:
     told = book.told(event("decided", decision=ALLOW, id="r1?#1:decided"))
     assert told is not None
