@@ -36,6 +36,27 @@ _PAUSE_S = 300.0
 """When Meta says that the allowance is used up and not until when."""
 _FULL_PERCENT = 100.0
 _LARGEST_TEMPLATE = 256 * 1024
+_PARAMETERS = frozenset(
+    [
+        "fields",
+        "limit",
+        "after",
+        "before",
+        "name",
+        "name_or_content",
+        "content",
+        "hsm_id",
+        "hsm_ids",
+        "status",
+        "category",
+        "language",
+        "quality_score",
+        "summary",
+        "sort",
+        "filtering",
+    ]
+)
+"""What a query may name. Others change what a call is: `method` makes another one of it, `ids` is about other objects (Meta, Graph API, requests)."""
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -113,8 +134,8 @@ class Passing:
             reference, credentials = credentials_of(self._facts(), waba_id, self._tokens)
         except NoToken:
             raise unavailable("no access token of this account is configured") from None
+        query = _query(request.query)
         await self._allow(waba_id, reference)
-        query = {name: value for name, value in request.query.items() if name not in SECRETS}
         try:
             _, answer, used = await self._calls.call(
                 request.method, path, credentials, query=query, body=_json(body) if body else None
@@ -167,6 +188,17 @@ class Passing:
         """Remember a template that was just submitted: account facts hear of it later."""
         if isinstance(answer.get("id"), str) and "category" in answer and "status" in answer:
             await self._index.own(answer["id"], waba_id)
+
+
+def _query(given: Mapping[str, str]) -> dict[str, str]:
+    """The caller's query without its secrets; raises Refusal for what would reach beyond the object that was checked."""
+    query = {name: value for name, value in given.items() if name not in SECRETS}
+    problems = [f"{name}: is not passed on" for name in query if name not in _PARAMETERS]
+    if "{" in query.get("fields", ""):
+        problems.append("fields: no fields of other objects")
+    if problems:
+        raise invalid("; ".join(problems), *problems)
+    return query
 
 
 def _owner_of_template(facts: AccountFacts, id: str) -> str | None:

@@ -91,6 +91,19 @@ async def test_what_is_not_the_callers_or_not_on_the_list_never_reaches_meta(
     assert graph[0].calls == []
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["method=delete&name=x", "ids=77,78", "fields=owner_business{owned_whatsapp_business_accounts{id}}"],
+)
+async def test_a_query_can_not_make_another_call_of_it(
+    graph: tuple[Graph, str], edge: World, query: str
+) -> None:
+    status, answer, _ = await edge.call("GET", f"{TEMPLATES}?{query}", token=MANAGER)
+    assert (status, answer["error"]["code"]) == (400, 100)
+    assert answer["error"]["error_data"]["problems"]
+    assert graph[0].calls == []
+
+
 async def test_a_template_is_found_by_its_id_once_facts_or_metas_answer_told_it(
     graph: tuple[Graph, str], edge: World
 ) -> None:
