@@ -1,4 +1,4 @@
-"""Redis scripts of many callers in one round trip: what comes while one is under way goes with the next. Under load a call costs a quarter of one alone."""
+"""Redis scripts of many callers in one round trip: what comes while one is under way goes with the next. That took the edge from 1,000 to 1,400 requests in a second of its CPU (docs/edge.md)."""
 
 import asyncio
 from typing import Any
