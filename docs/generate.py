@@ -95,6 +95,13 @@ PUBLIC = (
         "Takes back a request that waits.",
     ),
     PublicTopic(
+        SEND_REQUESTS_BULK,
+        CancelRequest,
+        "receive",
+        "the same as the request's",
+        "Takes back a bulk request: at its turn, if it still waits here.",
+    ),
+    PublicTopic(
         SEND_EVENTS,
         SendEvent,
         "send",

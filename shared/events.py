@@ -153,6 +153,15 @@ class SendRequested(Internal, frozen=True, kw_only=True, tag="SendRequested"):
     """What the message says of the Marketing Messages API; naming it asks for that endpoint."""
 
 
+class FieldProblem(Struct, frozen=True, kw_only=True):
+    """What is wrong with one field of a request."""
+
+    path: str | None
+    """The place, such as `message.interactive.action.buttons[3]`; null: the request as a whole."""
+    expected: str
+    """What must hold there."""
+
+
 class RequestMalformed(Internal, frozen=True, kw_only=True, tag="RequestMalformed"):
     """A request that can't be decided on: it yields `reject(malformed)` and sends nothing."""
 
@@ -160,8 +169,11 @@ class RequestMalformed(Internal, frozen=True, kw_only=True, tag="RequestMalforme
     at_ms: int
     request_id: str
     problems: list[str]
+    """For people: `path: what was expected`."""
     correlation_id: str | None = None
     tags: dict[str, str] = {}
+    fields: list[FieldProblem] = []
+    """The same for programs; empty in events of older versions."""
 
 
 class CancelRequested(Internal, frozen=True, kw_only=True, tag="CancelRequested"):
@@ -443,6 +455,8 @@ class SendError(Struct, frozen=True, kw_only=True):
     retryable: bool = False
     retry_at: str | None = None
     fix: str | None = None
+    fields: list[FieldProblem] = []
+    """All that is wrong with a malformed request, field by field; empty for every other reason."""
 
 
 class SendEvent(Struct, frozen=True, kw_only=True):

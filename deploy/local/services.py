@@ -23,6 +23,7 @@ PARTITIONS: Final = 8
 TABLE: Final = (
     "simulator",
     "ingress",
+    "ingress.intake",
     "ingress.edge",
     "router",
     "sender",

@@ -16,8 +16,6 @@ class IngressSettings(ServiceSettings):
         8080, ge=0, le=65535, description="Port that webhooks are taken on; 0 takes a free one."
     )
     http_reuse_port: bool = Field(False, description="Let several processes of one machine share the port.")
-    ingress_webhooks: bool = Field(True, description="Take webhooks in this process.")
-    ingress_intake: bool = Field(True, description="Take send requests from their topic in this process.")
     app_secret: SecretStr | None = Field(
         None, description="Meta app's secret, key of the webhooks' signature."
     )
@@ -41,12 +39,9 @@ class IngressSettings(ServiceSettings):
 
     @model_validator(mode="after")
     def _secrets_given(self) -> "IngressSettings":
-        if self.ingress_webhooks:
-            for name in ("app_secret", "verify_token"):
-                if getattr(self, name) is None and getattr(self, f"{name}_file") is None:
-                    raise ValueError(
-                        f"WA_{name.upper()} or WA_{name.upper()}_FILE is needed to take webhooks"
-                    )
+        for name in ("app_secret", "verify_token"):
+            if getattr(self, name) is None and getattr(self, f"{name}_file") is None:
+                raise ValueError(f"WA_{name.upper()} or WA_{name.upper()}_FILE is needed to take webhooks")
         return self
 
     def app_secrets(self) -> tuple[bytes, ...]:

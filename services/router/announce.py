@@ -1,8 +1,10 @@
 """The router's outgoing events, encoded: send events, received messages and commands. Pure."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from services.router.state import Ended, Life, State
 from shared.events import (
@@ -10,6 +12,7 @@ from shared.events import (
     ChargePredicted,
     Decision,
     Endpoint,
+    FieldProblem,
     MessageReceived,
     ReceivedMessage,
     ReplyTo,
@@ -219,7 +222,7 @@ def received(state: State, event: MessageReceived, reply_to: ReplyTo | None, *, 
 
 
 def malformed(request_id: str, event_id: str, at: str, problems: str, key: str, tags: dict[str, str],
-              correlation_id: str | None) -> Outgoing:  # fmt: skip
+              correlation_id: str | None, fields: Sequence[FieldProblem] = ()) -> Outgoing:  # fmt: skip
     """The refusal of a request that can't be decided on."""
     decision = Decision(outcome="reject", final=True, reason="malformed", category=None, facts_version="")
     value = SendEvent(
@@ -234,7 +237,7 @@ def malformed(request_id: str, event_id: str, at: str, problems: str, key: str, 
         phone_number_id=None,
         user=None,
         decision=decision,
-        error=policy_error("malformed", problems),
+        error=replace(policy_error("malformed", problems), fields=list(fields)),
     )
     return Outgoing(SEND_EVENTS, key, event_id, "decided", encode(value), beside_source=True)
 

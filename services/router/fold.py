@@ -298,4 +298,5 @@ def _malformed(event: RequestMalformed) -> Outgoing:
         event.request_id,
         event.tags,
         event.correlation_id,
+        event.fields,
     )

@@ -20,7 +20,19 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.stack import LocalStack
-from tests.bench import decisions, edge, ingress, limits, recovery, router, sender, tallies, waits
+from tests.bench import (
+    apart,
+    bulk,
+    decisions,
+    edge,
+    ingress,
+    limits,
+    recovery,
+    router,
+    sender,
+    tallies,
+    waits,
+)
 
 REPORT = Path("reports/bench.json")
 
@@ -82,6 +94,9 @@ async def main(
             ),
             ("waits", 1, "ms or MB", 1.2, True, waits.measure),
             ("limits", 1, "messages/s", 0.95, False, limits.measure),
+            ("apart", 1, "ms", 1.5, True, apart.measure),
+            ("bulk", 1, "ms", 1.0, True, bulk.measure),
+            ("bulk", 1, "messages/s", 0.95, False, bulk.limits),
             ("recovery", 1, "", 1.0, True, partial(recovery.measure, names=troubles)),
             (
                 "decisions",
@@ -128,7 +143,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--only", help="router, ingress, edge, sender, tallies, waits, limits, recovery or decisions"
+        "--only",
+        help="router, ingress, edge, sender, tallies, waits, limits, apart, bulk, recovery or decisions",
     )
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="do not give the measured process a core"

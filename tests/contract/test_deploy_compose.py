@@ -42,7 +42,8 @@ def test_a_service_of_ours_runs_with_the_least_rights(name: str) -> None:
 def test_all_services_are_there() -> None:
     modules = {service["command"][0].removeprefix("services.") for service in OURS.values()}
     assert modules == {
-        "simulator", "ingress", "router", "sender", "billing", "billing.tallies", "console", "console.cli",
+        "simulator", "ingress", "ingress.intake", "router", "sender", "billing", "billing.tallies", "console",
+        "console.cli",
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings
 from deploy.checks import kustomize
 from services.billing.settings import BillingSettings, TalliesSettings
 from services.console.settings import ConsoleSettings
+from services.ingress.intake.settings import IntakeSettings
 from services.ingress.settings import IngressSettings
 from services.router.settings import RouterSettings
 from services.sender.settings import SenderSettings
@@ -33,6 +34,7 @@ PRICES: Final = "../../../config"
 """The kustomization of the prices, as the base names it."""
 SETTINGS: Final[dict[str, type[BaseSettings]]] = {
     "services.ingress": IngressSettings,
+    "services.ingress.intake": IntakeSettings,
     "services.router": RouterSettings,
     "services.sender": SenderSettings,
     "services.billing": BillingSettings,
@@ -230,8 +232,6 @@ def test_consumers_of_a_group_are_static_members_under_their_pod_s_name(manifest
     named = {"name": "WA_INSTANCE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     for workload, _, container in workloads(manifests):
         assert (named in container.get("env", [])) == (workload["kind"] == "StatefulSet")
-    (ingress,) = [c for w, _, c in workloads(manifests) if w["metadata"]["name"] == "ingress"]
-    assert {"name": "WA_INGRESS_INTAKE", "value": "false"} in ingress["env"]
 
 
 def test_what_reads_prices_has_all_of_them_mounted_over_the_images(

@@ -72,6 +72,7 @@ class UncertainBench(Bench):
         self.spawn(
             "ingress", WA_HTTP_PORT=str(self.ingress_port), WA_APP_SECRET=APP_SECRET, WA_VERIFY_TOKEN=VERIFY_TOKEN
         )  # fmt: skip
+        self.spawn("ingress.intake")
         self.router = self.spawn("router")
         self.spawn(
             "sender", WA_GRAPH_URL=f"http://127.0.0.1:{self.simulator_port}", WA_ACCESS_TOKEN=ACCESS_TOKEN

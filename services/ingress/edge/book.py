@@ -5,7 +5,8 @@ defaults. An entry is appended once; the same bytes again change nothing (`index
 """
 
 from functools import lru_cache
-from typing import Any, Literal, TypeVar, get_args
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -243,12 +244,13 @@ def _standing(
 
 
 def _shortened(error: SendError) -> SendError:
+    """The error as it is kept: the wrong fields of a malformed request stand in its message too."""
     cut = {
         name: text[: _MAX_TEXT - 1] + "…"
         for name in ("message", "fix")
         if (text := getattr(error, name)) is not None and len(text) > _MAX_TEXT
     }
-    return msgspec.structs.replace(error, **cut) if cut else error
+    return msgspec.structs.replace(error, fields=[], **cut)
 
 
 # --- structs as rows of values: their field names would be most of the bytes
@@ -276,7 +278,8 @@ def _inner(kind: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct]]:
     """The fields of a struct that are structs themselves."""
     found: dict[str, type[msgspec.Struct]] = {}
     for field in msgspec.structs.fields(kind):
-        for type_ in (field.type, *get_args(field.type)):
+        optional = get_origin(field.type) in (Union, UnionType)
+        for type_ in get_args(field.type) if optional else (field.type,):
             if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
                 found[field.name] = type_
     return found

@@ -33,10 +33,6 @@ def test_webhooks_are_not_taken_without_a_secret() -> None:
         IngressSettings(app_secret=SecretStr("secret"))
 
 
-def test_a_process_without_webhooks_needs_no_secret() -> None:
-    assert IngressSettings(ingress_webhooks=False).app_secrets() == ()
-
-
 def test_an_empty_secret_is_none(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text(" \n")
     settings = IngressSettings(app_secret_file=tmp_path / "empty", verify_token=SecretStr("token"))

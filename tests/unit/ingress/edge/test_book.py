@@ -12,6 +12,7 @@ from services.ingress.edge.book import Known, Standing, Step
 from shared.events import (
     ConversationUse,
     Decision,
+    FieldProblem,
     Price,
     SendError,
     SendEvent,
@@ -180,6 +181,13 @@ def test_a_shortened_repetition_does_not_take_the_place_of_the_first_answer() ->
         decision=Decision(outcome="allow", final=True, reason="ok", category=None, facts_version=""),
     )
     assert known(WHOLE[0], short).decision == ALLOW
+
+
+def test_an_error_comes_back_without_its_fields_which_its_message_names() -> None:
+    fields = [FieldProblem(path="message.text.body", expected="a text")] * 30
+    error = SendError(origin="policy", reason="malformed", message="message.text.body: a text", fields=fields)
+    told = known(event("decided", decision=decision("reject", "malformed"), error=error))
+    assert told.error == SendError(origin="policy", reason="malformed", message="message.text.body: a text")
 
 
 def test_what_meta_says_at_length_is_cut() -> None:
