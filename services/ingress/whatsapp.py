@@ -336,7 +336,9 @@ def _reported(source: _Source, raw: Raw) -> Update:
     )
 
 
-def _also(item: _Status, contacts: Contacts, user: str, participant: str | None) -> tuple[str | None, str | None]:
+def _also(
+    item: _Status, contacts: Contacts, user: str, participant: str | None
+) -> tuple[str | None, str | None]:
     """The number and the business-scoped id that a status gives its user beside the name `user`; of a group's status none."""
     written, id_ = text(item.recipient_id), text(item.recipient_user_id)
     if participant is not None or item.recipient_type == "group":

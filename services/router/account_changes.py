@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from services.router import passed
-from services.router.seen import add, fingerprint, has
+from services.router.seen import add, has
 from shared.accounts import AccountFacts, Author, Change, InvalidFacts, Subject, template_id
 from shared.events import (
     AccountChange,
@@ -19,6 +19,7 @@ from shared.events import (
     decode_account_event,
     encode,
 )
+from shared.ids import fingerprint
 from shared.stream.fold import Grants, Outgoing, Step
 from shared.times import rfc3339
 from shared.topics import ACCOUNT_CHANGES

@@ -16,7 +16,7 @@ from services.router.heard import Heard
 from services.router.lives import by_command, on_accepted, on_failed, on_status
 from services.router.meta_errors import MetaErrors
 from services.router.requests import on_cancel, on_due, on_request, released
-from services.router.seen import fingerprint, has, noted
+from services.router.seen import has, noted
 from services.router.state import (
     OPENS_NO_WINDOW,
     RENEW_MS,
@@ -57,7 +57,7 @@ from shared.events import (
     decode_conversation_event,
     encode,
 )
-from shared.ids import conversation_key
+from shared.ids import conversation_key, fingerprint
 from shared.pricing import PriceBook
 from shared.stream.fold import Claim, Grants, Outgoing, Owned, Rank, Release, Step
 from shared.times import rfc3339
