@@ -12,19 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.stack import LocalStack
-from tests.outage.run import Kind, Outage, outage, services
+from tests.outage.run import KINDS, Outage, outage, services, tell
 
 REPORT = Path("reports/outage.json")
-KINDS: tuple[Kind, ...] = ("stopped", "frozen")
 
 
 async def main(seconds: float, rate: float, seed: int) -> list[Outage]:
     """Both kinds on one local stack."""
-    found = []
-    async with LocalStack(name="outage") as stack:
-        for kind in KINDS:
-            async with services(stack) as running:
-                found.append(await outage(stack, running, kind, seconds, rate, seed))
+    async with LocalStack(name="outage") as stack, services(stack) as running:
+        found = [await outage(stack, running, kind, seconds, rate, seed) for kind in KINDS]
+        await tell(running, found)
     return found
 
 

@@ -46,7 +46,8 @@ class Answers:
 class MetaLike:
     """Makes `rate` new messages a second while `making`, and sends each until it is answered with 200."""
 
-    def __init__(self, url: str, secret: str, rate: float, seed: int, users: int = 500) -> None:
+    def __init__(self, name: str, url: str, secret: str, rate: float, seed: int, users: int = 500) -> None:
+        self.name = name
         self._url, self._secret, self._rate, self._users = url, secret.encode(), rate, users
         self._random = random.Random(seed)
         self._waiting: list[tuple[float, int, int]] = []
@@ -104,7 +105,7 @@ class MetaLike:
 
     def _message(self, which: int) -> dict[str, object]:
         return {
-            "id": wamid(which),
+            "id": wamid(self.name, which),
             "from": f"49151{which % self._users:08}",
             "timestamp": str(int(time.time())),
             "type": "text",
@@ -112,9 +113,9 @@ class MetaLike:
         }
 
 
-def wamid(which: int) -> str:
-    """The id of a message."""
-    return f"wamid.outage{which}"
+def wamid(name: str, which: int) -> str:
+    """The id of a message of the sender called so."""
+    return f"wamid.{name}.{which}"
 
 
 def webhook(messages: list[dict[str, object]]) -> bytes:

@@ -5,12 +5,14 @@ import os
 import signal
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 import aiohttp
+import msgspec
 
 from deploy.local.ports import free_ports
 from deploy.local.service import ServiceProcess
@@ -25,7 +27,8 @@ from tests.reading import read_all
 SECRET = "outage-secret"
 PARTITIONS = 4
 Kind = Literal["stopped", "frozen"]
-_WARM_S, _AFTER_S = 3.0, 3.0
+KINDS: tuple[Kind, ...] = ("stopped", "frozen")
+_WARM_S, _AFTER_S = 1.0, 1.0
 _WITHIN_S = 90.0
 """Longest wait after an outage until everything has arrived."""
 _LOOK_S = 0.05
@@ -122,7 +125,7 @@ async def outage(
 ) -> Outage:
     """Take Kafka away for so long under a steady load, give it back, wait until all has arrived."""
     found = Outage(kind, seconds)
-    meta = MetaLike(running.url, SECRET, rate, seed)
+    meta = MetaLike(kind, running.url, SECRET, rate, seed)
     sending = asyncio.create_task(meta.run())
     watch = _Readiness(running.ready_url)
     watching = asyncio.create_task(watch.run())
@@ -138,7 +141,6 @@ async def outage(
         async with asyncio.timeout(_WITHIN_S):
             await sending
         found.sent = meta.made
-        await _told(running, found, meta.made)
         found.until_unready_s = watch.first(gone, False)
         found.until_ready_s = watch.first(back, True)
     finally:
@@ -166,24 +168,31 @@ async def _give_back(stack: LocalStack, kind: Kind) -> None:
         os.kill(stack.kafka.pid, signal.SIGCONT)
 
 
-async def _told(running: Services, found: Outage, made: int) -> None:
+async def tell(running: Services, outages: list[Outage]) -> None:
     """Count what is on the topic, and what the router tells the business of it."""
     settings = running.settings
-    arrived = [
+    arrived = Counter(
         event.wamid
         for row in await read_all(settings, CONVERSATION_EVENTS)
         if isinstance(event := decode_conversation_event(row.value), MessageReceived)
-    ]
-    found.missing = len({wamid(which) for which in range(made)} - set(arrived))
-    found.doubled_on_the_topic = len(arrived) - len(set(arrived))
+    )
     await running.router.start(running.router_ready_url, timeout_s=60)
     deadline = time.monotonic() + _WITHIN_S
-    told = await read_all(settings, MESSAGES_RECEIVED)
-    while len({row.headers["ce_id"] for row in told}) < len(set(arrived)) and time.monotonic() < deadline:
+    told: Counter[str] = Counter()
+    while len(told) < len(arrived) and time.monotonic() < deadline:
         await asyncio.sleep(_LOOK_S)
-        told = await read_all(settings, MESSAGES_RECEIVED)
-    found.told = len({row.headers["ce_id"] for row in told})
-    found.told_twice = len(told) - found.told
+        told = Counter(_wamid(row.value) for row in await read_all(settings, MESSAGES_RECEIVED))
+    for one in outages:
+        sent = {wamid(one.kind, which) for which in range(one.sent)}
+        one.missing = len(sent - arrived.keys())
+        one.doubled_on_the_topic = sum(arrived[each] - 1 for each in sent & arrived.keys())
+        one.told = len(sent & told.keys())
+        one.told_twice = sum(told[each] - 1 for each in sent & told.keys())
+
+
+def _wamid(value: bytes) -> str:
+    found: str = msgspec.json.decode(value)["message"]["id"]
+    return found
 
 
 class _Readiness:
