@@ -48,7 +48,7 @@ class MetaLike:
 
     def __init__(self, name: str, url: str, secret: str, rate: float, seed: int, users: int = 500) -> None:
         self.name = name
-        self._url, self._secret, self._rate, self._users = url, secret.encode(), rate, users
+        self._url, self._secret, self._rate, self._users = url, secret, rate, users
         self._random = random.Random(seed)
         self._waiting: list[tuple[float, int, int]] = []
         """(when to send, attempts so far, which message)."""
@@ -87,10 +87,11 @@ class MetaLike:
 
     async def _post(self, http: aiohttp.ClientSession, group: list[tuple[float, int, int]]) -> None:
         body = webhook([self._message(which) for _, _, which in group])
-        signature = "sha256=" + hmac.digest(self._secret, body, "sha256").hex()
         asked = time.monotonic()
         try:
-            async with http.post(self._url, data=body, headers={"X-Hub-Signature-256": signature}) as answer:
+            async with http.post(
+                self._url, data=body, headers={"X-Hub-Signature-256": signature(self._secret, body)}
+            ) as answer:
                 status = str(answer.status)
         except (aiohttp.ClientError, TimeoutError):
             status = "none"
@@ -127,3 +128,8 @@ def webhook(messages: list[dict[str, object]]) -> bytes:
     }
     entry = {"id": "1", "changes": [{"field": "messages", "value": value}]}
     return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
+
+
+def signature(secret: str, body: bytes) -> str:
+    """As Meta signs."""
+    return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
