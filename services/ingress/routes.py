@@ -96,6 +96,8 @@ class Webhooks:
         self._most_in_flight = limits.in_flight
         self._bodies = Bodies(limits.held_bytes, limits.body_s)
         self._counts: dict[str, dict[str, Counter]] = {}
+        # Bound here, for the module's logger asks for its configuration at each line.
+        self._log = log.bind()
         self.in_flight = 0
 
     @property
@@ -140,7 +142,7 @@ class Webhooks:
         elapsed = asyncio.get_running_loop().time() - started
         counts["ok"].inc()
         metrics.WEBHOOK_SECONDS.observe(elapsed)
-        log.debug("webhook_taken", app=app.name, updates=count, bytes=size, seconds=elapsed)
+        self._log.debug("webhook_taken", app=app.name, updates=count, bytes=size, seconds=elapsed)
         return web.Response()
 
     async def _take(self, request: web.BaseRequest, app: App) -> tuple[int, int]:
@@ -148,9 +150,7 @@ class Webhooks:
         headers = request.headers
         if "Content-Encoding" in headers:
             raise _Refused(415)
-        if (request.content_length or 0) > MAX_BODY_BYTES:
-            raise _Refused(413)
-        if "Expect" in headers:
+        if not request.content.is_eof():
             _expected(request)
         body = Body()
         try:
@@ -202,10 +202,15 @@ class Webhooks:
 
 
 def _expected(request: web.BaseRequest) -> None:
-    """Tell a client that waits for it to send its body (curl does, above 1 MB)."""
-    if request.headers["Expect"].lower() != "100-continue":
+    """Refuse a body that says it is too large; tell a client that waits for it to send its body (curl does, above 1 MB)."""
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _Refused(413)
+    expectation = request.headers.get("Expect")
+    if expectation is None:
+        return
+    if expectation.lower() != "100-continue":
         raise _Refused(417)
-    if request.version >= HttpVersion11 and not request.content.is_eof() and request.transport is not None:
+    if request.version >= HttpVersion11 and request.transport is not None:
         request.transport.write(_CONTINUE)
 
 
