@@ -85,6 +85,8 @@ class Bodies:
         except TimeoutError:
             raise (NoRoom if body.unwanted else BodyTooSlow) from None
         except (OSError, ClientError, http_exceptions.HttpProcessingError) as error:
+            # The stream keeps its error and that this frame with the body: without this they stay until the cyclic collector comes.
+            error.__traceback__ = None
             raise BodyBroken(type(error).__name__) from None
 
     def release(self, body: Body) -> None:

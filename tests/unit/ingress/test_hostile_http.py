@@ -1,6 +1,7 @@
 """What is no honest HTTP: the right status, nothing published, no traceback, and a connection held no longer than it must be."""
 
 import asyncio
+import gc
 import logging
 import re
 import zlib
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from aiohttp import StreamReader
 
 from services.ingress.connections import ConnectionLimits
 from services.ingress.routes import Limits
@@ -265,6 +267,26 @@ async def test_bodies_that_come_slowly_keep_no_others_out() -> None:
         assert b"Retry-After: 5" in answer
         for _, writer in slow:
             writer.close()
+
+
+async def test_a_body_that_broke_off_leaves_nothing_for_the_collector(ingress: Ingress) -> None:
+    """Bodies in reference cycles would stay until it comes, which is seldom: shared/lifecycle.py."""
+
+    def streams() -> int:
+        return sum(isinstance(found, StreamReader) for found in gc.get_objects())
+
+    gc.collect()
+    before, refused = streams(), counted("bad_body")
+    gc.disable()
+    try:
+        for _ in range(10):
+            head = b"POST /webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+            await ingress.raw(head, close=True)
+        async with asyncio.timeout(5):
+            while counted("bad_body") < refused + 10 or streams() > before:
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 async def test_what_is_no_http_is_counted_and_its_bytes_are_not_logged(
