@@ -95,6 +95,7 @@ class Besieged:
     port: int
     pid: int
     log: Path
+    metrics_url: str = ""
 
     @property
     def rss_mb(self) -> float:
@@ -104,8 +105,10 @@ class Besieged:
 
 
 @asynccontextmanager
-async def besieged(stack: LocalStack) -> AsyncIterator[Besieged]:
-    """Ingress with the settings of production, on `stack`."""
+async def besieged(
+    stack: LocalStack, *, shared_port: int | None = None, instance: str = "ingress"
+) -> AsyncIterator[Besieged]:
+    """Ingress with the settings of production, on `stack`; with `shared_port`, one of several processes of a host."""
     prefix = f"s{uuid.uuid4().hex[:8]}."
     settings = ServiceSettings(
         kafka_bootstrap=stack.endpoints.kafka_bootstrap, topic_prefix=prefix, partitions=4, replication=1
@@ -118,16 +121,18 @@ async def besieged(stack: LocalStack) -> AsyncIterator[Besieged]:
         "WA_TOPIC_PREFIX": prefix,
         "WA_PARTITIONS": "4",
         "WA_REPLICATION": "1",
-        "WA_HTTP_PORT": str(port),
+        "WA_HTTP_PORT": str(shared_port or port),
+        "WA_HTTP_REUSE_PORT": str(shared_port is not None),
         "WA_METRICS_PORT": str(probes),
         "WA_APP_SECRET": SECRET,
         "WA_VERIFY_TOKEN": "token",
     }
     logs = stack.directory / "logs"
-    ingress = ServiceProcess("ingress", env, logs)
+    ingress = ServiceProcess("ingress", env, logs, instance=instance)
     try:
         await ingress.start(f"http://127.0.0.1:{probes}/ready", timeout_s=60)
-        yield Besieged(port, ingress.pid, logs / "ingress.log")
+        url = f"http://127.0.0.1:{probes}/metrics"
+        yield Besieged(shared_port or port, ingress.pid, logs / f"{instance}.log", url)
     finally:
         await ingress.stop()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from deploy.local.paths import REPOSITORY
 from services.ingress.apps import App, Apps, AppsUnreadable, read_apps
 from services.ingress.settings import IngressSettings
 from shared.lifecycle import Service
@@ -61,6 +62,16 @@ def test_a_file_names_apps_with_where_their_secrets_stand(tmp_path: Path) -> Non
     apps = read_apps(settings(**ONE, apps_file=tmp_path / "apps.yaml"), ENVIRON)
     assert sorted(apps) == ["default", "shop"]
     assert apps["shop"] == App("shop", (b"now", b"before"), b"shop token")
+
+
+def test_the_example_in_config_is_one(tmp_path: Path) -> None:
+    example = tmp_path / "apps.yaml"
+    example.write_text((REPOSITORY / "config" / "apps.example.yaml").read_text())
+    (tmp_path / "shop").mkdir()
+    for name in ("app-secret", "app-secret-previous", "verify-token"):
+        (tmp_path / "shop" / name).write_text(name)
+    environ = {"SUPPORT_APP_SECRET": "s", "SUPPORT_VERIFY_TOKEN": "t"}
+    assert sorted(read_apps(settings(apps_file=example), environ)) == ["shop", "support"]
 
 
 def test_a_folder_holds_a_folder_per_app(tmp_path: Path) -> None:
