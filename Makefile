@@ -11,7 +11,7 @@ COMPILE = .local/uv/bin/uv pip compile -q --universal --python-version 3.11 --ge
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static up down status cases histories webhooks chaos crashes month bench images k8s-check dashboards-check \
+.PHONY: help demo test check static up down status cases histories webhooks chaos crashes siege fuzz outage month bench images k8s-check dashboards-check \
 	format lock docs install clean
 
 # Most tests on a real stack wait more than they work. Of the whole system the long ones go first, as they are found: chaos, then e2e, whose
@@ -63,6 +63,15 @@ chaos: $(STAMP) ## Injects seeded faults (SEED=, MINUTES=); leaves reports/chaos
 
 crashes: $(STAMP) ## Kills senders N=500 times at every step of a send (SEED=); leaves reports/crashes.json
 	@$(RUN) -m tests.chaos.sends $(if $(N),--crashes $(N)) $(if $(SEED),--seed $(SEED))
+
+siege: $(STAMP) ## Attacks ingress in every way for SECONDS=10 each (SEED=) beside good traffic; leaves reports/siege.json
+	@$(RUN) -m tests.siege $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(STAMP) ## Gives ingress N=1000000 signed bodies that Meta never sent (SEED=); leaves reports/fuzz.json
+	@$(RUN) -m tests.fuzz $(if $(N),--bodies $(N)) $(if $(SEED),--seed $(SEED))
+
+outage: $(STAMP) ## Stops, then freezes Kafka for SECONDS=30 under load (SEED=); leaves reports/outage.json
+	@$(RUN) -m tests.outage $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 month: $(STAMP) ## Bills a random month of N=1000000 messages (SEED=, KILLS=20) beside an oracle, or plants DIFFERENCES=50 and reconciles; leaves reports/month.json
 	@$(RUN) -m tests.billing_month $(if $(N),--messages $(N)) $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(DIFFERENCES),--differences $(DIFFERENCES))

@@ -95,19 +95,28 @@ WEBHOOK_UPDATES = _counter(
     "Updates in verified webhooks.",
     kind=("message", "status", "account", "other", "undecodable"),
 )
-WEBHOOK_REQUESTS = _counter(
+WEBHOOK_VERDICTS = (
+    "ok", "bad_signature", "bad_body", "bad_request", "too_large", "encoded", "timeout", "unknown_object",
+    "unknown_app", "unavailable", "failed",
+)  # fmt: skip
+WEBHOOK_REQUESTS = Counter(
     "wa_webhook_requests",
-    "Webhook POSTs by verdict.",
-    verdict=(
-        "ok",
-        "bad_signature",
-        "bad_body",
-        "too_large",
-        "encoded",
-        "timeout",
-        "unknown_object",
-        "unavailable",
-    ),
+    "Webhook POSTs by the Meta app of their path (`none`: of no app's) and verdict.",
+    ("app", "verdict"),
+    registry=REGISTRY,
+)
+
+
+def webhook_requests(app: str) -> dict[str, Counter]:
+    """The counters of an app's webhooks by verdict; the apps are those that ingress is set up with."""
+    return {verdict: WEBHOOK_REQUESTS.labels(app, verdict) for verdict in WEBHOOK_VERDICTS}
+
+
+CUTS = ("late_headers", "made_room", "full")
+WEBHOOK_CUT = _counter(
+    "wa_webhook_connections_cut",
+    "Connections closed because headers came too late, because a newer one needed room, or because there was none.",
+    why=CUTS,
 )
 WEBHOOK_SECONDS = _histogram(
     "wa_webhook_seconds", "Time to answer a webhook, Kafka's acknowledgement included.", _FAST
