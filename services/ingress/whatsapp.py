@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from services.ingress.media.described import KINDS, NESTED, whatsapp_files
 from services.ingress.updates import (
     ABSENT,
     DAMAGE,
@@ -79,6 +80,14 @@ class _Message(msgspec.Struct, rename={"from_": "from"}):
     type: Any = None
     context: Any = None
     referral: Any = None
+    image: Any = None
+    video: Any = None
+    audio: Any = None
+    voice: Any = None
+    document: Any = None
+    sticker: Any = None
+    edit: Any = None
+    interactive: Any = None
 
 
 class _Status(msgspec.Struct):
@@ -125,6 +134,7 @@ _PARTIES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Where the items of each list name their user; where none does, the value's first contact is meant."""
 _NO_VALUE = _Value()
+_WITH_FILES = frozenset((*KINDS, *NESTED))
 
 
 class _Source(NamedTuple):
@@ -189,6 +199,8 @@ def _received(source: _Source, raw: Raw) -> Update:
         raise Unreadable("message without an id")
     contact = _contact(source.contacts, text(item.from_), text(item.from_user_id))
     user, bsuid = _sender(item, contact)
+    type = text(item.type) or "unknown"
+    content = getattr(item, type) if type in _WITH_FILES else None
     return of_message(
         MessageReceived(
             event_id=wamid,
@@ -197,13 +209,14 @@ def _received(source: _Source, raw: Raw) -> Update:
             phone_number_id=source.phone_number_id,
             user=user,
             wamid=wamid,
-            type=text(item.type) or "unknown",
+            type=type,
             message=raw,
             waba_id=source.waba_id,
             bsuid=bsuid,
             referral=text(field(item.referral, "source_type")),
             reply_to=text(field(item.context, "id")),
             profile_name=text(field(contact, "profile", "name")),
+            media=whatsapp_files(source.phone_number_id, type, content),
         )
     )
 
