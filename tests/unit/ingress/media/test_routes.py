@@ -248,6 +248,7 @@ async def test_a_file_is_saved_under_its_own_name_which_leads_nowhere_else(edge:
         ('a"; x=y\r\nZ: b', 'attachment; filename="a__ x=y__Z_ b"'),
         ("Müller.pdf", "attachment; filename*=UTF-8''M%C3%BCller.pdf"),
     ):
+        edge.store.values["files/106/7"] = b""
         edge.store.values["about/106/7"] = msgspec.json.encode(Stored("text/plain", 0, "ab", 1, name))
         answer, _ = await edge.call("HEAD", "/v1/media/106/7")
         assert answer.headers["Content-Disposition"] == header
