@@ -10,7 +10,7 @@ from services.ingress.media.meta import MetaFiles
 from services.ingress.media.routes import Callers, MediaCalls, Refuse
 from services.ingress.media.settings import MediaSettings
 from services.ingress.media.store import Obstore
-from services.ingress.media.waiting import Waiting
+from services.ingress.media.waiting import RedisWaiting
 from services.ingress.publisher import KafkaPublisher
 from shared.accounts import AccountFacts
 from shared.clock import Clock
@@ -45,7 +45,7 @@ def add_media(
     fetching = service.add(
         Fetching(library, meta, credentials, settings.most_bytes, clock, settings.media_timeout_s)
     )
-    waiting = service.add(Waiting(connect(settings), settings.redis_namespace))
+    waiting = service.add(RedisWaiting(connect(settings), settings.redis_namespace))
     if settings.media_auto:
         publisher = service.add(KafkaPublisher(settings, (MEDIA,), settings.call_timeout_s, service.fail))
         service.add(

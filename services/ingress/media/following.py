@@ -83,7 +83,8 @@ class Following(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     async def _pause(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
         except TimeoutError:
             return
 

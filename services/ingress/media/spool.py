@@ -108,7 +108,8 @@ async def _text(part: BodyPartReader, silence_s: float) -> str:
 
 async def _within(coming: Coroutine[Any, Any, T], silence_s: float) -> T:
     try:
-        return await asyncio.wait_for(coming, silence_s)
+        async with asyncio.timeout(silence_s):
+            return await coming
     except TimeoutError:
         raise Unfit("form", f"nothing came for {silence_s:g} s", 408) from None
 

@@ -1,4 +1,4 @@
-"""Adapter to Redis: the files still to be fetched, and up to where their topic has been read.
+"""The files still to be fetched, and up to where their topic has been read: the port, and its adapter to Redis.
 
 Both change in one script, so a file is noted if and only if its message counts as read, and after a loss of Redis the topic is read again from
 where Meta still has the files. A file that is taken is leased: if nobody renews the lease, the process that took it has died, and the next one gets it.
@@ -6,7 +6,7 @@ All keys share one hash slot, `{namespace:media}`.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from redis.asyncio import Redis
 
@@ -70,8 +70,40 @@ class Backlog(NamedTuple):
     oldest_ms: int | None
 
 
-class Waiting:
-    """A part: the files that wait. While Redis is away every method waits for it."""
+class Waiting(Protocol):
+    """The files that wait, and up to where their topic has been read."""
+
+    async def read_up_to(self, partition: int) -> int | None:
+        """The offset of the next message to read; None: nothing is known of the partition."""
+        ...
+
+    async def note(self, partition: int, offset: int, files: Sequence[Wanted], now_ms: int) -> None:
+        """Add files, due now, and count all messages below `offset` as read. One that is known already stays as it is."""
+        ...
+
+    async def take(self, now_ms: int, until_ms: int, most: int, further: int) -> list[Wanted]:
+        """Files that are due, leased until then: `most` in all, of which `further` may have been tried before."""
+        ...
+
+    async def renew(self, ids: Sequence[str], until_ms: int) -> None:
+        """Go on holding what was taken."""
+        ...
+
+    async def again(self, file: Wanted, due_ms: int) -> None:
+        """Put one back, to be tried when it is due."""
+        ...
+
+    async def done(self, id: str) -> None:
+        """Forget one."""
+        ...
+
+    async def backlog(self) -> Backlog:
+        """What waits, in all processes."""
+        ...
+
+
+class RedisWaiting:
+    """A part. While Redis is away every method waits for it."""
 
     def __init__(self, redis: Redis, namespace: str) -> None:
         self._redis = redis
@@ -88,33 +120,26 @@ class Waiting:
         await self._redis.aclose()
 
     async def read_up_to(self, partition: int) -> int | None:
-        """The offset of the next message to read; None: nothing is known of the partition."""
         found = await self._redis.hget(self._keys[4], str(partition))
         return None if found is None else int(found)
 
     async def note(self, partition: int, offset: int, files: Sequence[Wanted], now_ms: int) -> None:
-        """Add files, due now, and count all messages below `offset` as read. One that is known already stays as it is."""
         rows = [part for file in files for part in (file.id, encode_wanted(file), file.received_ms, now_ms)]
         await run(self._redis, [Call(self._note, self._keys, [partition, offset, *rows])])
 
     async def take(self, now_ms: int, until_ms: int, most: int, further: int) -> list[Wanted]:
-        """Files that are due, leased until then: `most` in all, of which `further` may have been tried before."""
         (found,) = await run(self._redis, [Call(self._take, self._keys, [now_ms, until_ms, most, further])])
         return [decode_wanted(job) for job in found]
 
     async def renew(self, ids: Sequence[str], until_ms: int) -> None:
-        """Go on holding what was taken."""
         await run(self._redis, [Call(self._renew, self._keys, [until_ms, *ids])])
 
     async def again(self, file: Wanted, due_ms: int) -> None:
-        """Put one back, to be tried when it is due."""
         await run(self._redis, [Call(self._again, self._keys, [file.id, encode_wanted(file), due_ms])])
 
     async def done(self, id: str) -> None:
-        """Forget one."""
         await run(self._redis, [Call(self._done, self._keys, [id])])
 
     async def backlog(self) -> Backlog:
-        """What waits, in all processes."""
         oldest = await self._redis.zrange(self._keys[3], 0, 0, withscores=True)
         return Backlog(await self._redis.zcard(self._keys[3]), int(oldest[0][1]) if oldest else None)
