@@ -31,6 +31,7 @@ _POLL_RECORDS = 500
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _MARKS_AT_ONCE = 32
 _LAG = metrics.STREAM_LAG.labels(GROUP)
+_READ = metrics.STREAM_RECORDS.labels(GROUP)
 
 
 class Following(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -138,6 +139,7 @@ class Following(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             await self._waiting.note(
                 place.partition, rows[-1].offset + 1, files if self._fetch else (), now_ms
             )
+            _READ.inc(len(rows))
             end = consumer.highwater(place) if place in consumer.assignment() else None
             lag += max(0, (end or 0) - rows[-1].offset - 1)
         if polled:
