@@ -116,10 +116,10 @@ class World:
             assert answer.status == 200, text
             return dict(msgspec.json.decode(text))
 
-    async def sends(self, size: int = 5000, **more: Any) -> Sent:
+    async def sends(self, size: int = 5000, user: str = USER, **more: Any) -> Sent:
         data = random.Random(size).randbytes(size)
         body = {"to": NUMBER, "size": size, "seed": size, **more}
-        made = await self.sim("POST", f"/users/{USER}/files", body)
+        made = await self.sim("POST", f"/users/{user}/files", body)
         return Sent(made["id"], made["media_id"], made["public_url"], data)
 
     async def get(self, path: str, **headers: str) -> tuple[int, bytes]:
@@ -288,15 +288,29 @@ async def test_after_a_loss_of_redis_nothing_is_missing_and_nothing_is_told_in_o
     sent = await world.sends(3_000_000, bytes_per_s=1_000_000)
     await until(lambda: bool(world.parts()), within_s=20)
     await world.media.kill()
+    await _lose(world)
+    await world.start("media")
+    assert (await world.told(sent)).event == "stored"
+    after = set(await world.rows(MEDIA))
+    assert {_media(value).event_id for value in after - before} == {f"{sent.wamid}:0:stored"}
+
+
+async def test_a_loss_of_redis_is_seen_at_the_next_message_by_who_goes_on(world: World) -> None:
+    lost = await world.sends(200_000, cut_after=1000)  # waits for its second try
+    await until(lambda: f"{lost.media_id}" in world.media.log_tail(20), within_s=20)
+    await _lose(world)
+    for n in range(10):  # of several users, so that each partition has one
+        await world.sends(500 + n, user=f"49151123456{n:02}")
+    assert (await world.told(lost)).event == "stored"
+
+
+async def _lose(world: World) -> None:
+    """Delete all that Redis knows of files."""
     redis = connect(world.settings)
     keys = [key async for key in redis.scan_iter(f"{{{world.prefix.redis}:media}}:*")]
     assert keys
     await redis.delete(*keys)
     await redis.aclose()
-    await world.start("media")
-    assert (await world.told(sent)).event == "stored"
-    after = set(await world.rows(MEDIA))
-    assert {_media(value).event_id for value in after - before} == {f"{sent.wamid}:0:stored"}
 
 
 async def test_an_attachment_that_came_as_a_link_is_stored_and_given_out(world: World) -> None:

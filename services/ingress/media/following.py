@@ -5,6 +5,7 @@ still has the files: seven days back. Kafka is told no offset, so nobody goes on
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -55,6 +56,8 @@ class Following(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._hashed = hashed
         self._clock = clock
         self._fetch = fetch
+        self._noted: dict[int, int | None] = {}
+        """Partition → up to where Redis, as far as we know, says it is read."""
         self._stopping = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._consumer: AIOKafkaConsumer
@@ -112,11 +115,12 @@ class Following(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     async def _begin(self, places: Iterable[TopicPartition]) -> None:
         consumer = self._consumer
         for place in places:
-            start = await self._waiting.read_up_to(place.partition)
+            start = self._noted[place.partition] = await self._waiting.read_up_to(place.partition)
             first = (await consumer.beginning_offsets([place]))[place]
             end = (await consumer.end_offsets([place]))[place]
             if start is None or not first <= start <= end:
-                week_ago_ms = max(0, int(self._clock.time() * 1000) - LIFE_MS)
+                # By the wall clock, as Kafka stamps its records.
+                week_ago_ms = int(time.time() * 1000) - LIFE_MS
                 recent = (await consumer.offsets_for_times({place: week_ago_ms}))[place]
                 log.info("media_read_from_a_week_back", partition=place.partition, known=start)
                 start = recent.offset if recent is not None else end
@@ -136,9 +140,14 @@ class Following(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             for start in range(0, len(files), _MARKS_AT_ONCE):
                 await asyncio.gather(*map(self._mark, files[start : start + _MARKS_AT_ONCE]))
             now_ms = int(self._clock.time() * 1000)
-            await self._waiting.note(
-                place.partition, rows[-1].offset + 1, files if self._fetch else (), now_ms
-            )
+            before, after = self._noted.get(place.partition), rows[-1].offset + 1
+            if not await self._waiting.note(
+                place.partition, before, after, files if self._fetch else (), now_ms
+            ):
+                log.warning("media_position_lost", partition=place.partition, noted=before)
+                await self._begin([place])
+                continue
+            self._noted[place.partition] = after
             _READ.inc(len(rows))
             end = consumer.highwater(place) if place in consumer.assignment() else None
             lag += max(0, (end or 0) - rows[-1].offset - 1)

@@ -13,15 +13,17 @@ from redis.asyncio import Redis
 from services.ingress.media.wanted import Wanted, decode_wanted, encode_wanted
 from shared.stream.scripts import Call, run
 
-# KEYS: jobs, first tries, further tries, since, read; ARGV: partition, offset, n x (id, job, received_ms, now_ms)
+# KEYS: jobs, first tries, further tries, since, read; ARGV: partition, offset before ('' for none), offset, n x (id, job, received_ms, now_ms)
 _NOTE = """
-for i = 3, #ARGV, 4 do
+if (redis.call('HGET', KEYS[5], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+for i = 4, #ARGV, 4 do
   if redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1]) == 1 then
     redis.call('ZADD', KEYS[2], ARGV[i + 3], ARGV[i])
     redis.call('ZADD', KEYS[4], ARGV[i + 2], ARGV[i])
   end
 end
-redis.call('HSET', KEYS[5], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[5], ARGV[1], ARGV[3])
+return 1
 """
 # ARGV: now_ms, lease until, most of all, most further tries; these come first, or those that keep coming would never let them
 _TAKE = """
@@ -77,8 +79,13 @@ class Waiting(Protocol):
         """The offset of the next message to read; None: nothing is known of the partition."""
         ...
 
-    async def note(self, partition: int, offset: int, files: Sequence[Wanted], now_ms: int) -> None:
-        """Add files, due now, and count all messages below `offset` as read. One that is known already stays as it is."""
+    async def note(
+        self, partition: int, before: int | None, offset: int, files: Sequence[Wanted], now_ms: int
+    ) -> bool:
+        """Add files, due now, and count all messages below `offset` as read. One that is known already stays as it is.
+
+        False, and nothing is changed: it is not read up to `before` (any more); Redis lost it, or somebody else reads the partition.
+        """
         ...
 
     async def take(self, now_ms: int, until_ms: int, most: int, further: int) -> list[Wanted]:
@@ -123,9 +130,13 @@ class RedisWaiting:
         found = await self._redis.hget(self._keys[4], str(partition))
         return None if found is None else int(found)
 
-    async def note(self, partition: int, offset: int, files: Sequence[Wanted], now_ms: int) -> None:
+    async def note(
+        self, partition: int, before: int | None, offset: int, files: Sequence[Wanted], now_ms: int
+    ) -> bool:
         rows = [part for file in files for part in (file.id, encode_wanted(file), file.received_ms, now_ms)]
-        await run(self._redis, [Call(self._note, self._keys, [partition, offset, *rows])])
+        was = "" if before is None else before
+        (noted,) = await run(self._redis, [Call(self._note, self._keys, [partition, was, offset, *rows])])
+        return bool(noted)
 
     async def take(self, now_ms: int, until_ms: int, most: int, further: int) -> list[Wanted]:
         (found,) = await run(self._redis, [Call(self._take, self._keys, [now_ms, until_ms, most, further])])

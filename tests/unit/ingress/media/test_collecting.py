@@ -35,9 +35,12 @@ class ListWaiting:
     async def read_up_to(self, partition: int) -> int | None:
         return None
 
-    async def note(self, partition: int, offset: int, files: Sequence[Wanted], now_ms: int) -> None:
+    async def note(
+        self, partition: int, before: int | None, offset: int, files: Sequence[Wanted], now_ms: int
+    ) -> bool:
         for file in files:
             self.files.setdefault(file.id, (now_ms, file))
+        return True
 
     async def take(self, now_ms: int, until_ms: int, most: int, further: int) -> list[Wanted]:
         self.asked.append((most, further))
@@ -182,7 +185,7 @@ async def test_files_that_failed_before_never_take_more_than_half_of_the_places(
 
     async def then_new_ones_come() -> None:
         await world.until(lambda: len(meta.begun) == 2)
-        await world.waiting.note(0, 1, [wanted(f"n{n}") for n in range(10)], NOW_MS)
+        await world.waiting.note(0, None, 1, [wanted(f"n{n}") for n in range(10)], NOW_MS)
 
     await world.run(lambda: len(meta.begun) >= 4, then_new_ones_come)
     assert sorted(key[0] for key in meta.begun) == ["n", "n", "t", "t"]
