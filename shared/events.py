@@ -84,6 +84,8 @@ class MessageReceived(Happened, frozen=True, kw_only=True, tag="MessageReceived"
     reply_to: str | None = None
     """The wamid the message answers (`context.id`)."""
     profile_name: str | None = None
+    media: "list[ReceivedMedia]" = []
+    """The files it brings."""
 
 
 class StatusReceived(Happened, frozen=True, kw_only=True, tag="StatusReceived"):

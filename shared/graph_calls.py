@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout, FormData
 
 from shared.graph_answers import Refused, Usage, refused, usage
 from shared.settings import GraphSettings
@@ -65,14 +65,16 @@ class GraphCalls:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        form: FormData | None = None,
     ) -> tuple[bytes, dict[str, Any], Usage | None]:
-        """The answer as it came and as an object, and what it says of the allowance. Raises GraphFailure."""
+        """The answer as it came and as an object, and what it says of the allowance; `form` in the place of a JSON body. Raises GraphFailure."""
         try:
             async with self._session.request(
                 method,
                 f"{self._root}/{path}",
                 params={**(query or {}), **credentials.query},
                 json=body,
+                data=form,
                 headers=credentials.headers,
                 allow_redirects=False,
             ) as response:

@@ -15,7 +15,7 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 3600, 14400)
 
-GROUPS = ("router", "accounts", "sender", "ledger", "intake", "intake-bulk", "tallies", "edge")
+GROUPS = ("router", "accounts", "sender", "ledger", "intake", "intake-bulk", "tallies", "edge", "media")
 BULK_STATES = ("unread", "due", "number_busy", "paused")
 """Of a bulk request: not looked at, next to go, its number has enough on its way, an operator holds its number or account."""
 CATEGORIES = ("marketing", "utility", "authentication", "service")
@@ -33,6 +33,10 @@ CIRCUIT_REASONS = (
 )  # fmt: skip
 BUDGET_SCOPES = ("all", *CATEGORIES)
 ALERT_PERCENTS = ("50", "80", "100", "other")
+MEDIA_FAILURES = (
+    "gone", "refused", "no_token", "forbidden_link", "too_large", "checksum", "unreachable", "link_stale", "store", "timeout", "expired",
+)  # fmt: skip
+"""Why a received file is not stored (services/ingress/media/failures.py)."""
 STATUSES = ("sent", "delivered", "read", "played", "failed", "other")
 
 
@@ -158,6 +162,23 @@ EDGE_SECONDS = _histogram(
 EDGE_WAITING = _gauge("wa_edge_waiting", "Callers that wait for what becomes of their requests.")
 EDGE_EVENTS = _counter(
     "wa_edge_events", "Events noted for who asks over HTTP.", verdict=("ok", "undecodable")
+)
+
+MEDIA_FILES = _counter(
+    "wa_media_files",
+    "Received files by what became of them: stored (on demand or by themselves), or the reason why not; `retried` will be tried again.",
+    outcome=("stored", "retried", *MEDIA_FAILURES),
+)
+MEDIA_BYTES = _counter("wa_media_bytes", "Bytes of received files stored.")
+MEDIA_GIVEN_BYTES = _counter("wa_media_given_bytes", "Bytes of files given out to business systems.")
+MEDIA_WAITING = _gauge("wa_media_waiting_files", "Received files still to be fetched, of all processes.")
+OLDEST_MEDIA_SECONDS = _gauge(
+    "wa_media_oldest_waiting_seconds", "For how long the oldest of them has been waiting."
+)
+MEDIA_UPLOADS = _counter(
+    "wa_media_uploads",
+    "Files that business systems uploaded for sending.",
+    outcome=("ok", "refused", "failed"),
 )
 
 # --- router

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from services.ingress.media.described import messenger_files
 from services.ingress.updates import (
     ABSENT,
     Part,
@@ -144,6 +145,7 @@ def _said(
             message=raw,
             channel=source.channel,
             waba_id=source.page_id,
+            media=messenger_files(said.get("attachments")),
             referral=text(field(said, "referral", "source")),
             reply_to=text(field(said, "reply_to", "mid")),
         )

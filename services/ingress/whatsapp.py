@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from services.ingress.contacts import Contacts
+from services.ingress.media.described import KINDS, NESTED, whatsapp_files
 from services.ingress.updates import (
     ABSENT,
     DAMAGE,
@@ -66,6 +67,14 @@ class _Message(msgspec.Struct, rename={"from_": "from"}):
     context: Any = None
     referral: Any = None
     system: Any = None
+    image: Any = None
+    video: Any = None
+    audio: Any = None
+    voice: Any = None
+    document: Any = None
+    sticker: Any = None
+    edit: Any = None
+    interactive: Any = None
 
 
 class _Status(msgspec.Struct):
@@ -129,6 +138,7 @@ _IDENTITY: Mapping[str, tuple[str, ...]] = {
     "calls": ("id", "event"),
 }
 """What tells the items of a list apart, where Meta gives them an id."""
+_WITH_FILES = frozenset((*KINDS, *NESTED))
 
 
 class _Source(NamedTuple):
@@ -232,6 +242,8 @@ def _received(source: _Source, raw: Raw) -> Update:
     contact = source.contacts.of(text(item.from_), text(item.from_user_id))
     user, bsuid = _sender(item, contact)
     renamed = _renamed(item.system) if item.system is not None else None
+    type = text(item.type) or "unknown"
+    content = getattr(item, type) if type in _WITH_FILES else None
     return of_message(
         MessageReceived(
             event_id=wamid,
@@ -240,7 +252,7 @@ def _received(source: _Source, raw: Raw) -> Update:
             phone_number_id=source.phone_number_id,
             user=user,
             wamid=wamid,
-            type=text(item.type) or "unknown",
+            type=type,
             message=raw,
             waba_id=source.waba_id,
             bsuid=bsuid,
@@ -248,6 +260,7 @@ def _received(source: _Source, raw: Raw) -> Update:
             referral=text(field(item.referral, "source_type")),
             reply_to=text(field(item.context, "id")),
             profile_name=text(field(contact, "profile", "name")),
+            media=whatsapp_files(source.phone_number_id, type, content),
         )
     )
 

@@ -8,6 +8,7 @@
     POST   /sim/script                {"match": {"command_id": "r1#1"}, "then": {"error": 130429, "times": 2}}
     POST   /sim/troubles              {"kind": "hang", "for_s": 30}
     POST   /sim/users/4915/messages   {"to": "1", "text": "hello", "sent_at": "2026-12-01T09:00:00Z", "referral": "ad"}
+    POST   /sim/users/4915/files      {"to": "1", "type": "document", "mime_type": "application/pdf", "size": 100000}
     POST   /sim/users/4915/calls      {"to": "1"}
     POST   /sim/users/4915/preferences {"to": "1", "marketing": "stop"}
     POST   /sim/webhooks              {"waba_id": "W1", "field": "account_update", "value": {"event": "ACCOUNT_DELETED"}}
@@ -34,8 +35,10 @@ from services.simulator.accounts import AccountsBody, Template, Waba
 from services.simulator.analytics import Rate
 from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
+from services.simulator.files import UserFile
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
 from services.simulator.ledger import Delivery
+from services.simulator.media import link
 from services.simulator.meta import Meta
 from services.simulator.options import Options
 from services.simulator.outbox import Outbox
@@ -166,6 +169,7 @@ class ControlRoutes:
             web.post("/sim/troubles", self._begin_trouble),
             web.delete("/sim/troubles", self._end_troubles),
             web.post("/sim/users/{wa_id}/messages", self._user_writes),
+            web.post("/sim/users/{wa_id}/files", self._user_sends_file),
             web.post("/sim/users/{wa_id}/calls", self._user_calls),
             web.post("/sim/users/{wa_id}/preferences", self._user_prefers),
             web.post("/sim/webhooks", self._webhook),
@@ -255,6 +259,22 @@ class ControlRoutes:
         message = await _body(request, UserMessage)
         now = self._scheduler.release()
         return self._said(self._meta.receive(message.to, _wa_id(request), message, now), now)
+
+    async def _user_sends_file(self, request: web.Request) -> web.Response:
+        given = await _body(request, UserFile)
+        now = self._scheduler.release()
+        try:
+            result = self._meta.receive_file(
+                _wa_id(request), given, lambda file: link(request, self._meta, file, now), now
+            )
+        except ValueError as error:
+            raise _fault(422, f"content: {error}") from None
+        if isinstance(result, GraphError):
+            raise _fault(404, result.details)
+        wamid, file, update = result
+        self._post([update], now)
+        public = f"{request.url.origin()}/cdn/{file.id}"
+        return web.json_response({"id": wamid, "media_id": file.id, "public_url": public})
 
     async def _user_calls(self, request: web.Request) -> web.Response:
         call = await _body(request, UserCall)

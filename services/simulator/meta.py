@@ -4,6 +4,7 @@ It keeps its own truth. Every method takes `now` in epoch seconds; statuses to c
 """
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from services.simulator.conversations import (
 )
 from services.simulator.envelope import Update
 from services.simulator.errors import GraphError
+from services.simulator.files import File, Files, UserFile, content
 from services.simulator.inbound import UserCall, UserMessage, UserPreference
 from services.simulator.ledger import Call, Delivery, Ledger, Mark
 from services.simulator.limits import PAIR_BURST, PAIR_INTERVAL_S, ManagementCalls, RateLimits, Throughput
@@ -94,6 +96,7 @@ class Meta:
     """What a charged delivery costs in the analytics."""
     agenda: Agenda[_Step | _Review] = field(default_factory=Agenda)
     management: ManagementCalls = field(default_factory=ManagementCalls)
+    files: Files = field(init=False)
     _threads: dict[tuple[str, str], Thread] = field(default_factory=dict)
     _users: dict[str, str] = field(default_factory=dict)
     """Business-scoped id → wa_id, as far as fake users have told both."""
@@ -105,6 +108,9 @@ class Meta:
     _limits: RateLimits = field(default_factory=RateLimits)
     _throughput: Throughput = field(default_factory=Throughput)
     _ids: int = 0
+
+    def __post_init__(self) -> None:
+        self.files = Files(self.run_id)
 
     # --- set-up
 
@@ -136,6 +142,7 @@ class Meta:
         self._users.clear()
         self._received.clear()
         self._free_used.clear()
+        self.files.clear()
         for waba in self.accounts.wabas.values():
             self.changed(waba, now, free_tier=True, numbers=True)
 
@@ -289,6 +296,18 @@ class Meta:
             contact=message.contact(wa_id),
         )
         return wamid, update
+
+    def receive_file(
+        self, wa_id: str, given: UserFile, link: Callable[[File], str], now: float
+    ) -> tuple[str, File, Update] | GraphError:
+        """Let a fake user send a file: the message's id, the file and the update; `link` gives its whole link. ValueError if it is not Base64."""
+        if self.accounts.number(given.to) is None:
+            return unknown_object(given.to)
+        file = self.files.receive(given.to, given, now)
+        told = {given.type: content(given, file, link(file))}
+        message = UserMessage.model_validate({"to": given.to, "type": given.type, "id": given.id, **told})
+        received = self.receive(given.to, wa_id, message, now)
+        return received if isinstance(received, GraphError) else (received[0], file, received[1])
 
     def call(
         self, phone_number_id: str, wa_id: str, call: UserCall, now: float

@@ -15,6 +15,7 @@ from services.simulator.accounts import Template, Waba
 from services.simulator.errors import GraphError
 from services.simulator.ledger import Call
 from services.simulator.limits import sending_headers
+from services.simulator.media import MediaRoutes
 from services.simulator.messages import Endpoint, ReadMark, Send, parse
 from services.simulator.meta import Meta
 from services.simulator.metrics import SimulatorMetrics
@@ -43,6 +44,7 @@ class GraphRoutes:
         self._access_token = access_token
         self._app_secret = app_secret.encode()
         self._metrics = metrics
+        self._media = MediaRoutes(meta, scheduler, self._unauthorised, self._error)
         self._traces = 0
         self.calls_in_progress = 0
 
@@ -63,6 +65,10 @@ class GraphRoutes:
                     ("GET", "/{id}", self._node),
                 )
             ),
+            web.post(_VERSION + "/{id}/media", self._media.upload),
+            web.delete(_VERSION + "/{id}", self._media.delete),
+            web.get("/whatsapp_business/attachments/", self._media.download),
+            web.get("/cdn/{id}", self._media.public),
         ]
 
     def _counted(self, handler: Handler) -> Handler:
@@ -181,6 +187,8 @@ class GraphRoutes:
 
     async def _node(self, request: web.Request) -> web.Response:
         object_id = request.match_info["id"]
+        if self._meta.files.knows(object_id):
+            return await self._media.describe(request)
         found = self._meta.accounts.number(object_id)
         waba = self._meta.accounts.wabas.get(object_id)
         if waba is not None and (asked := analytics.asked(request.query.get("fields", ""))):
