@@ -216,6 +216,14 @@ def settings_page() -> str:
 
 
 def _settings_classes() -> Iterator[tuple[str, type[BaseSettings]]]:
+    """Those that processes read: what another one extends stands there."""
+    found = list(_all_settings_classes())
+    for service, kind in found:
+        if not any(kind in other.__mro__[1:] for _, other in found):
+            yield service, kind
+
+
+def _all_settings_classes() -> Iterator[tuple[str, type[BaseSettings]]]:
     for path in sorted((ROOT / "services").glob("**/settings.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for kind in vars(importlib.import_module(name)).values():

@@ -112,6 +112,7 @@ def shared_settings(*, kafka_bootstrap: str, redis_url: str, directory: Path) ->
         "WA_REPLICATION": "1",
         "WA_INSTANCE": "0",
         "WA_CLOCK_FILE": str(directory / "clock"),
+        "WA_MEDIA_STORE": f"file://{directory / 'media'}",
         # Faust makes a folder at its start even though its table lives in memory.
         "APP_DATADIR": str(directory / "tallies"),
     }

@@ -1,10 +1,9 @@
 """Composition root of the HTTP edge: which parts there are, wired in their order of starting."""
 
-from aiohttp import web
-
 from services.ingress.edge.application import application
 from services.ingress.edge.callers import Callers
 from services.ingress.edge.door import Door
+from services.ingress.edge.errors import Refusal
 from services.ingress.edge.following import Following
 from services.ingress.edge.index import Index
 from services.ingress.edge.listener import Listener
@@ -14,6 +13,8 @@ from services.ingress.edge.requests_api import Requests
 from services.ingress.edge.sending import Sending
 from services.ingress.edge.settings import EdgeSettings
 from services.ingress.edge.waiting import Waiting
+from services.ingress.media.app import add_media
+from services.ingress.media.routes import routes
 from services.ingress.publisher import KafkaPublisher
 from shared.account_reader import AccountReader
 from shared.clock import clock_from
@@ -46,7 +47,7 @@ def build(service: Service) -> None:
     waiting = Waiting(service, index)
     sending = Sending(publisher, index, waiting)
     door = Door(callers, index, table.name_of, settings.edge_max_in_flight)
-    media: list[web.RouteDef] = []
+    media = routes(add_media(service, settings, lambda: accounts.facts, clock, callers, Refusal))
     listener = Listener(
         application(
             door,

@@ -54,7 +54,9 @@ def application(
         app.router.add_route(call.method, call.path, opened)
     for route in media:
         if route.path != NODE:
-            app.router.add_route(route.method, route.path, door.opened(route.handler, "media"))
+            opened = door.opened(route.handler, "media")
+            for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+                app.router.add_route(method, route.path, opened)
     return app
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from shared.settings import GraphSettings
+from services.ingress.media.settings import MediaSettings
 
 
-class EdgeSettings(GraphSettings):
+class EdgeSettings(MediaSettings):
     """Where business systems call, who may, how long they wait for Meta's word, and how much is held at once."""
 
     metrics_port: int = Field(9109, ge=0, le=65535, description="Port of /metrics, /live and /ready.")

@@ -80,23 +80,14 @@ class Refuse(Protocol):
         ...
 
 
-def routes(
-    calls: "MediaCalls", other_node: Callable[[str], Handler | None] = lambda _: None
-) -> list[web.RouteDef]:
-    """All routes; `other_node` gives the handler of `/{version}/{id}` for an id that is no file's (a number, an account, a template)."""
-
-    def node(own: Handler) -> Handler:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await (other_node(request.match_info["media_id"]) or own)(request)
-
-        return handle
-
+def routes(calls: "MediaCalls") -> list[web.RouteDef]:
+    """All routes."""
     return [
         web.get("/v1/media/{number}/{key}", calls.give),
         web.delete("/v1/media/{number}/{key}", calls.erase),
         web.post(_VERSION + "/{number}/media", calls.upload),
-        web.get(_VERSION + "/{media_id}", node(calls.describe)),
-        web.delete(_VERSION + "/{media_id}", node(calls.delete)),
+        web.get(_VERSION + "/{media_id}", calls.describe),
+        web.delete(_VERSION + "/{media_id}", calls.delete),
     ]
 
 
