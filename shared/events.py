@@ -117,9 +117,10 @@ class TemplateRef(msgspec.Struct, frozen=True, gc=False):
 
 
 class ConversationWebhook(Happened, frozen=True, kw_only=True, tag="ConversationWebhook"):
-    """Something else Meta tells of a conversation, as it came; it opens no window.
+    """Something else Meta tells of a conversation or a number, as it came; it opens no window and is passed on to the business.
 
-    `field` is Meta's own (user_preferences, calls, history, smb_message_echoes, …). `user` is empty where Meta names none.
+    `field` is Meta's own (user_preferences, calls, history, smb_message_echoes, …), `list` the list of its value that the item stood in (None: the item is
+    the whole value). `user` is empty where Meta names none.
     """
 
     event_id: str
@@ -134,6 +135,7 @@ class ConversationWebhook(Happened, frozen=True, kw_only=True, tag="Conversation
     bsuid: str | None = None
     renamed: str | None = None
     """As of a message: the user's new business-scoped id (Meta, webhooks, user_id_update)."""
+    list: str | None = None
 
 
 class SendRequested(Happened, frozen=True, kw_only=True, tag="SendRequested"):
@@ -414,13 +416,17 @@ class AccountChanged(Internal, frozen=True, kw_only=True, tag="AccountChanged"):
 
 
 class AccountWebhook(Internal, frozen=True, kw_only=True, tag="AccountWebhook"):
-    """A webhook about an account as Meta sent it; what it means is read by the account facts."""
+    """A webhook about an account as Meta sent it; what it means is read by the account facts, and the business is told too.
+
+    `at_ms` is Meta's time (ours where Meta gives none), `received_ms` ours (0 in events of older versions).
+    """
 
     event_id: str
     at_ms: int
     waba_id: str
     field: str
     value: Raw
+    received_ms: int = 0
 
 
 AccountEvent = AccountChanged | AccountWebhook

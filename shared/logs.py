@@ -7,6 +7,30 @@ from collections.abc import Callable
 
 import structlog
 
+_REPEATED_S = 1.0
+"""A library says the same thing so often at most: aiokafka reports an unreachable broker a thousand times a second."""
+
+
+class _Calm(logging.Filter):
+    """Of a library's lines with the same words, one a second; it tells how many were left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        line = (record.name, str(record.msg))
+        at, left_out = self._said.get(line, (float("-inf"), 0))
+        if record.created - at < _REPEATED_S:
+            self._said[line] = (at, left_out + 1)
+            return False
+        self._said[line] = (record.created, 0)
+        if left_out:
+            record.msg = f"{record.msg} (and {left_out} times since the last such line)"
+        return True
+
 
 def configure(level: str, service: str) -> None:
     """Make structlog and the standard library write one JSON object per line, with `service` in each."""
@@ -34,6 +58,7 @@ def configure(level: str, service: str) -> None:
             ],
         )
     )
+    handler.addFilter(_Calm())
     logging.basicConfig(handlers=[handler], level=number, force=True)
     for chatty in ("aiokafka", "kafka", "aiohttp.access", "faust", "mode"):
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))

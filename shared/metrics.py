@@ -15,7 +15,7 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 3600, 14400)
 
-GROUPS = ("router", "accounts", "sender", "ledger", "intake", "intake-bulk", "tallies")
+GROUPS = ("router", "accounts", "sender", "ledger", "intake", "intake-bulk", "tallies", "edge")
 BULK_STATES = ("unread", "due", "number_busy", "paused")
 """Of a bulk request: not looked at, next to go, its number has enough on its way, an operator holds its number or account."""
 CATEGORIES = ("marketing", "utility", "authentication", "service")
@@ -95,19 +95,28 @@ WEBHOOK_UPDATES = _counter(
     "Updates in verified webhooks.",
     kind=("message", "status", "account", "other", "undecodable"),
 )
-WEBHOOK_REQUESTS = _counter(
+WEBHOOK_VERDICTS = (
+    "ok", "bad_signature", "bad_body", "bad_request", "too_large", "encoded", "timeout", "unknown_object",
+    "unknown_app", "unavailable", "failed",
+)  # fmt: skip
+WEBHOOK_REQUESTS = Counter(
     "wa_webhook_requests",
-    "Webhook POSTs by verdict.",
-    verdict=(
-        "ok",
-        "bad_signature",
-        "bad_body",
-        "too_large",
-        "encoded",
-        "timeout",
-        "unknown_object",
-        "unavailable",
-    ),
+    "Webhook POSTs by the Meta app of their path (`none`: of no app's) and verdict.",
+    ("app", "verdict"),
+    registry=REGISTRY,
+)
+
+
+def webhook_requests(app: str) -> dict[str, Counter]:
+    """The counters of an app's webhooks by verdict; the apps are those that ingress is set up with."""
+    return {verdict: WEBHOOK_REQUESTS.labels(app, verdict) for verdict in WEBHOOK_VERDICTS}
+
+
+CUTS = ("late_headers", "made_room", "full")
+WEBHOOK_CUT = _counter(
+    "wa_webhook_connections_cut",
+    "Connections closed because headers came too late, because a newer one needed room, or because there was none.",
+    why=CUTS,
 )
 WEBHOOK_SECONDS = _histogram(
     "wa_webhook_seconds", "Time to answer a webhook, Kafka's acknowledgement included.", _FAST
@@ -131,6 +140,24 @@ BULK_AT_HAND = _gauge(
 )
 BULK_UNDECIDED = _gauge(
     "wa_bulk_undecided_requests", "Bulk requests released that the router has yet to decide."
+)
+
+# --- the HTTP edge
+EDGE_REQUESTS = _counter(
+    "wa_edge_requests",
+    "Calls of business systems answered.",
+    route=("messages", "requests", "estimate", "management", "media", "other"),
+    status=("2xx", "400", "401", "403", "404", "409", "429", "4xx", "500", "503", "5xx"),
+)
+EDGE_SECONDS = _histogram(
+    "wa_edge_seconds",
+    "Time to answer a call, the wait for Meta's word included.",
+    _FAST,
+    route=("messages", "requests", "estimate", "management", "media", "other"),
+)
+EDGE_WAITING = _gauge("wa_edge_waiting", "Callers that wait for what becomes of their requests.")
+EDGE_EVENTS = _counter(
+    "wa_edge_events", "Events noted for who asks over HTTP.", verdict=("ok", "undecodable")
 )
 
 # --- router

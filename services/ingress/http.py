@@ -1,32 +1,41 @@
 """The HTTP listener for webhooks as a part of the service: it stops taking first and finishes what it has."""
 
+from collections.abc import Callable
+
 import structlog
 from aiohttp import web
 
+from services.ingress.apps import App
+from services.ingress.connections import ConnectionLimits, Door
 from services.ingress.routes import Webhooks
+from shared import metrics
 
 log = structlog.get_logger(__name__)
 
-_LINGER_S = 1.0
-"""How long the rest of a refused body is read off; after that the connection goes."""
-_PATH = "/webhooks"
+_BACKLOG = 1024
 
 
 class Listener:
     """Listens on one address; `port` is the bound one once started.
 
-    A plain server without aiohttp's application and router: there is one path, and each request costs a seventh less.
+    A plain server without aiohttp's application and router: a path is looked up, and each request costs a seventh less.
     """
 
-    def __init__(self, webhooks: Webhooks, host: str, port: int, *, reuse_port: bool, drain_s: float) -> None:
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        app_at: Callable[[str], App | None],
+        host: str,
+        port: int,
+        *,
+        reuse_port: bool,
+        drain_s: float,
+        limits: ConnectionLimits,
+    ) -> None:
         self._webhooks = webhooks
-        server = web.Server(
-            self._handle,
-            access_log=None,
-            # A compressed body is refused, so it must not be unpacked on the way in either.
-            auto_decompress=False,
-            lingering_time=_LINGER_S,
-        )
+        self._app_at = app_at
+        self._counts = metrics.webhook_requests("none")
+        server = Door(self._handle, limits, lambda verdict: self._counts[verdict].inc())
         self._runner = web.ServerRunner(server, shutdown_timeout=drain_s)
         self._host = host
         self._reuse_port = reuse_port
@@ -35,7 +44,7 @@ class Listener:
     async def start(self) -> None:
         await self._runner.setup()
         site = web.TCPSite(
-            self._runner, self._host, self.port, backlog=1024, reuse_port=self._reuse_port or None
+            self._runner, self._host, self.port, backlog=_BACKLOG, reuse_port=self._reuse_port or None
         )
         await site.start()
         self.port = self._runner.addresses[0][1]
@@ -45,10 +54,20 @@ class Listener:
         await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
-        if request.path != _PATH:
-            return web.Response(status=404, text="not found")
+        app = self._app_at(request.raw_path) or self._app_at(request.path)
+        if app is None:
+            self._counts["unknown_app"].inc()
+            return _closing(web.Response(status=404, text="not found"), request)
         if request.method == "POST":
-            return await self._webhooks.receive(request)
+            return await self._webhooks.receive(request, app)
         if request.method == "GET":
-            return await self._webhooks.verify(request)
-        return web.Response(status=405, text="method not allowed", headers={"Allow": "GET, POST"})
+            return _closing(await self._webhooks.verify(request, app), request)
+        refusal = web.Response(status=405, text="method not allowed", headers={"Allow": "GET, POST"})
+        return _closing(refusal, request)
+
+
+def _closing(response: web.Response, request: web.BaseRequest) -> web.Response:
+    """An answer after which a body that nobody reads is not waited for."""
+    if not request.content.is_eof():
+        response.force_close()
+    return response

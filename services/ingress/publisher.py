@@ -7,13 +7,7 @@ from typing import Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    InvalidProducerEpoch,
-    KafkaError,
-    OutOfOrderSequenceNumber,
-    ProducerFenced,
-    UnknownProducerId,
-)
+from aiokafka.errors import KafkaError, ProducerClosed
 
 from services.ingress.record import Record
 from shared import kafka
@@ -23,14 +17,14 @@ from shared.topics import Topic
 
 log = structlog.get_logger(__name__)
 
-_REST_S = 5.0
-"""After a refusal that left nothing under way, the next records are tried again when so long has passed."""
-_PROBE_S = 5.0
-"""Without traffic the cluster is asked this often, so that readiness is true to it."""
+_RENEW_PAUSE_S = 0.5
+"""Between two tries to connect a new producer."""
+_PROBE_S = 2.0
+"""Without traffic the cluster is asked this often, and has so long to answer, so that readiness is true to it."""
+_LATE_S = 1.0
+"""An acknowledgement that takes longer ends readiness, long before it ends in a refusal: Meta wants 99 of 100 answers within it (Meta, webhooks, delivery)."""
 _GATHER_S = 0.003
 """What comes within so long goes to Kafka together: under load a batch costs as much as a record. Meta grants 250 ms (Meta, webhooks, delivery)."""
-_BROKEN = (OutOfOrderSequenceNumber, ProducerFenced, UnknownProducerId, InvalidProducerEpoch)
-"""A producer that Kafka answers so can publish nothing any more: the process must start anew."""
 
 
 class Unavailable(Exception):
@@ -76,20 +70,25 @@ class _Publication:
 class _Lane:
     """What waits for one partition; whatever has gathered while a batch is under way makes up the next batch."""
 
-    __slots__ = ("busy", "name", "partition", "waiting")
+    __slots__ = ("busy", "delivery", "name", "partition", "sent_s", "waiting")
 
     def __init__(self, name: str, partition: int) -> None:
         self.name = name
         self.partition = partition
         self.waiting: deque[tuple[Record, _Publication]] = deque()
         self.busy = False
+        self.delivery: asyncio.Future[object] | None = None
+        self.sent_s: float | None = None
+        """Since when a batch has been waiting for its acknowledgement."""
 
 
 class KafkaPublisher:
     """A part that publishes to `topics` with one producer of its own, in order per partition.
 
-    A batch that a timeout left behind stays with the producer, which goes on trying; its late acknowledgement is what tells that Kafka
-    takes records again. It may thus be written although the callers were told otherwise: every event is recognised by its id.
+    When Kafka does not acknowledge in time, or refuses, all that is under way counts as failed and a new producer takes the place of this
+    one as soon as Kafka lets it in: one that gave up a batch has a gap in the numbers by which Kafka knows duplicates, and is refused from
+    then on (OutOfOrderSequenceNumber). What failed may have been written all the same: every event is recognised by its id.
+    `broken` hears of what nobody foresaw.
     """
 
     def __init__(
@@ -106,49 +105,94 @@ class KafkaPublisher:
         self._producer: AIOKafkaProducer
         self._lanes: dict[Topic, list[_Lane]] = {}
         self._under_way: set[asyncio.Task[None]] = set()
-        self._refused_s: float | None = None
         self._acknowledged_s = 0.0
         self._reachable = True
         self._probing: asyncio.Task[None] | None = None
+        self._renewing = False
+        self._renewals: set[asyncio.Task[None]] = set()
 
     @property
     def taking(self) -> bool:
-        if self._refused_s is None:
-            return True
-        return not self._under_way and asyncio.get_running_loop().time() - self._refused_s >= _REST_S
+        return not self._renewing
 
     @property
     def ready(self) -> bool:
-        """Whether Kafka took the last records and, without traffic, answers."""
-        return self._refused_s is None and self._reachable
+        """Whether Kafka took the last records, is not late with the next ones and, without traffic, answers with a leader for every partition."""
+        late_s = asyncio.get_running_loop().time() - _LATE_S
+        return (
+            self.taking
+            and self._reachable
+            and not any(
+                lane.sent_s is not None and lane.sent_s < late_s
+                for lanes in self._lanes.values()
+                for lane in lanes
+            )
+        )
 
     async def start(self) -> None:
         """Connect; raises KafkaError when Kafka is not there or a topic does not exist."""
-        producer = kafka.producer(self._settings, request_timeout_ms=int(self._timeout_s * 1000))
-        try:
-            await producer.start()
-            for topic in self._topics:
-                name = kafka.name_of(topic, self._settings)
-                count = len(await producer.partitions_for(name))
-                self._lanes[topic] = [_Lane(name, partition) for partition in range(count)]
-        except BaseException:
-            await producer.stop()
-            raise
-        self._producer = producer
+        self._producer, counts = await self._connected()
+        for topic, count in zip(self._topics, counts, strict=True):
+            name = kafka.name_of(topic, self._settings)
+            self._lanes[topic] = [_Lane(name, partition) for partition in range(count)]
         self._probing = asyncio.create_task(self._probe(), name="kafka-probe")
 
     async def stop(self) -> None:
         if self._probing is None:
             return
         self._probing.cancel()
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._producer.stop()
-        except TimeoutError:
-            # Whoever sent what is left was told that it failed.
-            log.warning("producer_stopped_with_batches_left", batches=len(self._under_way))
+        for task in self._renewals:
+            task.cancel()
+        await self._close(self._producer)
         for task in self._under_way:
             task.cancel()
+
+    async def _connected(self) -> tuple[AIOKafkaProducer, list[int]]:
+        """A new producer, and how many partitions each topic has."""
+        producer = kafka.producer(self._settings, request_timeout_ms=int(self._timeout_s * 1000))
+        try:
+            await producer.start()
+            names = [kafka.name_of(topic, self._settings) for topic in self._topics]
+            return producer, [len(await producer.partitions_for(name)) for name in names]
+        except BaseException:
+            await producer.stop()
+            raise
+
+    async def _close(self, producer: AIOKafkaProducer) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await producer.stop()
+        except TimeoutError:
+            # Whoever sent what is left was told that it failed.
+            log.warning("producer_stopped_with_batches_left")
+
+    def _give_up(self, error: BaseException) -> None:
+        """Have a new producer instead of this one."""
+        if self._renewing:
+            return
+        log.error("kafka_takes_no_records", error=repr(error))
+        self._renewing = True
+        renewal = asyncio.create_task(self._renew(), name="kafka-renewal")
+        self._renewals.add(renewal)
+        renewal.add_done_callback(self._renewals.discard)
+
+    async def _renew(self) -> None:
+        for lane in (lane for lanes in self._lanes.values() for lane in lanes):
+            if lane.delivery is not None and not lane.delivery.done():
+                lane.delivery.set_exception(ProducerClosed())
+        # Left alone it would try on, without a pause where a partition has no leader.
+        self._producer._sender.sender_task.cancel()
+        await self._close(self._producer)
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    self._producer, _ = await self._connected()
+                break
+            except (KafkaError, TimeoutError, OSError):
+                await asyncio.sleep(_RENEW_PAUSE_S)
+        self._renewing = False
+        self._heard()
+        log.info("kafka_takes_records_again")
 
     async def publish(self, records: Sequence[Record]) -> None:
         if not self.taking:
@@ -174,8 +218,9 @@ class KafkaPublisher:
 
     def _late(self, publication: _Publication) -> None:
         if not publication.done.done():
-            self._refuse(TimeoutError(f"no acknowledgement within {self._timeout_s} s"))
-            publication.fail(TimeoutError("no acknowledgement in time"))
+            error = TimeoutError(f"no acknowledgement within {self._timeout_s} s")
+            publication.fail(error)
+            self._give_up(error)
 
     async def _drain(self, lane: _Lane) -> None:
         """Publish what waits, batch by batch, until nothing does."""
@@ -205,39 +250,46 @@ class KafkaPublisher:
             lane.waiting.popleft()
         if not taken:
             return
+        lane.sent_s = asyncio.get_running_loop().time()
+        producer = self._producer
         try:
-            await (await self._producer.send_batch(batch, lane.name, partition=lane.partition))
+            lane.delivery = await producer.send_batch(batch, lane.name, partition=lane.partition)
+            await lane.delivery
         except KafkaError as error:
-            self._refuse(error)
             for publication in taken:
                 publication.fail(error)
+            if producer is self._producer:
+                self._give_up(error)
         else:
-            self._accept()
+            self._heard()
             for publication in taken:
                 publication.acknowledge()
+        finally:
+            lane.sent_s = lane.delivery = None
 
-    def _accept(self) -> None:
-        if self._refused_s is not None:
-            log.info("kafka_takes_records_again")
-            self._refused_s = None
+    def _heard(self) -> None:
         self._reachable = True
         self._acknowledged_s = asyncio.get_running_loop().time()
-
-    def _refuse(self, error: BaseException) -> None:
-        if self._refused_s is None:
-            log.error("kafka_takes_no_records", error=repr(error))
-        self._refused_s = asyncio.get_running_loop().time()
-        if isinstance(error, _BROKEN):
-            self._broken(error)
 
     async def _probe(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_PROBE_S if self._reachable else 1.0)
-            if loop.time() - self._acknowledged_s < _PROBE_S:
+            if self._renewing or loop.time() - self._acknowledged_s < _PROBE_S:
                 continue
             try:
                 async with asyncio.timeout(_PROBE_S):
-                    self._reachable = bool(await self._producer.client.force_metadata_update())
+                    self._reachable = (
+                        bool(await self._producer.client.force_metadata_update()) and self._led()
+                    )
             except (TimeoutError, KafkaError):
                 self._reachable = False
+
+    def _led(self) -> bool:
+        """Whether every partition that records go to has a leader, as far as Kafka told."""
+        cluster = self._producer.client.cluster
+        return all(
+            len(cluster.available_partitions_for_topic(kafka.name_of(topic, self._settings)) or ())
+            >= len(lanes)
+            for topic, lanes in self._lanes.items()
+        )

@@ -32,9 +32,12 @@ MAX_REQUEST_BYTES = 256 * 1024
 """Far above any message that Meta takes (text 4,096 characters, a template's body parameters 32,768)."""
 _MAX_READABLE_ID = 1000
 """An id up to here is answered to, though one above 200 is refused."""
+MAX_CORRELATION = 512
+"""As Meta's `biz_opaque_callback_data` (Meta, Cloud API, messages)."""
 _MAX_PROBLEMS = 20
 
-RequestIdText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/+=@,~-]{1,200}$")]
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:/+=@,~-]{1,200}$")
+RequestIdText = Annotated[str, StringConstraints(pattern=_REQUEST_ID.pattern)]
 """No `#` and no `|`: they part the request from the attempt and the conversation in what Meta echoes; no spaces or controls, so that an
 id is the same in logs, URLs and shells."""
 PhoneNumberIdText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,32}$")]
@@ -86,7 +89,7 @@ class SendRequest(_Model):
         None, alias="from", description="Phone number id; the default number if left out."
     )
     correlation_id: str | None = Field(
-        None, max_length=200, description="Comes back in every event of the request."
+        None, max_length=MAX_CORRELATION, description="Comes back in every event of the request."
     )
     message: dict[str, Any] = Field(
         description="The Cloud API's own message object, of any type, or a read mark: see message-content.json."
@@ -325,7 +328,9 @@ def _malformed(parts: _Parts, now_ms: int, problems: list[Problem]) -> RequestMa
         request_id=parts.request_id,
         problems=[str(problem) for problem in problems],
         fields=[FieldProblem(path=problem.path or None, expected=problem.rule) for problem in problems],
-        correlation_id=parts.correlation_id[:200] if isinstance(parts.correlation_id, str) else None,
+        correlation_id=parts.correlation_id[:MAX_CORRELATION]
+        if isinstance(parts.correlation_id, str)
+        else None,
         tags={
             str(name)[:64]: value[:256] for name, value in list(tags.items())[:20] if isinstance(value, str)
         },
@@ -339,3 +344,8 @@ def _problems(error: ValidationError) -> list[Problem]:
         Problem(".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, "))
         for problem in errors[:_MAX_PROBLEMS]
     ]
+
+
+def is_request_id(text: str) -> bool:
+    """Whether it may be a request's id."""
+    return _REQUEST_ID.fullmatch(text) is not None

@@ -4,13 +4,24 @@ Source: Meta, webhooks, getting started (handshake, X-Hub-Signature-256 over the
 """
 
 import asyncio
-import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from aiohttp import ClientError, http_exceptions, web
+from aiohttp import HttpVersion11, web
+from prometheus_client import Counter
 
+from services.ingress.apps import App
+from services.ingress.bodies import (
+    MAX_BODY_BYTES,
+    Bodies,
+    Body,
+    BodyBroken,
+    BodyTooLarge,
+    BodyTooSlow,
+    NoRoom,
+)
+from services.ingress.connections import Connection
 from services.ingress.dead_letters import dead_letters
 from services.ingress.publisher import Publisher, Unavailable
 from services.ingress.record import Record
@@ -25,12 +36,11 @@ log = structlog.get_logger(__name__)
 
 PUBLISHED = (CONVERSATION_EVENTS, ACCOUNT_EVENTS, WEBHOOKS.dead_letters)
 """The topics that webhooks go to."""
-MAX_BODY_BYTES = 4 * 1024 * 1024
-"""Meta sends up to 3 MB (Meta, webhooks, delivery)."""
 _RECORD_ROOM = 4096
 """Bytes that Kafka's framing of one record may add."""
 _RETRY_AFTER_S = "5"
 _SIGNATURE = "X-Hub-Signature-256"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REASONS = {
     400: "bad body",
     401: "bad signature",
@@ -38,6 +48,7 @@ _REASONS = {
     408: "body too slow",
     413: "body too large",
     415: "content encoding not supported",
+    417: "expectation not met",
     503: "try again later",
 }
 _VERDICTS = {
@@ -47,6 +58,7 @@ _VERDICTS = {
     408: "timeout",
     413: "too_large",
     415: "encoded",
+    417: "bad_request",
     503: "unavailable",
 }
 
@@ -69,50 +81,58 @@ class _Refused(Exception):
 
 
 class Webhooks:
-    """The two handlers of `/webhooks`; `in_flight` counts the verified webhooks being worked on."""
+    """The two handlers of an app's path; `in_flight` counts the verified webhooks being worked on."""
 
     def __init__(
         self,
         publisher: Publisher,
         clock: Clock,
-        secrets: Sequence[bytes],
-        token: bytes,
         limits: Limits = Limits(),
         inbound: Callable[[str], None] = lambda number: None,
     ) -> None:
         self._publisher = publisher
         self._inbound = inbound
         self._clock = clock
-        self._secrets = tuple(secrets)
-        self._token = token
-        self._limits = limits
+        self._most_in_flight = limits.in_flight
+        self._bodies = Bodies(limits.held_bytes, limits.body_s)
+        self._counts: dict[str, dict[str, Counter]] = {}
+        # Bound here, for the module's logger asks for its configuration at each line.
+        self._log = log.bind()
         self.in_flight = 0
-        self._held = 0
 
-    async def verify(self, request: web.BaseRequest) -> web.Response:
+    @property
+    def has_room(self) -> bool:
+        """Whether a fifth of the work in flight, or of the bytes held, is still free: below that, others should get the next webhooks."""
+        return self.in_flight <= self._most_in_flight * 0.8 and self._bodies.held <= self._bodies.most * 0.8
+
+    async def verify(self, request: web.BaseRequest, app: App) -> web.Response:
         """Meta's handshake when callback URL or token is set: the challenge comes back as it is."""
         query = request.query
-        given = query.get("hub.verify_token", "").encode(errors="surrogateescape")
         challenge = query.get("hub.challenge")
         if (
             query.get("hub.mode") != "subscribe"
             or challenge is None
-            or not hmac.compare_digest(given, self._token)
+            or not app.greeted(query.get("hub.verify_token", ""))
         ):
-            log.warning("webhook_handshake_refused")
+            log.warning("webhook_handshake_refused", app=app.name)
             return web.Response(status=403, text="forbidden")
-        log.info("webhook_verified")
+        log.info("webhook_verified", app=app.name)
         return web.Response(text=challenge, headers={"X-Content-Type-Options": "nosniff"})
 
-    async def receive(self, request: web.BaseRequest) -> web.Response:
+    async def receive(self, request: web.BaseRequest, app: App) -> web.Response:
         """One POST of updates."""
         started = asyncio.get_running_loop().time()
+        counts = self._counts.get(app.name)
+        if counts is None:
+            counts = self._counts[app.name] = metrics.webhook_requests(app.name)
         try:
-            count, size = await self._take(request)
+            count, size = await self._take(request, app)
         except _Refused as refused:
             status = refused.status
-            metrics.WEBHOOK_REQUESTS.labels(_VERDICTS[status]).inc()
-            log.warning("webhook_refused", status=status, detail=str(refused), length=request.content_length)
+            counts[_VERDICTS[status]].inc()
+            log.warning(
+                "webhook_refused", app=app.name, status=status, detail=str(refused), length=request.content_length
+            )  # fmt: skip
             response = web.Response(status=status, text=_REASONS[status])
             if status == 503:
                 response.headers["Retry-After"] = _RETRY_AFTER_S
@@ -120,62 +140,41 @@ class Webhooks:
                 response.force_close()
             return response
         elapsed = asyncio.get_running_loop().time() - started
-        _OK.inc()
+        counts["ok"].inc()
         metrics.WEBHOOK_SECONDS.observe(elapsed)
-        log.debug("webhook_taken", updates=count, bytes=size, seconds=elapsed)
+        self._log.debug("webhook_taken", app=app.name, updates=count, bytes=size, seconds=elapsed)
         return web.Response()
 
-    async def _take(self, request: web.BaseRequest) -> tuple[int, int]:
+    async def _take(self, request: web.BaseRequest, app: App) -> tuple[int, int]:
         """Read, verify, break up, publish; the number of updates and of bytes."""
-        size = 0
+        headers = request.headers
+        if "Content-Encoding" in headers:
+            raise _Refused(415)
+        if not request.content.is_eof():
+            _expected(request)
+        body = Body()
         try:
-            if "Content-Encoding" in request.headers:
-                raise _Refused(415)
-            if (request.content_length or 0) > MAX_BODY_BYTES:
-                raise _Refused(413)
-            chunks: list[bytes] = []
-            try:
-                if request.content.is_eof():
-                    chunks.append(request.content.read_nowait(-1))
-                    size = self._hold(0, chunks[0])
-                else:
-                    async with asyncio.timeout(self._limits.body_s):
-                        while not request.content.at_eof():
-                            chunks.append(await request.content.readany())
-                            size = self._hold(size, chunks[-1])
-            except TimeoutError:
-                raise _Refused(408) from None
-            except (OSError, ClientError, http_exceptions.HttpProcessingError) as error:
-                raise _Refused(400, f"truncated: {type(error).__name__}") from None
-            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            if not self._signed(request.headers.get(_SIGNATURE), body):
+            await self._bodies.read(body, request.content)
+            if not app.signed(headers.get(_SIGNATURE), body.data):
                 raise _Refused(401)
-            return await self._publish(body), size
+            if isinstance(request.protocol, Connection):
+                request.protocol.prove()
+            return await self._publish(body.data), body.size
+        except BodyTooLarge:
+            raise _Refused(413) from None
+        except BodyTooSlow:
+            raise _Refused(408) from None
+        except BodyBroken as error:
+            raise _Refused(400, f"truncated: {error}") from None
+        except NoRoom:
+            raise _Refused(503, "too many bytes held") from None
         finally:
-            self._held -= size
-
-    def _hold(self, size: int, chunk: bytes) -> int:
-        """Count a chunk as held; the size of the body so far."""
-        size += len(chunk)
-        self._held += len(chunk)
-        if size > MAX_BODY_BYTES or self._held > self._limits.held_bytes:
-            self._held -= len(chunk)
-            raise _Refused(413) if size > MAX_BODY_BYTES else _Refused(503, "too many bytes held")
-        return size
-
-    def _signed(self, header: str | None, body: bytes) -> bool:
-        """Whether any of the secrets signed exactly these bytes; compared as bytes, so any header is only a wrong one."""
-        given = (header or "").encode(errors="surrogateescape")
-        matches = [
-            hmac.compare_digest(given, b"sha256=" + hmac.digest(secret, body, "sha256").hex().encode())
-            for secret in self._secrets
-        ]
-        return any(matches)
+            self._bodies.release(body)
 
     async def _publish(self, body: bytes) -> int:
         now = self._clock.time()
         metrics.WEBHOOK_LAST.set(now)
-        if self.in_flight >= self._limits.in_flight:
+        if self.in_flight >= self._most_in_flight:
             raise _Refused(503, "too many in flight")
         if not self._publisher.taking:
             raise _Refused(503, "Kafka takes no records")
@@ -202,7 +201,19 @@ class Webhooks:
         return len(parts)
 
 
-_OK = metrics.WEBHOOK_REQUESTS.labels("ok")
+def _expected(request: web.BaseRequest) -> None:
+    """Refuse a body that says it is too large; tell a client that waits for it to send its body (curl does, above 1 MB)."""
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _Refused(413)
+    expectation = request.headers.get("Expect")
+    if expectation is None:
+        return
+    if expectation.lower() != "100-continue":
+        raise _Refused(417)
+    if request.version >= HttpVersion11 and request.transport is not None:
+        request.transport.write(_CONTINUE)
+
+
 _PARKED = metrics.DLQ_RECORDS.labels(WEBHOOKS.dead_letters.name)
 _KINDS = {
     kind: metrics.WEBHOOK_UPDATES.labels(kind)

@@ -28,6 +28,27 @@ class IngressSettings(ServiceSettings):
         None, description="Token that Meta repeats when the webhook is set up."
     )
     verify_token_file: Path | None = Field(None, description="File that holds the verify token.")
+    apps_file: Path | None = Field(
+        None,
+        description="YAML that names further Meta apps with where their secrets stand, each at `/webhooks/<name>`; read anew when changed.",
+    )
+    apps_dir: Path | None = Field(
+        None,
+        description="Folder with a folder per Meta app, in it the files `app-secret`, `app-secret-previous` (if there is one) and `verify-token`; read anew when changed.",
+    )
+    http_header_timeout_s: float = Field(
+        5.0, gt=0, description="Longest time the headers of a request may take to come."
+    )
+    http_idle_timeout_s: float = Field(
+        75.0,
+        gt=0,
+        description="Longest time a connection may be idle; longer than that of the proxy before it.",
+    )
+    http_max_connections: int = Field(
+        2000,
+        ge=1,
+        description="Connections at once; beyond, the oldest that brought no verified webhook is closed.",
+    )
     webhook_body_timeout_s: float = Field(5.0, gt=0, description="Longest time a body may take to come.")
     webhook_kafka_timeout_s: float = Field(8.0, gt=0, description="Longest wait for Kafka before 503.")
     webhook_max_in_flight: int = Field(
@@ -38,33 +59,12 @@ class IngressSettings(ServiceSettings):
     )
 
     @model_validator(mode="after")
-    def _secrets_given(self) -> "IngressSettings":
-        for name in ("app_secret", "verify_token"):
-            if getattr(self, name) is None and getattr(self, f"{name}_file") is None:
-                raise ValueError(f"WA_{name.upper()} or WA_{name.upper()}_FILE is needed to take webhooks")
+    def _apps_given(self) -> "IngressSettings":
+        if self.app_secret is None and self.app_secret_file is None:
+            if self.apps_file is None and self.apps_dir is None:
+                raise ValueError(
+                    "WA_APP_SECRET(_FILE), WA_APPS_FILE or WA_APPS_DIR is needed to take webhooks"
+                )
+        elif self.verify_token is None and self.verify_token_file is None:
+            raise ValueError("WA_VERIFY_TOKEN or WA_VERIFY_TOKEN_FILE is needed beside the app secret")
         return self
-
-    def app_secrets(self) -> tuple[bytes, ...]:
-        """The secrets a webhook may be signed with, the current one first.
-
-        Raises:
-            OSError: a secret's file can't be read.
-            ValueError: a secret is empty.
-        """
-        current = _secret("app secret", self.app_secret, self.app_secret_file)
-        previous = _secret("previous app secret", self.app_secret_previous, self.app_secret_previous_file)
-        return tuple(secret for secret in (current, previous) if secret is not None)
-
-    def handshake_token(self) -> bytes:
-        """The verify token; raises as `app_secrets` does."""
-        return _secret("verify token", self.verify_token, self.verify_token_file) or b""
-
-
-def _secret(name: str, value: SecretStr | None, file: Path | None) -> bytes | None:
-    if value is None and file is None:
-        return None
-    text = value.get_secret_value() if value is not None else file.read_text() if file is not None else ""
-    secret = text.strip().encode()
-    if not secret:
-        raise ValueError(f"the {name} is empty")
-    return secret

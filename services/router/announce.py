@@ -25,7 +25,7 @@ from shared.events import (
 )
 from shared.ids import command_id, conversation_key
 from shared.phone import is_bsuid
-from shared.reasons import REASONS
+from shared.reasons import META_CODES, REASONS
 from shared.stream.fold import Outgoing
 from shared.times import HOUR_MS, rfc3339
 from shared.topics import CONVERSATION_EVENTS, MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
@@ -33,23 +33,6 @@ from shared.topics import CONVERSATION_EVENTS, MESSAGES_RECEIVED, SEND_COMMANDS,
 Step = Literal[
     "decided", "accepted", "held", "sent", "delivered", "read", "played", "failed", "priced", "uncertain", "resent", "cancelled"
 ]  # fmt: skip
-_META_CODES = {
-    "window_closed": 131047,
-    "template_unknown": 132001,
-    "template_not_approved": 132001,
-    "template_paused": 132015,
-    "template_disabled": 132016,
-    "template_parameters": 132000,
-    "payment_method_missing": 131042,
-    "free_tier_exhausted": 131042,
-    "recipient_not_verified": 131030,
-    "opted_out": 131050,
-    "number_not_registered": 133010,
-    "account_restricted": 368,
-    "marketing_on_cloud_api_disabled": 131063,
-    "not_marketing": 134100,
-}
-"""What Meta would have answered, for readers who know its codes (Meta, Cloud API, error codes)."""
 PRIORITY = {"authentication": 0, "service": 1, "utility": 2, "marketing": 3}
 """Who goes first at a number's rate limit: one-time passwords, then answers, then utility, then campaigns."""
 PERHAPS_TOLD = "PerhapsToldBefore"
@@ -274,7 +257,7 @@ def policy_error(reason: str, message: str | None = None, retry_at: str | None =
     return SendError(
         origin="policy",
         reason=reason,
-        code=_META_CODES.get(reason),
+        code=META_CODES.get(reason),
         message=message or known.meaning,
         retryable=retry_at is not None,
         retry_at=retry_at,

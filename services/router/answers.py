@@ -3,9 +3,10 @@
 from msgspec.structs import replace
 
 from services.router import announce
-from services.router.seen import fingerprint, has, noted
+from services.router.seen import has, noted
 from services.router.state import MAX_ANSWERS, MAX_FULL_ANSWERS, Answer, State
 from shared.events import CancelRequested, Decision, SendRequested, decode_send_event
+from shared.ids import conflict_event_id, fingerprint
 from shared.stream.fold import Outgoing
 from shared.times import rfc3339
 
@@ -41,7 +42,7 @@ def deferred_id(request_id: str, seq: int) -> str:
 
 def conflict_id(request: SendRequested) -> str:
     """The id of a conflict's own answer: the first one's id belongs to the first request."""
-    return f"{name_of(request)}!{fingerprint(request.digest).hex()}:decided"
+    return conflict_event_id(name_of(request), request.digest)
 
 
 def uncancellable(state: State, event: CancelRequested) -> Outgoing:

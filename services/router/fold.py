@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from services.router import addresses, announce, moving, names, preferences
+from services.router import addresses, announce, moving, names, passed, preferences
 from services.router.brought import Brought
 from services.router.heard import Heard
 from services.router.lives import by_command, on_accepted, on_failed, on_status
 from services.router.meta_errors import MetaErrors
 from services.router.requests import on_cancel, on_due, on_request, released
-from services.router.seen import fingerprint, has, noted
+from services.router.seen import has, noted
 from services.router.state import (
     OPENS_NO_WINDOW,
     RENEW_MS,
@@ -57,7 +57,7 @@ from shared.events import (
     decode_conversation_event,
     encode,
 )
-from shared.ids import conversation_key
+from shared.ids import conversation_key, fingerprint
 from shared.pricing import PriceBook
 from shared.stream.fold import Claim, Grants, Outgoing, Owned, Rank, Release, Step
 from shared.times import rfc3339
@@ -66,7 +66,7 @@ from shared.uncertain import RESENT
 
 WAKE = "wake"
 """The one timer of a conversation: its earliest deadline, or its housekeeping."""
-_NOT_OF_A_CONVERSATION = (TimerFired, RequestMalformed, ConversationWebhook, NameTaken)
+_NOT_OF_A_CONVERSATION = (TimerFired, RequestMalformed, NameTaken)
 _OUTCOMES = (SendAccepted, SendFailed, SendUncertain, UncertainSettled)
 _TELLS_OF_A_COMMAND = (*_OUTCOMES, StatusReceived)
 
@@ -127,9 +127,7 @@ class RouterFold:
             return step
         known = step.state
         if known is None:
-            if not isinstance(event, ConversationWebhook):
-                return step
-            known = State(VERSION, event.phone_number_id, event.user)
+            return step
         going = names.leaving(known, event)
         wake_ms = state.wake_ms if state is not None else 0
         if going is not None:
@@ -204,6 +202,7 @@ class RouterFold:
             ),
             NameKept: lambda state, event, _facts, _grants: Brought(names.kept(state, event)),
             NameTaken: lambda state, event, _facts, _grants: Brought(names.taken(state, event)),
+            ConversationWebhook: lambda state, event, _facts, _grants: Brought(*_passed(state, event)),
         }
 
     def _known_elsewhere(self, state: State, event: UserKnownAs, facts: AccountFacts) -> Brought:
@@ -223,13 +222,11 @@ class RouterFold:
     def _aside(
         self, state: State | None, event: ConversationEvent, facts: AccountFacts, grants: Grants
     ) -> Step[State]:
-        """What is in the log for another reason than a message: time, and what can't be read or concerns none."""
+        """What is in the log for another reason than a message: time, and what can't be read."""
         if isinstance(event, TimerFired):
             return self._woken(state, event, facts, grants)
         if isinstance(event, RequestMalformed):
             return Step(state, (_malformed(event),))
-        if isinstance(event, ConversationWebhook):
-            return Step(state)  # nothing in it concerns what may be sent
         raise TypeError(f"nobody says what {type(event).__name__} brings")
 
     def _woken(
@@ -326,6 +323,15 @@ def _of_before(state: State, event: ConversationEvent) -> bool:
     return by_command(state, event.command_id) is None and all(
         stone.request != event.command_id.rpartition("#")[0] for stone in state.ended
     )
+
+
+def _passed(state: State, event: ConversationWebhook) -> tuple[State, tuple[Outgoing, ...]]:
+    """Meta told something that concerns no decision: the business hears of it, once."""
+    mark = fingerprint(event.event_id)
+    if has(state.inbound, mark):
+        return state, ()
+    new = replace(state, waba=event.waba_id or state.waba)
+    return noted(new, mark, event.received_ms), (passed.of_conversation(event),)
 
 
 def _verified(state: State, event: ReceiverVerified) -> State:

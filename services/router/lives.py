@@ -16,7 +16,7 @@ from services.router.conversations import learn_expiry
 from services.router.meta_errors import MetaErrors
 from services.router.preferences import Heard, failed_for
 from services.router.quotas import releases
-from services.router.seen import fingerprint, has, noted
+from services.router.seen import has, noted
 from services.router.state import (
     ACCEPTED,
     COMMANDED,
@@ -42,6 +42,7 @@ from shared.events import (
     StatusReceived,
     decode_send_event,
 )
+from shared.ids import fingerprint
 from shared.reasons import FAILURES
 from shared.stream.fold import Claim, Grants, Outgoing, Owned, Release
 

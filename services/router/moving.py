@@ -14,7 +14,7 @@ from services.router.addresses import readdressed
 from services.router.brought import Brought
 from services.router.quotas import claim_id, held_places, releases, tier_place
 from services.router.requests import turns
-from services.router.seen import fingerprint, has, joined, noted
+from services.router.seen import has, joined, noted
 from services.router.state import (
     FAILED,
     MAX_ANSWERS,
@@ -34,7 +34,7 @@ from services.router.state import (
 from services.router.tariff import Tariff
 from shared.accounts import Account, AccountFacts
 from shared.events import ConversationMoved, SendRequested, decode_send_event, encode
-from shared.ids import command_id, conversation_key
+from shared.ids import command_id, conversation_key, fingerprint
 from shared.stream.fold import Claim, Grants, Outgoing, Owned, Release
 from shared.topics import CONVERSATION_EVENTS
 

@@ -3,21 +3,12 @@
 Every webhook that tells something once, and what had to give way elsewhere in the state: messages that arrived, requests that were answered (decision 14).
 """
 
-from functools import lru_cache
-from hashlib import blake2b
-
 from msgspec.structs import replace
 
 from services.router.state import MAX_INBOUND, REMEMBER_MS, State
+from shared.ids import FINGERPRINT_BYTES as _HASH
 
-_HASH = 8
 _ENTRY = _HASH + 4
-
-
-@lru_cache(maxsize=4096)
-def fingerprint(text: str) -> bytes:
-    """An 8-byte hash: among the 20,000 things of one conversation two alike are a matter of 1 in 10^11."""
-    return blake2b(text.encode(), digest_size=_HASH).digest()
 
 
 def has(entries: bytes, wanted: bytes) -> bool:

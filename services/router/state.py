@@ -18,8 +18,8 @@ WINDOW_MS = DAY_MS
 """The customer service window, from the user's message (Meta, customer service windows)."""
 CONVERSATION_MS = DAY_MS
 """A conversation, from the delivery that opens it (Meta, conversation-based pricing)."""
-OPENS_NO_WINDOW = frozenset({"system", "history"})
-"""What the user did not write to the business now (Meta, webhooks: system messages, coexistence history)."""
+OPENS_NO_WINDOW = frozenset({"system", "history", "edit", "revoke", "unreact"})
+"""What the user did not write to the business now (Meta, webhooks: system messages, coexistence history), or only took back or changed."""
 REMEMBER_MS = 8 * DAY_MS
 """Duplicates come for up to 7 days (Meta, webhooks: retries); one day more for our own delays."""
 FULL_ANSWER_MS = DAY_MS

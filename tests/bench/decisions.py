@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 from deploy.local.stack import LocalStack
 from services.router.fold import WAKE, RouterFold
 from services.router.meta_errors import MetaErrors
-from services.router.seen import fingerprint
 from services.router.state import REMEMBER_MS, State, encode_state, tidied
 from services.router.stop_words import StopWords
 from shared.accounts import AccountFacts
@@ -29,7 +28,7 @@ from shared.events import (
     decode_conversation_event,
     encode,
 )
-from shared.ids import command_id
+from shared.ids import command_id, fingerprint
 from shared.pricing import PriceBook
 from shared.stream.claims import Claims
 from shared.stream.fold import Grant, Grants, Owned

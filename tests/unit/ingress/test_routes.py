@@ -2,117 +2,36 @@
 
 import asyncio
 import gzip
-import hmac
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
-from services.ingress.http import Listener
+from services.ingress.bodies import MAX_BODY_BYTES
 from services.ingress.publisher import Unavailable
-from services.ingress.record import Record
-from services.ingress.routes import MAX_BODY_BYTES, Limits, Webhooks
-from shared.clock import ManualClock
+from services.ingress.routes import Limits
 from shared.events import decode_conversation_event
-from shared.metrics import REGISTRY
-
-SECRET, PREVIOUS, TOKEN = b"app secret", b"the one before", "verify me"
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-MESSAGE = {
-    "id": "wamid.1",
-    "from": "16505551234",
-    "timestamp": "1749416383",
-    "type": "text",
-    "text": {"body": "hi"},
-}
-
-
-class FakePublisher:
-    """Keeps what it is given; refuses or waits when told to."""
-
-    def __init__(self) -> None:
-        self.taking = True
-        self.records: list[Record] = []
-        self.failure: Unavailable | None = None
-        self.held = asyncio.Event()
-        self.held.set()
-
-    async def publish(self, records: Sequence[Record]) -> None:
-        await self.held.wait()
-        if self.failure is not None:
-            raise self.failure
-        self.records.extend(records)
-
-
-@dataclass
-class Ingress:
-    publisher: FakePublisher
-    webhooks: Webhooks
-    listener: Listener
-    http: aiohttp.ClientSession
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.listener.port}/webhooks"
-
-    async def post(
-        self, body: bytes, *, secret: bytes = SECRET, headers: dict[str, str] | None = None
-    ) -> tuple[int, str]:
-        sent = {"X-Hub-Signature-256": signature(body, secret), "Content-Type": "application/json"} | (
-            headers or {}
-        )
-        async with self.http.post(self.url, data=body, headers=sent) as answer:
-            return answer.status, await answer.text()
-
-    async def raw(self, request: bytes, *, close: bool = False) -> bytes:
-        """Write bytes as they are; the answer until the other side closes or has answered."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.listener.port)
-        writer.write(request)
-        await writer.drain()
-        if close:
-            writer.close()
-            await writer.wait_closed()
-            return b""
-        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-        writer.close()
-        return answer
-
-
-def signature(body: bytes, secret: bytes) -> str:
-    return "sha256=" + hmac.digest(secret, body, "sha256").hex()
-
-
-def webhook(*messages: Any, name: str = "whatsapp_business_account") -> bytes:
-    value = {"metadata": {"phone_number_id": "106"}, "messages": list(messages)}
-    return json.dumps(
-        {"object": name, "entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]}
-    ).encode()
-
-
-async def started(limits: Limits) -> AsyncIterator[Ingress]:
-    publisher = FakePublisher()
-    webhooks = Webhooks(publisher, ManualClock(NOW), (SECRET, PREVIOUS), TOKEN.encode(), limits)
-    listener = Listener(webhooks, "127.0.0.1", 0, reuse_port=False, drain_s=5)
-    await listener.start()
-    async with aiohttp.ClientSession() as http:
-        yield Ingress(publisher, webhooks, listener, http)
-    await listener.stop()
+from tests.unit.ingress.door import (
+    MESSAGE,
+    OTHER_SECRET,
+    OTHER_TOKEN,
+    PREVIOUS,
+    SECRET,
+    TOKEN,
+    Ingress,
+    counted,
+    signature,
+    started,
+    webhook,
+)
 
 
 @pytest_asyncio.fixture
 async def ingress() -> AsyncIterator[Ingress]:
     async for running in started(Limits(body_s=0.3, in_flight=2, held_bytes=8 * 1024 * 1024)):
         yield running
-
-
-def counted(verdict: str) -> float:
-    return REGISTRY.get_sample_value("wa_webhook_requests_total", {"verdict": verdict}) or 0
 
 
 async def test_the_handshake_gives_the_challenge_back_as_text(ingress: Ingress) -> None:
@@ -140,6 +59,32 @@ async def test_the_handshake_gives_the_challenge_back_as_text(ingress: Ingress) 
 async def test_a_handshake_that_is_none_is_refused(ingress: Ingress, query: dict[str, str]) -> None:
     async with ingress.http.get(ingress.url, params=query) as answer:
         assert answer.status == 403
+
+
+async def test_each_app_has_a_path_a_secret_and_a_token_of_its_own(ingress: Ingress) -> None:
+    before = counted("ok", "shop")
+    assert await ingress.post(webhook(MESSAGE), secret=OTHER_SECRET, app="/shop") == (200, "")
+    assert counted("ok", "shop") == before + 1
+    for token, status in ((OTHER_TOKEN, 200), (TOKEN, 403)):
+        query = {"hub.mode": "subscribe", "hub.challenge": "1", "hub.verify_token": token}
+        async with ingress.http.get(f"{ingress.url}/shop", params=query) as answer:
+            assert answer.status == status
+
+
+async def test_the_signature_of_another_app_is_a_wrong_one_and_nothing_more_is_said(ingress: Ingress) -> None:
+    before = counted("bad_signature", "shop")
+    assert await ingress.post(webhook(MESSAGE), secret=SECRET, app="/shop") == (401, "bad signature")
+    assert await ingress.post(webhook(MESSAGE), secret=OTHER_SECRET) == (401, "bad signature")
+    assert ingress.publisher.records == []
+    assert counted("bad_signature", "shop") == before + 1
+
+
+@pytest.mark.parametrize("path", ["/nobody", "/", "/shop/", "//shop", "s", "/SHOP", "/%00"])
+async def test_a_path_of_no_app_is_not_found(ingress: Ingress, path: str) -> None:
+    before = counted("unknown_app", "none")
+    assert await ingress.post(webhook(MESSAGE), app=path) == (404, "not found")
+    assert counted("unknown_app", "none") == before + 1
+    assert ingress.publisher.records == []
 
 
 async def test_a_signed_webhook_is_published_and_answered_with_200(ingress: Ingress) -> None:

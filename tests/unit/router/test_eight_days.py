@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from services.billing.ledger import LedgerFold, Remembered
-from services.router.seen import fingerprint, has
+from services.router.seen import has
 from services.router.state import (
     ADDRESS_MS,
     DELIVERED,
@@ -37,6 +37,7 @@ from shared.events import (
     decode_ledger_entry,
     decode_send_event,
 )
+from shared.ids import fingerprint
 from shared.logs import hasher
 from shared.pricing import PriceBook
 from shared.stream.fold import Grants, Outgoing
