@@ -29,7 +29,7 @@ Stamped = dict[str, tuple[int, Any, Author]]
 
 
 class Known(msgspec.Struct, frozen=True, array_like=True):
-    """What was set of one account: subject and id → field → (when, value, by whom); and the webhooks passed on in the last 8 days, at most 4,000 (`seen.py`)."""
+    """What was set of one account: subject and id → field → (when, value, by whom); and the webhooks passed on in the last 8 days, at most 20,000 (`seen.py`)."""
 
     v: int
     subjects: dict[Subject, dict[str, Stamped]]
