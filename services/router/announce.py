@@ -229,6 +229,7 @@ def received(state: State, event: MessageReceived, reply_to: ReplyTo | None, *, 
         window_expires_at=rfc3339(window_ms) if window_ms else None,
         reply_to=reply_to,
         message=event.message,
+        profile_name=event.profile_name,
     )
     return Outgoing(
         MESSAGES_RECEIVED, conversation_key(state.number, state.user), event_id, "received", encode(value)

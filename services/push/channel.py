@@ -1,0 +1,535 @@
+"""One endpoint: its consumer group in, its webhooks out. It shares nothing with other endpoints but the process.
+
+The group's offset is the only progress: the first event of a partition that is not delivered. What was delivered beyond it is delivered again
+after a crash, with the same webhook-id.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import NamedTuple
+from zlib import crc32
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnknownMemberIdError,
+)
+from aiokafka.structs import ConsumerRecord
+
+from services.push import bodies, meta_format
+from services.push.answers import Answer
+from services.push.breaker import Breaker, Outages
+from services.push.control import Control, EndpointState, EndpointSwitched, told_ms
+from services.push.dead_letters import DeadLetters
+from services.push.desk import Desk, Settled, Taken, Terms
+from services.push.endpoints import Endpoint
+from services.push.http import HttpClient
+from services.push.kinds import Event
+from services.push.lanes import Item, Place
+from services.push.meters import Meters
+from services.push.records import Coordinates, Reader, Unreadable
+from services.push.secrets import SecretMissing, Secrets
+from services.push.settings import PushSettings
+from services.push.signing import meta_headers, standard_headers, webhook_id
+from shared import kafka
+from shared.topics import PUSH_REDELIVERIES
+
+log = structlog.get_logger(__name__)
+
+_POLL_MS = 100
+_POLL_RECORDS = 200
+_FETCH_BYTES = 4 * 1024 * 1024
+"""What is read beyond the look-ahead before a partition waits."""
+_COMMIT_S = 0.5
+_HANDOVER_S = 10.0
+"""Longest wait for what is under way when Kafka takes partitions away; less than a rebalance waits."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_TICK_S = 1.0
+_ERROR_S, _STATE_S = 5.0, 60.0
+"""A new error is told after so long at the soonest, all else of the state so often."""
+_NOT_OURS = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, IllegalStateError)
+
+
+class Pending(NamedTuple):
+    """An event to deliver, and all that is needed to park it."""
+
+    event: Event
+    record: ConsumerRecord
+
+
+class Channel:
+    """Reads, delivers and commits until it is stopped."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        settings: PushSettings,
+        control: Control,
+        secrets: Secrets,
+        display_number: Callable[[str], str],
+        http: HttpClient,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.endpoint = endpoint
+        self.assigned = False
+        """Whether Kafka has given it its share, if only once."""
+        self._settings = settings
+        self._control = control
+        self._secrets = secrets
+        self._display_number = display_number
+        self._http = http
+        self._fail = fail
+        topics = {kafka.name_of(topic, settings): topic for topic in endpoint.topics}
+        redeliveries = kafka.name_of(PUSH_REDELIVERIES, settings)
+        self._topics = (*topics, redeliveries)
+        self._reader = Reader(endpoint, topics, redeliveries)
+        self._dead_letters = DeadLetters(control, settings, endpoint.name)
+        self._meters = Meters(endpoint.name)
+        self._desk: Desk[Pending] = Desk(
+            Terms(endpoint.concurrency, endpoint.batch, endpoint.give_up_ms), Breaker(), Outages()
+        )
+        self._consumer: AIOKafkaConsumer | None = None
+        self._committed: dict[Place, int] = {}
+        self._stopping = asyncio.Event()
+        self._holding = False
+        """Nothing new goes out: partitions change hands, or the end has come."""
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._told = EndpointState(endpoint=endpoint.name, instance=settings.instance, at_ms=0)
+        self._error: tuple[str, int] | None = None
+        self._turned = False
+
+    # --- its life
+
+    async def run(self) -> None:
+        """Serve until `stop`; clients are made anew with growing pauses when Kafka fails."""
+        self._recall()
+        await self._http.start()
+        ticking = asyncio.create_task(self._tick(), name=f"push-tick-{self.endpoint.name}")
+        pause_s = _FIRST_PAUSE_S
+        try:
+            while not self._stopping.is_set():
+                started_s = time.monotonic()
+                try:
+                    await self._consume()
+                except (KafkaError, OSError) as error:
+                    log.error("push_interrupted", endpoint=self.endpoint.name, error=repr(error))
+                    if time.monotonic() - started_s > _LONGEST_PAUSE_S:
+                        pause_s = _FIRST_PAUSE_S
+                    await self._pause(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        finally:
+            ticking.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            await self._http.stop()
+            with suppress(KafkaError):
+                await self._tell_state()
+            self._meters.remove()
+
+    def stop(self) -> None:
+        """Let `run` finish what is under way, commit and return."""
+        self._stopping.set()
+
+    def heard(self, word: EndpointSwitched) -> None:
+        """The endpoint was enabled or disabled."""
+        self._desk.switch(_now_ms(), enabled=word.enabled)
+        self._turned = True
+        self._pump()
+
+    def _recall(self) -> None:
+        """Go on as the endpoint stood when it was served last."""
+        standing = self._control.standing
+        states = standing.states.get(self.endpoint.name, {})
+        desk, now_ms = self._desk, _now_ms()
+        desk.outages.join(outage for state in states.values() for outage in state.outages)
+        own = states.get(self._settings.instance)
+        if own is not None:
+            self._told = own
+            if own.breaker == "open":
+                desk.outages.since_ms = own.outage_since_ms
+                desk.breaker.open_again(now_ms)
+            elif own.outage_since_ms is not None and standing.enabled(self.endpoint.name):
+                # It was disabled when the process ended, and enabled since.
+                desk.outages.join([(own.outage_since_ms, standing.switched[self.endpoint.name].at_ms)])
+        if not standing.enabled(self.endpoint.name):
+            desk.switch(standing.switched[self.endpoint.name].at_ms, enabled=False)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    # --- reading
+
+    async def _consume(self) -> None:
+        """Read until the stop or the first failure, with a consumer of this one run."""
+        settings, name = self._settings, self.endpoint.name
+        # Another set of topics is another member: the leader looks at a static member's topics when it joins only.
+        member = f"{settings.instance}-{crc32(' '.join(self._topics).encode()):08x}"
+        consumer = kafka.group_consumer(
+            settings.model_copy(update={"instance": member}),
+            group_of(settings.topic_prefix, name),
+            fetch_bytes=_FETCH_BYTES,
+        )
+        self._holding = False
+        try:
+            await consumer.start()
+            self._consumer = consumer
+            consumer.subscribe(list(self._topics), listener=_Assignments(self))
+            commit_s = time.monotonic()
+            while not self._stopping.is_set():
+                await self._read_some(consumer)
+                if time.monotonic() - commit_s >= _COMMIT_S:
+                    commit_s = time.monotonic()
+                    await self._commit(consumer)
+        finally:
+            await self._quiet(settings.drain_s / 2)
+            try:
+                with suppress(KafkaError, TimeoutError):
+                    async with asyncio.timeout(5):
+                        await self._commit(consumer)
+            finally:
+                self._consumer = None
+                self.forget(list(self._desk.lanes.places))
+                await consumer.stop()
+
+    async def _read_some(self, consumer: AIOKafkaConsumer) -> None:
+        try:
+            polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
+        except NoOffsetForPartitionError:
+            # The consumer looked before `begin` had set it: what it noted then is told once.
+            await self.begin(consumer.assignment())
+            return
+        except OffsetOutOfRangeError as error:
+            await self._pass_over(consumer, error.args[0])
+            return
+        lanes = self._desk.lanes
+        for partition, rows in polled.items():
+            place = Place(partition.topic, partition.partition)
+            if place not in lanes:
+                lanes.begin(place, rows[0].offset)
+            for row in rows:
+                await self._take_in(place, row)
+        if polled:
+            self._pump()
+        self._balance(consumer)
+
+    async def _take_in(self, place: Place, row: ConsumerRecord) -> None:
+        item = None
+        value = row.value or b""
+        try:
+            event = self._reader.event(row.topic, value, row.headers)
+        except Unreadable as error:
+            await self._dead_letters.park(row, f"unreadable: {error}", b"")
+            self._meters.parked.inc()
+        else:
+            if event is not None:
+                item = Item(place, row.offset, row.key or b"", row.timestamp, len(value), Pending(event, row))
+        self._desk.lanes.read(place, row.offset, item)
+
+    def _balance(self, consumer: AIOKafkaConsumer) -> None:
+        """Let partitions wait that are read far enough ahead, and go on that are not."""
+        paused = consumer.paused()
+        for partition in consumer.assignment():
+            place = Place(partition.topic, partition.partition)
+            events, size = self._desk.lanes.held(place) if place in self._desk.lanes else (0, 0)
+            full = events >= self._settings.push_look_ahead or size >= self._settings.push_look_ahead_bytes
+            if full and partition not in paused:
+                consumer.pause(partition)
+            elif not full and partition in paused:
+                consumer.resume(partition)
+
+    async def _pass_over(self, consumer: AIOKafkaConsumer, places: dict[TopicPartition, int]) -> None:
+        """What Kafka has dropped before it could be delivered is lost to this endpoint: say so, and go on with what is there."""
+        for partition, offset in places.items():
+            first = (await consumer.beginning_offsets([partition]))[partition]
+            log.error(
+                "push_records_expired",
+                endpoint=self.endpoint.name,
+                topic=partition.topic,
+                partition=partition.partition,
+                first=offset,
+                resumed=first,
+            )
+            self._meters.expired.inc(max(0, first - offset))
+            consumer.seek(partition, first)
+
+    async def begin(self, partitions: Iterable[TopicPartition]) -> None:
+        """Set the partitions that the group never committed to where it begins, and commit that: a crash must not move it."""
+        consumer = self._consumer
+        if consumer is None:
+            return
+        served_ms = told_ms(self._control.standing.states.get(self.endpoint.name, {}).values())
+        starts = {}
+        for partition in partitions:
+            if await consumer.committed(partition) is not None:
+                continue
+            starts[partition] = await self._start_of(consumer, partition, served_ms)
+            consumer.seek(partition, starts[partition])
+        if starts:
+            await consumer.commit(starts)
+            log.info("push_begins", endpoint=self.endpoint.name, partitions=len(starts), served_ms=served_ms)
+
+    async def _start_of(self, consumer: AIOKafkaConsumer, partition: TopicPartition, served_ms: int) -> int:
+        end: int = (await consumer.end_offsets([partition]))[partition]
+        if served_ms:
+            # The group was here before, and Kafka has forgotten its offsets.
+            found = (await consumer.offsets_for_times({partition: served_ms}))[partition]
+            return end if found is None else int(found.offset)
+        if self.endpoint.start == "now" and partition.topic != self._topics[-1]:
+            return end
+        first: int = (await consumer.beginning_offsets([partition]))[partition]
+        return first
+
+    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+        lanes = self._desk.lanes
+        ours = consumer.assignment()
+        moved = {
+            place: low
+            for place in lanes.places
+            if (low := lanes.low_water(place)) != self._committed.get(place)
+            and TopicPartition(*place) in ours
+        }
+        if not moved:
+            return
+        try:
+            await consumer.commit({TopicPartition(*place): low for place, low in moved.items()})
+        except _NOT_OURS as error:
+            # The partitions are another process's by now, which delivers again what this one did not get to commit.
+            log.warning("push_commit_refused", endpoint=self.endpoint.name, error=repr(error))
+        else:
+            self._committed.update(moved)
+
+    async def hand_over(self, partitions: Iterable[TopicPartition]) -> None:
+        """Kafka takes partitions away: finish what is under way, commit, forget."""
+        self._holding = True
+        await self._quiet(_HANDOVER_S)
+        if self._consumer is not None:
+            await self._commit(self._consumer)
+        self.forget(Place(partition.topic, partition.partition) for partition in partitions)
+
+    async def take_over(self, partitions: Iterable[TopicPartition]) -> None:
+        """Kafka has given partitions."""
+        await self.begin(partitions)
+        self._holding = False
+        self.assigned = True
+        self._pump()
+
+    def forget(self, places: Iterable[Place]) -> None:
+        """Drop what was read of partitions."""
+        for place in places:
+            self._desk.lanes.forget(place)
+            self._committed.pop(place, None)
+
+    async def _quiet(self, within_s: float) -> None:
+        """Let what is under way end, and break off what has not by then."""
+        self._holding = True
+        if self._under_way:
+            _, late = await asyncio.wait(self._under_way, timeout=within_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    # --- delivering
+
+    def _pump(self) -> None:
+        """Let go out what may, and look again when the next try is due."""
+        if self._holding:
+            return
+        now_ms = _now_ms()
+        while (taken := self._desk.take(now_ms)) is not None:
+            task = asyncio.create_task(self._deliver(taken))
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        wake_ms = self._desk.wake_ms()
+        if wake_ms is not None:
+            delay_s = max(wake_ms - now_ms, 10) / 1000
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._pump)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+        else:
+            self._pump()
+
+    async def _deliver(self, taken: Taken[Pending]) -> None:
+        try:
+            answer = await self._try([item.what.event for item in taken.items])
+        except asyncio.CancelledError:
+            self._desk.withdraw(taken, _now_ms())
+            raise
+        now_ms = _now_ms()
+        settled = self._desk.settle(taken, answer, now_ms, random.random())
+        self._meters.tries[answer.outcome].inc()
+        if answer.outcome == "delivered":
+            self._meters.events.inc(len(taken.items))
+            for item in taken.items:
+                self._meters.seconds.observe(max(0, now_ms - item.at_ms) / 1000)
+        else:
+            self._failed(taken, answer, now_ms)
+        if settled.turned:
+            await self._turn(settled, answer, now_ms)
+        for item in settled.park:
+            await self._park(item, answer)
+
+    async def _try(self, events: list[Event]) -> Answer:
+        endpoint = self.endpoint
+        try:
+            keys = self._secrets.keys(endpoint)
+            if endpoint.format == "meta":
+                body = meta_format.body(events[0], self._display_number)
+                headers = meta_headers(keys[0], webhook_id(events[0].id), body)
+            else:
+                body = bodies.body(events, batched=endpoint.batch > 1)
+                id_ = webhook_id(bodies.id_of(events))
+                headers = standard_headers(keys, id_, int(time.time()), body)
+        except SecretMissing as error:
+            return Answer("failed", f"secret: {error}", unreachable=True)
+        except (ValueError, msgspec.MsgspecError) as error:
+            return Answer("refused", f"no form of Meta's: {error}")
+        return await self._http.post(body, headers)
+
+    def _failed(self, taken: Taken[Pending], answer: Answer, now_ms: int) -> None:
+        first = taken.items[0]
+        self._error = (answer.detail, now_ms)
+        log.warning(
+            "push_failed",
+            endpoint=self.endpoint.name,
+            outcome=answer.outcome,
+            detail=answer.detail,
+            source=str(_coordinates(first)),
+            events=len(taken.items),
+            tries=first.tries,
+            probe=taken.probe,
+        )
+
+    async def _turn(self, settled: Settled[Pending], answer: Answer, now_ms: int) -> None:
+        self._turned = True
+        name = self.endpoint.name
+        if answer.outcome != "gone":
+            log.warning("push_breaker", endpoint=name, open=self._desk.breaker.open, detail=answer.detail)
+            return
+        word = EndpointSwitched(endpoint=name, at_ms=now_ms, enabled=False, by="push", reason=answer.detail)
+        log.error("push_endpoint_gone", endpoint=name)
+        try:
+            await self._control.tell(word)
+        except KafkaError as error:
+            # It stays disabled here; a process that does not know will be told 410 itself.
+            log.error("push_word_not_told", endpoint=name, error=repr(error))
+
+    async def _park(self, item: Item[Pending], answer: Answer) -> None:
+        reason = f"{answer.detail} after {item.tries} tries"
+        await self._dead_letters.park(item.what.record, reason, answer.said)
+        self._meters.parked.inc()
+        self._desk.parked(item)
+
+    # --- telling how it fares
+
+    async def _tick(self) -> None:
+        while True:
+            self._measure()
+            if self._state_is_due():
+                try:
+                    await self._tell_state()
+                except KafkaError as error:
+                    log.warning("push_state_not_told", endpoint=self.endpoint.name, error=repr(error))
+            await asyncio.sleep(_TICK_S)
+
+    def _measure(self) -> None:
+        desk, now_ms = self._desk, _now_ms()
+        oldest_ms = desk.lanes.oldest_ms()
+        self._meters.oldest.set(0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000)
+        self._meters.breaker_open.set(desk.breaker.open)
+        self._meters.disabled.set(not desk.enabled)
+        self._meters.lag.set(self._lag() or 0)
+
+    def _lag(self) -> int | None:
+        """Records that are not done; None while that is not known."""
+        consumer, lanes = self._consumer, self._desk.lanes
+        if consumer is None or not self.assigned:
+            return None
+        lag = 0
+        for partition in consumer.assignment():
+            place = Place(partition.topic, partition.partition)
+            end = consumer.highwater(partition)
+            if end is None:
+                return None
+            if place in lanes:
+                lag += max(0, end - lanes.low_water(place))
+        return lag
+
+    def _state_is_due(self) -> bool:
+        now_ms, told = _now_ms(), self._told
+        news = self._error is not None and self._error[1] != told.last_error_ms
+        since_s = (now_ms - told.at_ms) / 1000
+        return self._turned or since_s >= _STATE_S or (news and since_s >= _ERROR_S)
+
+    async def _tell_state(self) -> None:
+        desk, now_ms = self._desk, _now_ms()
+        oldest_ms = desk.lanes.oldest_ms()
+        done_ms = self._told.told_ms
+        if oldest_ms is not None:
+            done_ms = max(done_ms, oldest_ms - 1)
+        elif self._lag() == 0:
+            done_ms = now_ms - 60_000
+        error, error_ms = self._error or (self._told.last_error, self._told.last_error_ms)
+        state = EndpointState(
+            endpoint=self.endpoint.name,
+            instance=self._settings.instance,
+            at_ms=now_ms,
+            breaker="open" if desk.breaker.open else "closed",
+            outages=tuple(desk.outages.past),
+            outage_since_ms=desk.outages.since_ms,
+            told_ms=done_ms,
+            last_error=error,
+            last_error_ms=error_ms,
+        )
+        self._turned = False
+        try:
+            await self._control.tell(state)
+        except BaseException:
+            self._turned = True
+            raise
+        self._told = state
+
+
+class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Hands partitions over and takes them over."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._channel.hand_over(revoked)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        await self._channel.take_over(assigned)
+
+
+def _coordinates(item: Item[Pending]) -> Coordinates:
+    return Coordinates(item.place.topic, item.place.partition, item.offset)
+
+
+def _now_ms() -> int:
+    """The wall clock's epoch milliseconds, whatever a local stack's movable clock shows: Kafka's times and the receivers' clocks are the wall's too."""
+    return int(time.time() * 1000)
+
+
+def group_of(topic_prefix: str, endpoint: str) -> str:
+    """The consumer group of an endpoint."""
+    return f"{topic_prefix}push.{endpoint}"
