@@ -11,7 +11,6 @@ from shared.times import DAY_MS, to_ms
 
 Outcome = Literal["delivered", "failed", "refused", "gone"]
 """`failed` may pass; `refused` will not, by the receiver's word; `gone`: the receiver wants nothing more at all."""
-Failure = Literal["status", "timeout", "unreachable", "secret"]
 
 FIRST_RETRY_MS = 1_000
 LONGEST_RETRY_MS = DAY_MS
@@ -38,7 +37,7 @@ class Answer(NamedTuple):
 def of_status(status: int, retry_after: str | None, said: bytes, now_ms: int) -> Answer:
     """The meaning of an HTTP answer. Redirects are not followed, so they are refusals."""
     if 200 <= status < 300:
-        return Answer("delivered")
+        return Answer("delivered", said=said)
     detail = f"HTTP {status}"
     if status == 410:
         return Answer("gone", detail, said=said)

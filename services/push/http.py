@@ -71,12 +71,17 @@ class HttpClient:
 
     async def post(self, body: bytes, headers: dict[str, str]) -> Answer:
         """One POST, and what the answer means; no answer is one too."""
+        return await self._call("POST", data=body, headers=headers)
+
+    async def get(self) -> Answer:
+        """One GET."""
+        return await self._call("GET")
+
+    async def _call(self, method: str, **what: Any) -> Answer:
         if self._session is None:
             raise RuntimeError("not started")
         try:
-            async with self._session.post(
-                self._url, data=body, headers=headers, allow_redirects=False
-            ) as response:
+            async with self._session.request(method, self._url, allow_redirects=False, **what) as response:
                 said = await _begin_of(response)
                 return of_status(
                     response.status, response.headers.get("Retry-After"), said, int(time.time() * 1000)

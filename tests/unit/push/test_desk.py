@@ -330,9 +330,7 @@ def test_whatever_fails_each_key_keeps_its_order_and_each_event_is_delivered_or_
         before = len(office.parked)
         office.settle(taken, answer)
         done = (
-            [item.what for item in taken.items]
-            if answer.outcome == "delivered"
-            else office.parked[before:]
+            [item.what for item in taken.items] if answer.outcome == "delivered" else office.parked[before:]
         )
         for what in done:
             ended[what[0]].append(what)

@@ -74,7 +74,9 @@ def test_what_is_wrong_is_said_with_its_place(fields: dict[str, Any], problem: s
 
 def test_an_unknown_event_is_answered_with_those_that_there_are() -> None:
     (found,) = problems(of(SHOP | {"events": ["send.deliverd"]}))
-    assert found.startswith("shop.events: 'send.deliverd' fits no event; there are message.received, send.decided")
+    assert found.startswith(
+        "shop.events: 'send.deliverd' fits no event; there are message.received, send.decided"
+    )
 
 
 def test_all_problems_of_all_endpoints_are_told_at_once() -> None:

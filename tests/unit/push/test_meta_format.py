@@ -9,7 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec import Raw
-from pywa import WhatsApp, types
+from pywa.client import WhatsApp
+from pywa.handlers import (
+    CallbackButtonHandler,
+    CallbackSelectionHandler,
+    FlowCompletionHandler,
+    MessageHandler,
+    MessageStatusHandler,
+)
+from pywa.types.callback import CallbackSelection
+from pywa.types.message import Message
+from pywa.types.message_status import MessageStatus
 
 from services.push import meta_format
 from services.push.kinds import Event, read
@@ -57,7 +67,16 @@ READ_BY_PYWA = (
     "unsupported",
 )
 """The fixtures that hold all that pywa wants: some show Meta's own damage."""
-STATUSES_READ_BY_PYWA = ("delivered", "failed", "ours_for_a_rewritten_recipient", "played", "read", "sent", "sent_expiry_as_number", "with_callback_data_of_others")
+STATUSES_READ_BY_PYWA = (
+    "delivered",
+    "failed",
+    "ours_for_a_rewritten_recipient",
+    "played",
+    "read",
+    "sent",
+    "sent_expiry_as_number",
+    "with_callback_data_of_others",
+)
 
 
 class Bot:
@@ -69,11 +88,10 @@ class Bot:
             server=None,
         )  # fmt: skip
         self.got: list[Any] = []
-        for listen in (
-            self.client.on_message, self.client.on_message_status, self.client.on_callback_button,
-            self.client.on_callback_selection, self.client.on_flow_completion,
+        for handler in (
+            MessageHandler, MessageStatusHandler, CallbackButtonHandler, CallbackSelectionHandler, FlowCompletionHandler,
         ):  # fmt: skip
-            listen(lambda _, update: self.got.append(update))
+            self.client.add_handlers(handler(lambda _, update: self.got.append(update)))
 
     def receive(self, body: bytes) -> Any:
         """What comes of one webhook, its signature checked; None where pywa has no handler for it."""
@@ -161,7 +179,7 @@ def test_pywa_reads_every_type_of_message(name: str, bot: Bot, caplog: pytest.Lo
     with caplog.at_level(logging.ERROR):
         for event in sources:
             update = bot.receive(body(public(event)))
-            if isinstance(update, types.Message):
+            if isinstance(update, Message):
                 assert (update.id, update.waba_id) == (event.wamid, event.waba_id)
                 assert update.from_user.name == event.profile_name
     assert not caplog.records, caplog.text
@@ -171,7 +189,7 @@ def test_pywa_reads_the_choice_from_a_list(bot: Bot) -> None:
     (event,) = conversation_events("message_interactive_list", MessageReceived)
     message = json.loads(bytes(event.message)) | {"context": {"from": "15550783881", "id": "wamid.list"}}
     update = bot.receive(body(public(msgspec.structs.replace(event, message=Raw(encode(message))))))
-    assert isinstance(update, types.CallbackSelection)
+    assert isinstance(update, CallbackSelection)
     assert update.data == "priority_express"
 
 
@@ -182,8 +200,12 @@ def test_pywa_reads_every_status_with_the_business_s_own_callback_data(
     with caplog.at_level(logging.ERROR):
         for event in conversation_events(f"status_{name}", StatusReceived):
             update = bot.receive(body(sent(event)))
-            assert isinstance(update, types.MessageStatus)
-            assert (update.id, update.status.value, update.tracker) == (event.wamid, event.status, "order-4711")
+            assert isinstance(update, MessageStatus)
+            assert (update.id, update.status.value, update.tracker) == (
+                event.wamid,
+                event.status,
+                "order-4711",
+            )
             assert (update.error is not None) == (event.status == "failed")
     assert not caplog.records, caplog.text
 
