@@ -18,7 +18,7 @@ ACCESS_TOKEN: Final = "simulator-token"
 ADMIN_TOKEN: Final = "local-admin-token"
 PARTITIONS: Final = 8
 
-TABLE: Final = ("simulator", "ingress", "router", "sender", "billing", "billing.tallies", "console")
+TABLE: Final = ("simulator", "ingress", "router", "sender", "billing", "billing.tallies", "console", "push")
 """Modules below `services`, in start order; they are stopped in reverse."""
 
 
@@ -166,5 +166,7 @@ def _settings(name: str, ports: ServicePorts) -> dict[str, str]:
             "WA_TALLIES_URL": f"http://{LOOPBACK}:{ports.tallies}",
             "WA_LINKS": json.dumps(urls(ports)),
         },
+        # Tells nobody, unless the environment names an endpoints file.
+        "push": {"WA_PUSH_ALLOW_PRIVATE": "true"},
     }
     return own.get(name, {})

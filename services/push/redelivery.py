@@ -33,7 +33,10 @@ async def redeliver(settings: ServiceSettings, endpoint: Endpoint, wanted: Wante
     reader = Reader(endpoint, topics, kafka.name_of(PUSH_REDELIVERIES, settings))
     count = 0
     async with _clients(settings) as (consumer, producer):
-        async for row in _records(consumer, list(topics), wanted):
+        places = await _partitions(producer, list(topics))
+        starts = await _offsets_at(consumer, places, wanted.from_ms)
+        ends = await _offsets_at(consumer, places, wanted.to_ms)
+        async for row in _between(consumer, {place: (starts[place], ends[place]) for place in places}):
             try:
                 event = reader.event(row.topic, row.value or b"", row.headers)
             except Unreadable:
@@ -50,7 +53,7 @@ async def redeliver_parked(settings: ServiceSettings, endpoint: Endpoint, from_m
     group = f"{group_of(settings.topic_prefix, endpoint.name)}.parked"
     count = 0
     async with _clients(settings, group) as (consumer, producer):
-        places = await _partitions(consumer, [name])
+        places = await _partitions(producer, [name])
         starts = (
             {place: await consumer.committed(place) or 0 for place in places}
             if from_ms is None
@@ -98,22 +101,11 @@ async def _repeat(
     await producer.send(name, row.value, key=row.key, headers=marks(endpoint, topic, row.headers))
 
 
-async def _records(
-    consumer: AIOKafkaConsumer, topics: list[str], wanted: Wanted
-) -> AsyncIterator[ConsumerRecord]:
-    places = await _partitions(consumer, topics)
-    starts = await _offsets_at(consumer, places, wanted.from_ms)
-    ends = await _offsets_at(consumer, places, wanted.to_ms)
-    async for row in _between(consumer, {place: (starts[place], ends[place]) for place in places}):
-        yield row
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topics: list[str]) -> list[TopicPartition]:
-    await consumer.topics()  # asks for the metadata of all
+async def _partitions(producer: AIOKafkaProducer, topics: list[str]) -> list[TopicPartition]:
     return [
         TopicPartition(topic, partition)
         for topic in topics
-        for partition in sorted(consumer.partitions_for_topic(topic) or ())
+        for partition in sorted(await producer.partitions_for(topic))
     ]
 
 

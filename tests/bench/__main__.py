@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.stack import LocalStack
-from tests.bench import decisions, ingress, limits, recovery, router, sender, tallies, waits
+from tests.bench import decisions, ingress, limits, push, recovery, router, sender, tallies, waits
 
 REPORT = Path("reports/bench.json")
 
@@ -69,6 +69,7 @@ async def main(
             ("router", rounds, "events/s", 0.4, False, router.measure),
             ("ingress", rounds, "requests/s", 0.4, False, ingress.measure),
             ("sender", rounds, "messages/s", 0.6, False, sender.measure),
+            ("push", min(rounds, 3), "events/s", 0.5, False, push.measure),
             ("tallies", min(rounds, 3), "entries/s", 0.5, False, tallies.measure),
             (
                 "tallies",
@@ -126,7 +127,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--only", help="router, ingress, sender, tallies, waits, limits, recovery or decisions"
+        "--only", help="router, ingress, sender, push, tallies, waits, limits, recovery or decisions"
     )
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="do not give the measured process a core"
