@@ -153,17 +153,17 @@ class Channel:
         states = standing.states.get(self.endpoint.name, {})
         desk, now_ms = self._desk, _now_ms()
         desk.outages.join(outage for state in states.values() for outage in state.outages)
-        own = states.get(self._settings.instance)
+        own, switched = states.get(self._settings.instance), standing.switched.get(self.endpoint.name)
         if own is not None:
             self._told = own
             if own.breaker == "open":
                 desk.outages.since_ms = own.outage_since_ms
                 desk.breaker.open_again(now_ms)
-            elif own.outage_since_ms is not None and standing.enabled(self.endpoint.name):
-                # It was disabled when the process ended, and enabled since.
-                desk.outages.join([(own.outage_since_ms, standing.switched[self.endpoint.name].at_ms)])
-        if not standing.enabled(self.endpoint.name):
-            desk.switch(standing.switched[self.endpoint.name].at_ms, enabled=False)
+            elif own.outage_since_ms is not None:
+                # It was disabled when the process ended; if it is no more, it was until it was enabled.
+                desk.outages.join([(own.outage_since_ms, now_ms if switched is None else switched.at_ms)])
+        if switched is not None and not switched.enabled:
+            desk.switch(switched.at_ms, enabled=False)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -222,7 +222,7 @@ class Channel:
                 await self._take_in(place, row)
         if polled:
             self._pump()
-        self._balance(consumer)
+        self._balance(consumer, {*polled, *consumer.paused()})
 
     async def _take_in(self, place: Place, row: ConsumerRecord) -> None:
         item = None
@@ -237,12 +237,11 @@ class Channel:
                 item = Item(place, row.offset, row.key or b"", row.timestamp, len(value), Pending(event, row))
         self._desk.lanes.read(place, row.offset, item)
 
-    def _balance(self, consumer: AIOKafkaConsumer) -> None:
+    def _balance(self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
         """Let partitions wait that are read far enough ahead, and go on that are not."""
-        paused = consumer.paused()
-        for partition in consumer.assignment():
-            place = Place(partition.topic, partition.partition)
-            events, size = self._desk.lanes.held(place) if place in self._desk.lanes else (0, 0)
+        paused, ours = consumer.paused(), consumer.assignment()
+        for partition in ours.intersection(partitions):
+            events, size = self._desk.lanes.held(Place(partition.topic, partition.partition))
             full = events >= self._settings.push_look_ahead or size >= self._settings.push_look_ahead_bytes
             if full and partition not in paused:
                 consumer.pause(partition)
@@ -314,13 +313,22 @@ class Channel:
         """Kafka takes partitions away: finish what is under way, commit, forget."""
         self._holding = True
         await self._quiet(_HANDOVER_S)
-        if self._consumer is not None:
-            await self._commit(self._consumer)
-        self.forget(Place(partition.topic, partition.partition) for partition in partitions)
+        try:
+            if self._consumer is not None:
+                async with asyncio.timeout(_HANDOVER_S):
+                    await self._commit(self._consumer)
+        except (KafkaError, TimeoutError) as error:
+            log.warning("push_commit_failed", endpoint=self.endpoint.name, error=repr(error))
+        finally:
+            self.forget(Place(partition.topic, partition.partition) for partition in partitions)
 
     async def take_over(self, partitions: Iterable[TopicPartition]) -> None:
         """Kafka has given partitions."""
-        await self.begin(partitions)
+        try:
+            await self.begin(partitions)
+        except KafkaError as error:
+            # The consumer then says that it has no offset, and it is tried again.
+            log.warning("push_begin_failed", endpoint=self.endpoint.name, error=repr(error))
         self._holding = False
         self.assigned = True
         self._pump()

@@ -7,9 +7,12 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 R = TypeVar("R")
+BATCH_BYTES = 1024 * 1024
+"""A webhook of several events takes no more once it holds so much."""
 
 
 class Place(NamedTuple):
@@ -115,8 +118,8 @@ class Lanes(Generic[R]):
 
     def held(self, place: Place) -> tuple[int, int]:
         """How many events were read from the first on that is not done, and the bytes of those that are not."""
-        partition = self._partitions[place]
-        return len(partition.open), partition.bytes
+        partition = self._partitions.get(place)
+        return (0, 0) if partition is None else (len(partition.open), partition.bytes)
 
     def oldest_ms(self) -> int | None:
         """When Kafka got the oldest event that is not done."""
@@ -128,7 +131,8 @@ class Lanes(Generic[R]):
         """The next events, `most` at most, whose outcome is to be told to `done` or `again`. One that failed before goes alone."""
         self._wake(now_ms)
         taken: list[Item[R]] = []
-        while len(taken) < most:
+        size = 0
+        while len(taken) < most and size < BATCH_BYTES:
             found = self._next(self._again) or self._next(self._fresh)
             if found is None:
                 break
@@ -137,7 +141,9 @@ class Lanes(Generic[R]):
             if alone and taken:
                 self._again.appendleft(at)
                 break
-            taken += self._start(lane, 1 if alone else most - len(taken))
+            started = self._start(lane, 1 if alone else most - len(taken))
+            taken += started
+            size += sum(item.size for item in started)
             if alone:
                 break
         return taken
@@ -230,7 +236,12 @@ class Lanes(Generic[R]):
         return None
 
     def _start(self, lane: _Lane[R], most: int) -> list[Item[R]]:
-        taken = [lane.items[nth] for nth in range(min(most, len(lane.items)))]
+        taken, size = [], 0
+        for item in islice(lane.items, most):
+            taken.append(item)
+            size += item.size
+            if size >= BATCH_BYTES:
+                break
         lane.taken = lane.left = len(taken)
         lane.due_ms = None
         return taken

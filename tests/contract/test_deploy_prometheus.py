@@ -30,7 +30,9 @@ def known_series() -> dict[str, Series]:
         f"wa_push_{name}": Series({"endpoint": frozenset()})
         for name in ("oldest_seconds", "lag_records", "breaker_open", "disabled", "events_total", "parked_total", "expired_records_total")
     } | {"wa_push_tries_total": Series({"endpoint": frozenset(), "outcome": frozenset(get_args(Outcome))})}  # fmt: skip
-    return samples(REGISTRY) | samples(SimulatorMetrics().registry) | {"up": Series()} | recorded | errors | push
+    return (
+        samples(REGISTRY) | samples(SimulatorMetrics().registry) | {"up": Series()} | recorded | errors | push
+    )
 
 
 def rules() -> list[dict[str, Any]]:

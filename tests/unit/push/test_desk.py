@@ -31,9 +31,9 @@ class Office:
         self.parked: list[str] = []
         self.desk.lanes.begin(PLACE, 0)
 
-    def read(self, key: str, what: str, at_ms: int | None = None) -> None:
+    def read(self, key: str, what: str, at_ms: int | None = None, size: int = 100) -> None:
         at_ms = self.now if at_ms is None else at_ms
-        item = Item(PLACE, self.offset, key.encode(), at_ms, 100, what)
+        item = Item(PLACE, self.offset, key.encode(), at_ms, size, what)
         self.desk.lanes.read(PLACE, self.offset, item)
         self.offset += 1
 
@@ -246,6 +246,13 @@ def test_a_batch_takes_several_keys_and_several_of_one_in_order() -> None:
     assert list(office.all()) == ["a1+a2+b1+c1", "d1"]
 
 
+def test_a_batch_takes_no_more_once_it_is_large() -> None:
+    office = Office(batch=100)
+    for nth in range(5):
+        office.read("ab"[nth % 2], str(nth), size=600_000)
+    assert list(office.all()) == ["0+2", "1+3"]
+
+
 def test_after_a_batch_failed_its_events_go_alone_so_that_one_can_t_spoil_the_others() -> None:
     office = Office(batch=3)
     for key in "abc":
@@ -268,6 +275,29 @@ def test_a_partition_that_went_to_another_is_forgotten_with_what_is_under_way() 
     office.offset = 0
     office.read("a", "a1 again")
     assert office.try_all(OK) == ["a1 again"]
+
+
+def test_a_partition_that_comes_back_is_read_anew_whatever_was_queued_of_it() -> None:
+    office = Office()
+    office.read("a", "a1")
+    office.desk.lanes.forget(PLACE)
+    office.desk.lanes.begin(PLACE, 0)
+    office.offset = 0
+    office.read("a", "a1 again")
+    office.read("a", "a2")
+    assert list(office.all()) == ["a1 again"]
+
+
+def test_an_endpoint_that_refuses_everything_gets_nothing_parked_while_it_does() -> None:
+    office = Office()
+    for key in "abcde":
+        office.read(key, key)
+    for _ in range(20):
+        office.try_all(REFUSED)
+        office.now = office.desk.wake_ms() or office.now
+    assert office.parked == []
+    office.try_all(OK)
+    assert len(office.try_all(OK)) == 4
 
 
 def test_outages_that_follow_each_other_closely_are_one() -> None:

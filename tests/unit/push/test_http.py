@@ -21,7 +21,7 @@ class Site:
         self.port = 0
         self.hang = asyncio.Event()
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests += 1
         match request.path:
             case "/moved":
