@@ -29,7 +29,7 @@ from aiokafka.structs import ConsumerRecord
 from services.push import bodies, meta_format
 from services.push.answers import Answer
 from services.push.breaker import Breaker, Outages
-from services.push.control import Control, EndpointState, EndpointSwitched, told_ms
+from services.push.control import Control
 from services.push.dead_letters import DeadLetters
 from services.push.desk import Desk, Settled, Taken, Terms
 from services.push.endpoints import Endpoint
@@ -41,6 +41,7 @@ from services.push.records import Coordinates, Reader, Unreadable
 from services.push.secrets import SecretMissing, Secrets
 from services.push.settings import PushSettings
 from services.push.signing import meta_headers, standard_headers, webhook_id
+from services.push.standing import EndpointState, EndpointSwitched, recall, told_ms
 from shared import kafka
 from shared.topics import PUSH_REDELIVERIES
 
@@ -113,7 +114,9 @@ class Channel:
 
     async def run(self) -> None:
         """Serve until `stop`; clients are made anew with growing pauses when Kafka fails."""
-        self._recall()
+        standing, instance = self._control.standing, self._settings.instance
+        recall(self._desk, standing, self.endpoint.name, instance, _now_ms())
+        self._told = standing.states.get(self.endpoint.name, {}).get(instance, self._told)
         await self._http.start()
         ticking = asyncio.create_task(self._tick(), name=f"push-tick-{self.endpoint.name}")
         pause_s = _FIRST_PAUSE_S
@@ -146,24 +149,6 @@ class Channel:
         self._desk.switch(_now_ms(), enabled=word.enabled)
         self._turned = True
         self._pump()
-
-    def _recall(self) -> None:
-        """Go on as the endpoint stood when it was served last."""
-        standing = self._control.standing
-        states = standing.states.get(self.endpoint.name, {})
-        desk, now_ms = self._desk, _now_ms()
-        desk.outages.join(outage for state in states.values() for outage in state.outages)
-        own, switched = states.get(self._settings.instance), standing.switched.get(self.endpoint.name)
-        if own is not None:
-            self._told = own
-            if own.breaker == "open":
-                desk.outages.since_ms = own.outage_since_ms
-                desk.breaker.open_again(now_ms)
-            elif own.outage_since_ms is not None:
-                # It was disabled when the process ended; if it is no more, it was until it was enabled.
-                desk.outages.join([(own.outage_since_ms, now_ms if switched is None else switched.at_ms)])
-        if switched is not None and not switched.enabled:
-            desk.switch(switched.at_ms, enabled=False)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

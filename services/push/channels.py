@@ -7,11 +7,12 @@ from pathlib import Path
 import structlog
 
 from services.push.channel import Channel
-from services.push.control import Control, EndpointSwitched, Word
+from services.push.control import Control
 from services.push.endpoints import Endpoint, EndpointsInvalid, parse
 from services.push.http import HttpClient
 from services.push.secrets import Secrets
 from services.push.settings import PushSettings
+from services.push.standing import EndpointSwitched, Word
 from shared.lifecycle import Service
 from shared.metrics import PUSH_FILE_VALID
 

@@ -8,12 +8,13 @@ import msgspec
 import typer
 from rich.table import Table
 
-from services.push.control import EndpointSwitched, EventsRedelivered, tell_once
+from services.push.control import tell_once
 from services.push.endpoints import Endpoint, EndpointsInvalid, parse
 from services.push.handshake import HandshakeFailed, shake_hands
 from services.push.redelivery import Wanted, audit, redeliver, redeliver_parked
 from services.push.secrets import SecretMissing, Secrets
 from services.push.settings import PushSettings
+from services.push.standing import EndpointSwitched, EventsRedelivered
 from services.push.status import EndpointStatus, status
 from shared.terminal import (
     REFUSED,

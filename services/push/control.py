@@ -4,105 +4,20 @@ Compacted, one partition: of each endpoint (and of each process that serves it) 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Callable
 
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from services.push.standing import EndpointSwitched, EventsRedelivered, Standing, Word, decode, key_of
 from shared import kafka
-from shared.events import Internal, encode
+from shared.events import encode
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
-from shared.times import DAY_MS
 from shared.topics import PUSH_CONTROL
 
 log = structlog.get_logger(__name__)
-
-
-class EndpointSwitched(Internal, frozen=True, kw_only=True, tag="EndpointSwitched"):
-    """An endpoint is to be told, or not; `by` an operator, or the service itself after the endpoint said 410."""
-
-    endpoint: str
-    at_ms: int
-    enabled: bool
-    by: str
-    reason: str | None = None
-
-
-class EventsRedelivered(Internal, frozen=True, kw_only=True, tag="EventsRedelivered"):
-    """An operator had events delivered once more; `what` in words."""
-
-    endpoint: str
-    at_ms: int
-    by: str
-    what: str
-    events: int
-
-
-class EndpointState(Internal, frozen=True, kw_only=True, tag="EndpointState"):
-    """How an endpoint fares at one process. `told_ms`: all that Kafka got before is done, as far as this process goes."""
-
-    endpoint: str
-    instance: str
-    at_ms: int
-    breaker: Literal["closed", "open"] = "closed"
-    outages: tuple[tuple[int, int], ...] = ()
-    """When nothing was tried, `[from, to)` in epoch ms."""
-    outage_since_ms: int | None = None
-    told_ms: int = 0
-    last_error: str | None = None
-    last_error_ms: int | None = None
-
-
-Word = EndpointSwitched | EventsRedelivered | EndpointState
-_decode = msgspec.json.Decoder(Word).decode
-
-
-def key_of(word: Word) -> bytes:
-    """Of what the word is the last one."""
-    match word:
-        case EndpointSwitched():
-            return f"{word.endpoint}:switched".encode()
-        case EventsRedelivered():
-            return f"{word.endpoint}:redelivered".encode()
-        case EndpointState():
-            return f"{word.endpoint}:state:{word.instance}".encode()
-
-
-class Standing:
-    """The last words on all endpoints."""
-
-    def __init__(self) -> None:
-        self.switched: dict[str, EndpointSwitched] = {}
-        self.states: dict[str, dict[str, EndpointState]] = {}
-        self.redelivered: dict[str, EventsRedelivered] = {}
-
-    def take(self, word: Word) -> None:
-        """A word later than all before."""
-        match word:
-            case EndpointSwitched():
-                self.switched[word.endpoint] = word
-            case EventsRedelivered():
-                self.redelivered[word.endpoint] = word
-            case EndpointState():
-                self.states.setdefault(word.endpoint, {})[word.instance] = word
-
-    def enabled(self, endpoint: str) -> bool:
-        """Whether it is to be told; an endpoint that nobody spoke of is."""
-        word = self.switched.get(endpoint)
-        return word is None or word.enabled
-
-
-def told_ms(states: Iterable[EndpointState]) -> int:
-    """Up to when all is done, by the processes that still serve the endpoint; 0 where nobody ever served it.
-
-    It stands in for offsets that Kafka has forgotten, as it does of a group that was away for a week.
-    """
-    known = list(states)
-    newest_ms = max((state.at_ms for state in known), default=0)
-    return min((s.told_ms for s in known if s.told_ms and s.at_ms > newest_ms - DAY_MS), default=0)
 
 
 class Control:
@@ -205,7 +120,7 @@ async def _words(consumer: AIOKafkaConsumer, partition: TopicPartition) -> list[
     words = []
     for record in (await consumer.getmany(partition, timeout_ms=500)).get(partition, ()):
         try:
-            words.append(_decode(record.value))
+            words.append(decode(record.value))
         except msgspec.MsgspecError as error:
             log.error("push_control_word_ignored", offset=record.offset, error=str(error))
     return words

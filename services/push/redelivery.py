@@ -11,9 +11,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from services.push.channel import group_of
-from services.push.control import EventsRedelivered, tell_once
+from services.push.control import tell_once
 from services.push.endpoints import Endpoint
 from services.push.records import ENDPOINT_HEADER, TOPIC_HEADER, Reader, Unreadable, header, marks
+from services.push.standing import EventsRedelivered
 from shared import kafka
 from shared.settings import ServiceSettings
 from shared.topics import PUSH, PUSH_REDELIVERIES

@@ -5,8 +5,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from services.push.channel import group_of
-from services.push.control import Standing, read_once
+from services.push.control import read_once
 from services.push.endpoints import Endpoint
+from services.push.standing import Standing
 from shared import kafka
 from shared.settings import ServiceSettings
 from shared.times import rfc3339

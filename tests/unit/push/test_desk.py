@@ -41,9 +41,11 @@ class Office:
         return self.desk.take(self.now)
 
     def all(self) -> dict[str, Taken[str]]:
-        found = {}
+        found: dict[str, Taken[str]] = {}
         while (taken := self.take()) is not None:
-            found["+".join(item.what for item in taken.items)] = taken
+            name = "+".join(item.what for item in taken.items)
+            assert name not in found, "it is under way already"
+            found[name] = taken
         return found
 
     def settle(self, taken: Taken[str], answer: Answer) -> None:
