@@ -58,6 +58,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _TICK_S = 1.0
 _ERROR_S, _STATE_S = 5.0, 60.0
 """A new error is told after so long at the soonest, all else of the state so often."""
+_LAST_WORD_S = 4.0
+"""Longest a stop waits for Kafka, once for the offsets and once for the state."""
 _NOT_OURS = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, IllegalStateError)
 
 
@@ -136,8 +138,9 @@ class Channel:
             if self._timer is not None:
                 self._timer.cancel()
             await self._http.stop()
-            with suppress(KafkaError):
-                await self._tell_state()
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(_LAST_WORD_S):
+                    await self._tell_state()
             self._meters.remove()
 
     def stop(self) -> None:
@@ -181,7 +184,7 @@ class Channel:
             await self._quiet(settings.drain_s / 2)
             try:
                 with suppress(KafkaError, TimeoutError):
-                    async with asyncio.timeout(5):
+                    async with asyncio.timeout(_LAST_WORD_S):
                         await self._commit(consumer)
             finally:
                 self._consumer = None

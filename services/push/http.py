@@ -36,14 +36,12 @@ class HttpClient:
         connections: int,
         timeout_s: float,
         allow_private: bool,
-        trusted: ssl.SSLContext | None = None,
         resolve: Callable[..., list[Any]] = socket.getaddrinfo,
     ) -> None:
         self._url = url
         self._connections = connections
         self._timeout_s = timeout_s
         self._allow_private = allow_private
-        self._trusted = trusted
         self._resolve = resolve
         self._session: aiohttp.ClientSession | None = None
 
@@ -54,7 +52,6 @@ class HttpClient:
             keepalive_timeout=30,
             resolver=_OwnResolver(self._resolve),
             socket_factory=self._socket,
-            ssl=self._trusted or True,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
