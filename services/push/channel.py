@@ -15,33 +15,27 @@ from zlib import crc32
 import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import (
-    CommitFailedError,
-    IllegalGenerationError,
-    IllegalStateError,
-    KafkaError,
-    NoOffsetForPartitionError,
-    OffsetOutOfRangeError,
-    UnknownMemberIdError,
-)
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 
-from services.push import bodies, meta_format
 from services.push.answers import Answer
 from services.push.breaker import Breaker, Outages
 from services.push.control import Control
 from services.push.dead_letters import DeadLetters
-from services.push.desk import Desk, Settled, Taken, Terms
+from services.push.desk import Desk, Taken, Terms
 from services.push.endpoints import Endpoint
 from services.push.http import HttpClient
 from services.push.kinds import Event
 from services.push.lanes import Item, Place
 from services.push.meters import Meters
+from services.push.offsets import Offsets
 from services.push.records import Coordinates, Reader, Unreadable
+from services.push.reporting import Reporting
+from services.push.sealing import sealed
 from services.push.secrets import SecretMissing, Secrets
 from services.push.settings import PushSettings
-from services.push.signing import meta_headers, standard_headers, webhook_id
-from services.push.standing import EndpointState, EndpointSwitched, recall, told_ms
+from services.push.standing import EndpointSwitched, recall, told_ms
+from services.push.wall import now_ms
 from shared import kafka
 from shared.topics import PUSH_REDELIVERIES
 
@@ -55,12 +49,8 @@ _COMMIT_S = 0.5
 _HANDOVER_S = 10.0
 """Longest wait for what is under way when Kafka takes partitions away; less than a rebalance waits."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
-_TICK_S = 1.0
-_ERROR_S, _STATE_S = 5.0, 60.0
-"""A new error is told after so long at the soonest, all else of the state so often."""
 _LAST_WORD_S = 4.0
 """Longest a stop waits for Kafka, once for the offsets and once for the state."""
-_NOT_OURS = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, IllegalStateError)
 
 
 class Pending(NamedTuple):
@@ -102,25 +92,24 @@ class Channel:
             Terms(endpoint.concurrency, endpoint.batch, endpoint.give_up_ms), Breaker(), Outages()
         )
         self._consumer: AIOKafkaConsumer | None = None
-        self._committed: dict[Place, int] = {}
         self._stopping = asyncio.Event()
         self._holding = False
         """Nothing new goes out: partitions change hands, or the end has come."""
         self._under_way: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._told = EndpointState(endpoint=endpoint.name, instance=settings.instance, at_ms=0)
-        self._error: tuple[str, int] | None = None
-        self._turned = False
+        self._reporting = Reporting(
+            endpoint.name, settings.instance, self._desk, self._meters, control, self._lag
+        )
 
     # --- its life
 
     async def run(self) -> None:
         """Serve until `stop`; clients are made anew with growing pauses when Kafka fails."""
-        standing, instance = self._control.standing, self._settings.instance
-        recall(self._desk, standing, self.endpoint.name, instance, _now_ms())
-        self._told = standing.states.get(self.endpoint.name, {}).get(instance, self._told)
+        name, instance = self.endpoint.name, self._settings.instance
+        recall(self._desk, self._control.standing, name, instance, now_ms())
         await self._http.start()
-        ticking = asyncio.create_task(self._tick(), name=f"push-tick-{self.endpoint.name}")
+        reporting = asyncio.create_task(self._reporting.run(), name=f"push-reporting-{name}")
+        reporting.add_done_callback(self._broke)
         pause_s = _FIRST_PAUSE_S
         try:
             while not self._stopping.is_set():
@@ -134,13 +123,11 @@ class Channel:
                     await self._pause(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         finally:
-            ticking.cancel()
+            reporting.cancel()
             if self._timer is not None:
                 self._timer.cancel()
             await self._http.stop()
-            with suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(_LAST_WORD_S):
-                    await self._tell_state()
+            await self._reporting.last_word(_LAST_WORD_S)
             self._meters.remove()
 
     def stop(self) -> None:
@@ -149,8 +136,8 @@ class Channel:
 
     def heard(self, word: EndpointSwitched) -> None:
         """The endpoint was enabled or disabled."""
-        self._desk.switch(_now_ms(), enabled=word.enabled)
-        self._turned = True
+        self._desk.switch(now_ms(), enabled=word.enabled)
+        self._reporting.turned()
         self._pump()
 
     async def _pause(self, seconds: float) -> None:
@@ -169,37 +156,42 @@ class Channel:
             group_of(settings.topic_prefix, name),
             fetch_bytes=_FETCH_BYTES,
         )
+        offsets = Offsets(consumer, self.endpoint, self._served_ms, self._topics[-1])
         self._holding = False
         try:
             await consumer.start()
             self._consumer = consumer
-            consumer.subscribe(list(self._topics), listener=_Assignments(self))
+            consumer.subscribe(list(self._topics), listener=_Assignments(self, offsets))
             commit_s = time.monotonic()
             while not self._stopping.is_set():
-                await self._read_some(consumer)
+                await self._read_some(consumer, offsets)
                 if time.monotonic() - commit_s >= _COMMIT_S:
                     commit_s = time.monotonic()
-                    await self._commit(consumer)
+                    await self._commit(offsets)
         finally:
             await self._quiet(settings.drain_s / 2)
             try:
                 with suppress(KafkaError, TimeoutError):
                     async with asyncio.timeout(_LAST_WORD_S):
-                        await self._commit(consumer)
+                        await self._commit(offsets)
             finally:
                 self._consumer = None
-                self.forget(list(self._desk.lanes.places))
+                for place in list(self._desk.lanes.places):
+                    self._desk.lanes.forget(place)
                 await consumer.stop()
 
-    async def _read_some(self, consumer: AIOKafkaConsumer) -> None:
+    def _served_ms(self) -> int:
+        return told_ms(self._control.standing.states.get(self.endpoint.name, {}).values())
+
+    async def _read_some(self, consumer: AIOKafkaConsumer, offsets: Offsets) -> None:
         try:
             polled = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
         except NoOffsetForPartitionError:
-            # The consumer looked before `begin` had set it: what it noted then is told once.
-            await self.begin(consumer.assignment())
+            # The consumer looked before `take_over` had set it: what it noted then is told once.
+            await offsets.begin(consumer.assignment())
             return
         except OffsetOutOfRangeError as error:
-            await self._pass_over(consumer, error.args[0])
+            self._meters.expired.inc(await offsets.pass_over(error.args[0]))
             return
         lanes = self._desk.lanes
         for partition, rows in polled.items():
@@ -236,96 +228,34 @@ class Channel:
             elif not full and partition in paused:
                 consumer.resume(partition)
 
-    async def _pass_over(self, consumer: AIOKafkaConsumer, places: dict[TopicPartition, int]) -> None:
-        """What Kafka has dropped before it could be delivered is lost to this endpoint: say so, and go on with what is there."""
-        for partition, offset in places.items():
-            first = (await consumer.beginning_offsets([partition]))[partition]
-            log.error(
-                "push_records_expired",
-                endpoint=self.endpoint.name,
-                topic=partition.topic,
-                partition=partition.partition,
-                first=offset,
-                resumed=first,
-            )
-            self._meters.expired.inc(max(0, first - offset))
-            consumer.seek(partition, first)
-
-    async def begin(self, partitions: Iterable[TopicPartition]) -> None:
-        """Set the partitions that the group never committed to where it begins, and commit that: a crash must not move it."""
-        consumer = self._consumer
-        if consumer is None:
-            return
-        served_ms = told_ms(self._control.standing.states.get(self.endpoint.name, {}).values())
-        starts = {}
-        for partition in partitions:
-            if await consumer.committed(partition) is not None:
-                continue
-            starts[partition] = await self._start_of(consumer, partition, served_ms)
-            consumer.seek(partition, starts[partition])
-        if starts:
-            await consumer.commit(starts)
-            log.info("push_begins", endpoint=self.endpoint.name, partitions=len(starts), served_ms=served_ms)
-
-    async def _start_of(self, consumer: AIOKafkaConsumer, partition: TopicPartition, served_ms: int) -> int:
-        end: int = (await consumer.end_offsets([partition]))[partition]
-        if served_ms:
-            # The group was here before, and Kafka has forgotten its offsets.
-            found = (await consumer.offsets_for_times({partition: served_ms}))[partition]
-            return end if found is None else int(found.offset)
-        if self.endpoint.start == "now" and partition.topic != self._topics[-1]:
-            return end
-        first: int = (await consumer.beginning_offsets([partition]))[partition]
-        return first
-
-    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+    async def _commit(self, offsets: Offsets) -> None:
         lanes = self._desk.lanes
-        ours = consumer.assignment()
-        moved = {
-            place: low
-            for place in lanes.places
-            if (low := lanes.low_water(place)) != self._committed.get(place)
-            and TopicPartition(*place) in ours
-        }
-        if not moved:
-            return
-        try:
-            await consumer.commit({TopicPartition(*place): low for place, low in moved.items()})
-        except _NOT_OURS as error:
-            # The partitions are another process's by now, which delivers again what this one did not get to commit.
-            log.warning("push_commit_refused", endpoint=self.endpoint.name, error=repr(error))
-        else:
-            self._committed.update(moved)
+        await offsets.commit({place: lanes.low_water(place) for place in lanes.places})
 
-    async def hand_over(self, partitions: Iterable[TopicPartition]) -> None:
+    async def hand_over(self, partitions: Iterable[TopicPartition], offsets: Offsets) -> None:
         """Kafka takes partitions away: finish what is under way, commit, forget."""
-        self._holding = True
         await self._quiet(_HANDOVER_S)
         try:
-            if self._consumer is not None:
-                async with asyncio.timeout(_HANDOVER_S):
-                    await self._commit(self._consumer)
+            async with asyncio.timeout(_HANDOVER_S):
+                await self._commit(offsets)
         except (KafkaError, TimeoutError) as error:
             log.warning("push_commit_failed", endpoint=self.endpoint.name, error=repr(error))
         finally:
-            self.forget(Place(partition.topic, partition.partition) for partition in partitions)
+            for partition in partitions:
+                place = Place(partition.topic, partition.partition)
+                self._desk.lanes.forget(place)
+                offsets.forget(place)
 
-    async def take_over(self, partitions: Iterable[TopicPartition]) -> None:
+    async def take_over(self, partitions: Iterable[TopicPartition], offsets: Offsets) -> None:
         """Kafka has given partitions."""
         try:
-            await self.begin(partitions)
+            await offsets.begin(partitions)
         except KafkaError as error:
             # The consumer then says that it has no offset, and it is tried again.
             log.warning("push_begin_failed", endpoint=self.endpoint.name, error=repr(error))
         self._holding = False
         self.assigned = True
         self._pump()
-
-    def forget(self, places: Iterable[Place]) -> None:
-        """Drop what was read of partitions."""
-        for place in places:
-            self._desk.lanes.forget(place)
-            self._committed.pop(place, None)
 
     async def _quiet(self, within_s: float) -> None:
         """Let what is under way end, and break off what has not by then."""
@@ -343,8 +273,8 @@ class Channel:
         """Let go out what may, and look again when the next try is due."""
         if self._holding:
             return
-        now_ms = _now_ms()
-        while (taken := self._desk.take(now_ms)) is not None:
+        now = now_ms()
+        while (taken := self._desk.take(now)) is not None:
             task = asyncio.create_task(self._deliver(taken))
             self._under_way.add(task)
             task.add_done_callback(self._ended)
@@ -353,56 +283,52 @@ class Channel:
             self._timer = None
         wake_ms = self._desk.wake_ms()
         if wake_ms is not None:
-            delay_s = max(wake_ms - now_ms, 10) / 1000
+            delay_s = max(wake_ms - now, 10) / 1000
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._pump)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
+        self._broke(task)
+        self._pump()
+
+    def _broke(self, task: asyncio.Task[None]) -> None:
+        """An error of our own ends the process."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
-        else:
-            self._pump()
 
     async def _deliver(self, taken: Taken[Pending]) -> None:
         try:
             answer = await self._try([item.what.event for item in taken.items])
         except asyncio.CancelledError:
-            self._desk.withdraw(taken, _now_ms())
+            self._desk.withdraw(taken, now_ms())
             raise
-        now_ms = _now_ms()
-        settled = self._desk.settle(taken, answer, now_ms, random.random())
+        now = now_ms()
+        settled = self._desk.settle(taken, answer, now, random.random())
         self._meters.tries[answer.outcome].inc()
         if answer.outcome == "delivered":
             self._meters.events.inc(len(taken.items))
             for item in taken.items:
-                self._meters.seconds.observe(max(0, now_ms - item.at_ms) / 1000)
+                self._meters.seconds.observe(max(0, now - item.at_ms) / 1000)
         else:
-            self._failed(taken, answer, now_ms)
+            self._failed(taken, answer)
         if settled.turned:
-            await self._turn(settled, answer, now_ms)
+            await self._turn(answer)
         for item in settled.park:
             await self._park(item, answer)
 
     async def _try(self, events: list[Event]) -> Answer:
-        endpoint = self.endpoint
         try:
-            keys = self._secrets.keys(endpoint)
-            if endpoint.format == "meta":
-                body = meta_format.body(events[0], self._display_number)
-                headers = meta_headers(keys[0], webhook_id(events[0].id), body)
-            else:
-                body = bodies.body(events, batched=endpoint.batch > 1)
-                id_ = webhook_id(bodies.id_of(events))
-                headers = standard_headers(keys, id_, int(time.time()), body)
+            keys = self._secrets.keys(self.endpoint)
+            webhook = sealed(self.endpoint, keys, events, int(time.time()), self._display_number)
         except SecretMissing as error:
             return Answer("failed", f"secret: {error}", unreachable=True)
         except (ValueError, msgspec.MsgspecError) as error:
             return Answer("refused", f"no form of Meta's: {error}")
-        return await self._http.post(body, headers)
+        return await self._http.post(webhook.body, webhook.headers)
 
-    def _failed(self, taken: Taken[Pending], answer: Answer, now_ms: int) -> None:
+    def _failed(self, taken: Taken[Pending], answer: Answer) -> None:
         first = taken.items[0]
-        self._error = (answer.detail, now_ms)
+        self._reporting.failed(answer.detail)
         log.warning(
             "push_failed",
             endpoint=self.endpoint.name,
@@ -414,13 +340,13 @@ class Channel:
             probe=taken.probe,
         )
 
-    async def _turn(self, settled: Settled[Pending], answer: Answer, now_ms: int) -> None:
-        self._turned = True
+    async def _turn(self, answer: Answer) -> None:
+        self._reporting.turned()
         name = self.endpoint.name
         if answer.outcome != "gone":
             log.warning("push_breaker", endpoint=name, open=self._desk.breaker.open, detail=answer.detail)
             return
-        word = EndpointSwitched(endpoint=name, at_ms=now_ms, enabled=False, by="push", reason=answer.detail)
+        word = EndpointSwitched(endpoint=name, at_ms=now_ms(), enabled=False, by="push", reason=answer.detail)
         log.error("push_endpoint_gone", endpoint=name)
         try:
             await self._control.tell(word)
@@ -434,28 +360,8 @@ class Channel:
         self._meters.parked.inc()
         self._desk.parked(item)
 
-    # --- telling how it fares
-
-    async def _tick(self) -> None:
-        while True:
-            self._measure()
-            if self._state_is_due():
-                try:
-                    await self._tell_state()
-                except KafkaError as error:
-                    log.warning("push_state_not_told", endpoint=self.endpoint.name, error=repr(error))
-            await asyncio.sleep(_TICK_S)
-
-    def _measure(self) -> None:
-        desk, now_ms = self._desk, _now_ms()
-        oldest_ms = desk.lanes.oldest_ms()
-        self._meters.oldest.set(0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000)
-        self._meters.breaker_open.set(desk.breaker.open)
-        self._meters.disabled.set(not desk.enabled)
-        self._meters.lag.set(self._lag() or 0)
-
     def _lag(self) -> int | None:
-        """Records that are not done; None while that is not known."""
+        """Records of its topics that are not done; None while that is not known."""
         consumer, lanes = self._consumer, self._desk.lanes
         if consumer is None or not self.assigned:
             return None
@@ -469,61 +375,23 @@ class Channel:
                 lag += max(0, end - lanes.low_water(place))
         return lag
 
-    def _state_is_due(self) -> bool:
-        now_ms, told = _now_ms(), self._told
-        news = self._error is not None and self._error[1] != told.last_error_ms
-        since_s = (now_ms - told.at_ms) / 1000
-        return self._turned or since_s >= _STATE_S or (news and since_s >= _ERROR_S)
-
-    async def _tell_state(self) -> None:
-        desk, now_ms = self._desk, _now_ms()
-        oldest_ms = desk.lanes.oldest_ms()
-        done_ms = self._told.told_ms
-        if oldest_ms is not None:
-            done_ms = max(done_ms, oldest_ms - 1)
-        elif self._lag() == 0:
-            done_ms = now_ms - 60_000
-        error, error_ms = self._error or (self._told.last_error, self._told.last_error_ms)
-        state = EndpointState(
-            endpoint=self.endpoint.name,
-            instance=self._settings.instance,
-            at_ms=now_ms,
-            breaker="open" if desk.breaker.open else "closed",
-            outages=tuple(desk.outages.past),
-            outage_since_ms=desk.outages.since_ms,
-            told_ms=done_ms,
-            last_error=error,
-            last_error_ms=error_ms,
-        )
-        self._turned = False
-        try:
-            await self._control.tell(state)
-        except BaseException:
-            self._turned = True
-            raise
-        self._told = state
-
 
 class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """Hands partitions over and takes them over."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, offsets: Offsets) -> None:
         self._channel = channel
+        self._offsets = offsets
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        await self._channel.hand_over(revoked)
+        await self._channel.hand_over(revoked, self._offsets)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._channel.take_over(assigned)
+        await self._channel.take_over(assigned, self._offsets)
 
 
 def _coordinates(item: Item[Pending]) -> Coordinates:
     return Coordinates(item.place.topic, item.place.partition, item.offset)
-
-
-def _now_ms() -> int:
-    """The wall clock's epoch milliseconds, whatever a local stack's movable clock shows: Kafka's times and the receivers' clocks are the wall's too."""
-    return int(time.time() * 1000)
 
 
 def group_of(topic_prefix: str, endpoint: str) -> str:

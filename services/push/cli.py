@@ -1,6 +1,5 @@
 """`wam push`: how endpoints stand, switch them, deliver once more, and check what was configured."""
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from services.push.secrets import SecretMissing, Secrets
 from services.push.settings import PushSettings
 from services.push.standing import EndpointSwitched, EventsRedelivered
 from services.push.status import EndpointStatus, status
+from services.push.wall import now_ms
 from shared.terminal import (
     REFUSED,
     USAGE,
@@ -105,7 +105,7 @@ def deliver_again(
     """Deliver events once more, with the ids they had: of a time, one of them, or those that were parked."""
     settings = settings_of(PushSettings)
     chosen = _chosen(settings, endpoint)
-    now_ms = int(time.time() * 1000)
+    now = now_ms()
     from_ms, to_ms = _time(since, "--from"), _time(until, "--to")
     if parked:
         if event_id is not None or until is not None:
@@ -121,13 +121,13 @@ def deliver_again(
             if value
         )
         wanted = Wanted(
-            now_ms - _ALL_KEPT_MS if from_ms is None else from_ms,
-            now_ms if to_ms is None else to_ms,
+            now - _ALL_KEPT_MS if from_ms is None else from_ms,
+            now if to_ms is None else to_ms,
             event_id,
         )
         count = run(redeliver(settings, chosen, wanted))
     if count:
-        word = EventsRedelivered(endpoint=endpoint, at_ms=now_ms, by=by or login(), what=what, events=count)
+        word = EventsRedelivered(endpoint=endpoint, at_ms=now, by=by or login(), what=what, events=count)
         run(audit(settings, word))
     out.print(f"{count} events go to {endpoint} once more.", markup=False)
     if not count:
@@ -156,7 +156,7 @@ def _switch(endpoint: str, *, enabled: bool, by: str | None, reason: str | None)
     _chosen(settings, endpoint)
     word = EndpointSwitched(
         endpoint=endpoint,
-        at_ms=int(time.time() * 1000),
+        at_ms=now_ms(),
         enabled=enabled,
         by=by or login(),
         reason=reason,

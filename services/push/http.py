@@ -4,7 +4,6 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from services.push.addresses import is_public
 from services.push.answers import Answer, of_status
+from services.push.wall import now_ms
 
 SAID_BYTES = 512
 """So much of an answer is kept."""
@@ -80,9 +80,7 @@ class HttpClient:
         try:
             async with self._session.request(method, self._url, allow_redirects=False, **what) as response:
                 said = await _begin_of(response)
-                return of_status(
-                    response.status, response.headers.get("Retry-After"), said, int(time.time() * 1000)
-                )
+                return of_status(response.status, response.headers.get("Retry-After"), said, now_ms())
         except aiohttp.ClientConnectorCertificateError:
             return Answer("failed", "TLS: certificate not valid", unreachable=True)
         except aiohttp.ClientConnectorError as error:
