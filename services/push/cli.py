@@ -115,11 +115,13 @@ def deliver_again(
     elif event_id is None and from_ms is None:
         raise typer.BadParameter("say which: --from, --event-id or --parked")
     else:
-        what = " ".join(
-            f"{name} {value}"
-            for name, value in (("event", event_id), ("from", since), ("to", until))
-            if value
+        # An id may hold a phone number, and this is logged.
+        which = (
+            "one event by its id" if event_id else "",
+            since and f"from {since}",
+            until and f"to {until}",
         )
+        what = " ".join(filter(None, which))
         wanted = Wanted(
             now - _ALL_KEPT_MS if from_ms is None else from_ms,
             now if to_ms is None else to_ms,
