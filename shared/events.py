@@ -614,6 +614,8 @@ class ReceivedMessage(Struct, frozen=True, kw_only=True):
     reply_to: ReplyTo | None
     message: Raw
     media: list[ReceivedMedia] = []
+    profile_name: str | None = None
+    """What the customer calls themselves, as far as Meta said (`contacts[].profile.name`)."""
     v: int = 1
 
 

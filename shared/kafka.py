@@ -58,10 +58,12 @@ def producer(
     )
 
 
-def group_consumer(settings: ServiceSettings, group: str) -> AIOKafkaConsumer:
+def group_consumer(
+    settings: ServiceSettings, group: str, *, fetch_bytes: int = 50 * 1024 * 1024
+) -> AIOKafkaConsumer:
     """A consumer of a group with static membership and manual commits; subscribe it before use.
 
-    `auto_offset_reset=none`: an offset out of range is an alarm, never a silent skip.
+    `auto_offset_reset=none`: an offset out of range is an alarm, never a silent skip. `fetch_bytes` is how much one fetch brings at most.
     """
     session_ms = int(settings.session_timeout_s * 1000)
     return AIOKafkaConsumer(
@@ -73,6 +75,7 @@ def group_consumer(settings: ServiceSettings, group: str) -> AIOKafkaConsumer:
         session_timeout_ms=session_ms,
         heartbeat_interval_ms=max(500, session_ms // 5),
         rebalance_timeout_ms=max(session_ms, 30_000),
+        fetch_max_bytes=fetch_bytes,
         max_partition_fetch_bytes=MAX_RECORD_BYTES + 1024,
         fetch_max_wait_ms=100,
     )

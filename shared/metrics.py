@@ -308,6 +308,50 @@ FREE_TIER_USED = _gauge(
     "Share of this month's free tier that is used, of the number (or account) that has used most.",
 )
 
+# --- push: the one label whose values are not known here is the endpoint's name. It comes from the operator's file, which holds at most a hundred;
+# the children are made when an endpoint starts and go when it leaves the file.
+PUSH_TRIES = Counter(
+    "wa_push_tries",
+    "Webhooks sent to an endpoint, by outcome.",
+    ("endpoint", "outcome"),
+    registry=REGISTRY,
+)
+PUSH_EVENTS = Counter("wa_push_events", "Events an endpoint has taken.", ("endpoint",), registry=REGISTRY)
+PUSH_PARKED = Counter(
+    "wa_push_parked", "Events parked since an endpoint would not take them.", ("endpoint",), registry=REGISTRY
+)
+PUSH_EXPIRED = Counter(
+    "wa_push_expired_records",
+    "Records that Kafka had dropped before an endpoint came to them.",
+    ("endpoint",),
+    registry=REGISTRY,
+)
+PUSH_SECONDS = Histogram(
+    "wa_push_seconds",
+    "From an event's record to its delivery.",
+    ("endpoint",),
+    buckets=_SLOW,
+    registry=REGISTRY,
+)
+PUSH_OLDEST_SECONDS = Gauge(
+    "wa_push_oldest_seconds", "Age of the oldest undelivered event.", ("endpoint",), registry=REGISTRY
+)
+PUSH_LAG = Gauge(
+    "wa_push_lag_records",
+    "Records of its topics that are not done, of this process's partitions.",
+    ("endpoint",),
+    registry=REGISTRY,
+)
+PUSH_BREAKER_OPEN = Gauge(
+    "wa_push_breaker_open", "1 while an endpoint as a whole fails.", ("endpoint",), registry=REGISTRY
+)
+PUSH_DISABLED = Gauge(
+    "wa_push_disabled", "1 while an endpoint is disabled.", ("endpoint",), registry=REGISTRY
+)
+PUSH_FILE_VALID = _gauge(
+    "wa_push_file_valid", "0 while the endpoints file can't be used; the one before serves."
+)
+
 # --- console
 APPLIED = _counter("wa_account_facts_applied", "Account events published by the console and by `wam`.")
 POLLS = _counter(

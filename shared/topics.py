@@ -55,6 +55,12 @@ BILLING_CHARGES = Topic("billing.charges.v1", FOREVER_MS)
 BILLING_ALERTS = Topic("billing.alerts.v1")
 WEBHOOKS = Topic("webhooks.v1")
 """Not a topic of its own: only its `.dlq` exists, for webhook updates that can't be decoded."""
+PUSH_CONTROL = Topic("push.control.v1", FOREVER_MS, single=True, compacted=True)
+"""What operators and the service itself say of push's endpoints: enabled or not, how each fares."""
+PUSH_REDELIVERIES = Topic("push.redeliveries.v1")
+"""Public events once more, for one endpoint of push each."""
+PUSH = Topic("push.v1")
+"""Not a topic of its own: only its `.dlq` exists, for events that an endpoint would not take."""
 
 TOPICS = (
     SEND_REQUESTS,
@@ -70,6 +76,8 @@ TOPICS = (
     PREFERENCES,
     BILLING_CHARGES,
     BILLING_ALERTS,
+    PUSH_CONTROL,
+    PUSH_REDELIVERIES,
 )
 CONSUMED = (
     SEND_REQUESTS,
@@ -80,4 +88,4 @@ CONSUMED = (
     SEND_EVENTS,
     BILLING_CHARGES,
 )
-DEAD_LETTERS = tuple(topic.dead_letters for topic in (*CONSUMED, WEBHOOKS))
+DEAD_LETTERS = tuple(topic.dead_letters for topic in (*CONSUMED, WEBHOOKS, PUSH))

@@ -30,6 +30,7 @@ TABLE: Final = (
     "billing",
     "billing.tallies",
     "console",
+    "push",
 )
 """Modules below `services`, in start order; they are stopped in reverse."""
 
@@ -187,5 +188,7 @@ def _settings(name: str, ports: ServicePorts) -> dict[str, str]:
             "WA_TALLIES_URL": f"http://{LOOPBACK}:{ports.tallies}",
             "WA_LINKS": json.dumps(urls(ports)),
         },
+        # Tells nobody, unless the environment names an endpoints file.
+        "push": {"WA_PUSH_ALLOW_PRIVATE": "true"},
     }
     return own.get(name, {})

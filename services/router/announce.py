@@ -218,6 +218,7 @@ def received(state: State, event: MessageReceived, reply_to: ReplyTo | None, *, 
         reply_to=reply_to,
         message=event.message,
         media=event.media,
+        profile_name=event.profile_name,
     )
     return Outgoing(
         MESSAGES_RECEIVED, conversation_key(state.number, state.user), event_id, "received", encode(value)

@@ -27,6 +27,7 @@ from tests.bench import (
     edge,
     ingress,
     limits,
+    push,
     recovery,
     router,
     sender,
@@ -83,6 +84,7 @@ async def main(
             ("edge", min(rounds, 3), "requests/s", 0.15, False, edge.measure),
             ("edge", 1, "ms or KB", 10.0, True, edge.waits),
             ("sender", rounds, "messages/s", 0.6, False, sender.measure),
+            ("push", min(rounds, 3), "events/s", 0.5, False, push.measure),
             ("tallies", min(rounds, 3), "entries/s", 0.5, False, tallies.measure),
             (
                 "tallies",
@@ -144,7 +146,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--only",
-        help="router, ingress, edge, sender, tallies, waits, limits, apart, bulk, recovery or decisions",
+        help="router, ingress, edge, sender, push, tallies, waits, limits, apart, bulk, recovery or decisions",
     )
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="do not give the measured process a core"
