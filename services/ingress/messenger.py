@@ -101,10 +101,10 @@ def entry(raw: Raw, place: str, received_ms: int, found: list[Part], *, channel:
 
 def _messaging(source: _Source, raw: Raw) -> Update:
     item = _object(raw)
+    if "standby" in (source.list, source.field):  # another app's to answer
+        return _noted(source, "standby", raw, item)
     holds = next((name for name in _FIELDS if name in item), None)
     said = item.get(holds) if holds is not None else None
-    if source.list == "standby" or source.field == "standby":
-        return _noted(source, "standby", raw, item)
     if holds is None or not isinstance(said, dict):
         unknown = next((name for name in item if name not in _ABOUT), "messaging")
         return _noted(source, _FIELDS.get(unknown, unknown), raw, item)

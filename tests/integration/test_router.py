@@ -14,6 +14,8 @@ from deploy.local.stack import LocalStack
 from shared.clock import FileClock
 from shared.events import (
     AccountChanged,
+    AccountWebhook,
+    ConversationWebhook,
     MessageReceived,
     PreferenceChanged,
     SendEvent,
@@ -35,6 +37,7 @@ from shared.topics import (
     PREFERENCES,
     SEND_COMMANDS,
     SEND_EVENTS,
+    WEBHOOKS_PASSED,
     Topic,
 )
 from tests.conftest import Prefix
@@ -164,6 +167,52 @@ async def test_requests_are_decided_once_and_lives_told_even_when_redis_is_lost(
         "a repeated request is answered by the same bytes, though Redis forgot everything"
     )
     assert len(await bench.values(SEND_COMMANDS)) == 11
+
+
+async def test_what_else_meta_tells_is_passed_on_once_even_when_redis_is_lost(bench: RouterBench) -> None:
+    now = int(time() * 1000)
+    router = bench.router()
+
+    def note(user: str) -> tuple[str, bytes]:
+        event = ConversationWebhook(
+            event_id=f"N1:calls:{user}", at_ms=now, received_ms=now, phone_number_id="N1", user=user, field="calls",
+            item=msgspec.Raw(b'{"id" : "c"}'), waba_id="W1", list="calls",
+        )  # fmt: skip
+        return conversation_key("N1", user), encode(event)
+
+    alert = AccountWebhook(
+        event_id="W1:account_alerts:1", at_ms=now, waba_id="W1", field="account_alerts",
+        value=msgspec.Raw(b'{"alert_type":"OBA_APPROVED"}'), received_ms=now,
+    )  # fmt: skip
+    told = [note(USERS[0]), note("")]
+
+    async def tell() -> None:
+        await bench.feed([*told, *told])
+        await bench.feed([("W1", encode(alert))] * 2, ACCOUNT_EVENTS)
+
+    await tell()
+
+    async def passed() -> bool:
+        return len(await bench.read(WEBHOOKS_PASSED)) >= 3
+
+    await until(passed, "each of them")
+    await router.kill()
+    lost = [name async for name in bench.redis.scan_iter(f"*{bench.settings.redis_namespace}*", count=1000)]
+    await bench.redis.delete(*lost)
+    bench.router()
+    await tell()
+    await bench.feed([note(USERS[1])])
+
+    async def last() -> bool:
+        return any(row.key == f"N1:{USERS[1]}".encode() for row in await bench.read(WEBHOOKS_PASSED))
+
+    await until(last, "the one that is new")
+    rows = await bench.read(WEBHOOKS_PASSED)
+    assert sorted({row.key for row in rows}) == sorted(
+        [f"N1:{USERS[0]}".encode(), f"N1:{USERS[1]}".encode(), b"W1"]
+    )
+    assert len({row.value for row in rows}) == 4
+    assert all(b'"value":{"id" : "c"}' in row.value for row in rows if row.key != b"W1")
 
 
 async def test_an_opt_out_outlives_both_the_log_it_was_said_in_and_a_lost_redis(bench: RouterBench) -> None:

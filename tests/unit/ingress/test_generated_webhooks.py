@@ -8,12 +8,12 @@ from tests.webhooks.told import Told, tellings
 
 
 @settings(
-    max_examples=25,
+    max_examples=30,
     deadline=None,
     phases=set(Phase) - {Phase.explain},
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(tellings(1, 40), st.integers(0, 2**32))
+@given(tellings(8, 60), st.integers(0, 2**32))
 def test_updates_in_any_disorder_have_the_effects_of_clean_ones_one_by_one(
     told: list[Told], seed: int
 ) -> None:
