@@ -1,7 +1,7 @@
 """Writes the generated documentation: `python -m docs.generate`.
 
 Settings classes, the catalogue of reasons, the error table and the event types go in; docs/settings.md, docs/reasons.md,
-docs/schemas/*.json, docs/asyncapi.yaml and docs/openapi.json come out. A test compares them with what is in the tree.
+docs/schemas/*.json, docs/asyncapi.yaml, docs/openapi.json and docs/edge-openapi.json come out. A test compares them with what is in the tree.
 """
 
 import importlib
@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings
 
 from docs.messages import message_schema, messages_page
 from services.billing.tallies.openapi import openapi
+from services.ingress.edge import openapi as edge_openapi
 from services.ingress.requests import CancelRequest, SendRequest
 from shared.events import (
     AccountChange,
@@ -94,6 +95,13 @@ PUBLIC = (
         "Takes back a request that waits.",
     ),
     PublicTopic(
+        SEND_REQUESTS_BULK,
+        CancelRequest,
+        "receive",
+        "the same as the request's",
+        "Takes back a bulk request: at its turn, if it still waits here.",
+    ),
+    PublicTopic(
         SEND_EVENTS,
         SendEvent,
         "send",
@@ -160,6 +168,7 @@ def documents() -> dict[str, str]:
         "messages.md": messages_page(),
         "asyncapi.yaml": asyncapi(),
         "openapi.json": _json(openapi()),
+        "edge-openapi.json": _json(edge_openapi.openapi()),
         "schemas/message-content.json": _json({"$schema": DIALECT, **message_schema()}),
     }
     for public in PUBLIC:

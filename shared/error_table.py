@@ -196,6 +196,11 @@ class ErrorTable:
             row = self.by_case[case]
         return row.verdict(attempt)
 
+    def name_of(self, code: int) -> str:
+        """The short name of a code, as Meta's list has it."""
+        row = self.by_code.get(code)
+        return row.name if row is not None else "unknown error"
+
     def reasons(self) -> frozenset[str]:
         """Return every reason that a verdict can give."""
         return frozenset(row.reason for row in (*self.by_code.values(), *self.by_case.values()))

@@ -15,7 +15,9 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 3600, 14400)
 
-GROUPS = ("router", "accounts", "sender", "ledger", "intake", "tallies")
+GROUPS = ("router", "accounts", "sender", "ledger", "intake", "intake-bulk", "tallies", "edge")
+BULK_STATES = ("unread", "due", "number_busy", "paused")
+"""Of a bulk request: not looked at, next to go, its number has enough on its way, an operator holds its number or account."""
 CATEGORIES = ("marketing", "utility", "authentication", "service")
 BILLED_CATEGORIES = (*CATEGORIES, "authentication_international", "other")
 """As the ledger has them; `other` is what Meta may add."""
@@ -123,11 +125,50 @@ WEBHOOK_LAST = _gauge("wa_webhook_last_timestamp_seconds", "When the last verifi
 INTAKE_REQUESTS = _counter(
     "wa_intake_requests", "Send requests taken in.", verdict=("ok", "malformed", "undecodable")
 )
+BULK_RELEASED = _counter(
+    "wa_bulk_released",
+    "Bulk requests handed on, for the router to decide.",
+    verdict=("ok", "malformed", "undecodable"),
+)
+BULK_WAITING = _gauge(
+    "wa_bulk_waiting_requests",
+    "Bulk requests that wait to be released, in the partitions this process owns.",
+    state=BULK_STATES,
+)
+BULK_AT_HAND = _gauge(
+    "wa_bulk_at_hand_requests", "Bulk requests in memory; the others are read when their turn comes."
+)
+BULK_UNDECIDED = _gauge(
+    "wa_bulk_undecided_requests", "Bulk requests released that the router has yet to decide."
+)
+
+# --- the HTTP edge
+EDGE_REQUESTS = _counter(
+    "wa_edge_requests",
+    "Calls of business systems answered.",
+    route=("messages", "requests", "estimate", "management", "media", "other"),
+    status=("2xx", "400", "401", "403", "404", "409", "429", "4xx", "500", "503", "5xx"),
+)
+EDGE_SECONDS = _histogram(
+    "wa_edge_seconds",
+    "Time to answer a call, the wait for Meta's word included.",
+    _FAST,
+    route=("messages", "requests", "estimate", "management", "media", "other"),
+)
+EDGE_WAITING = _gauge("wa_edge_waiting", "Callers that wait for what becomes of their requests.")
+EDGE_EVENTS = _counter(
+    "wa_edge_events", "Events noted for who asks over HTTP.", verdict=("ok", "undecodable")
+)
 
 # --- router
 DECISIONS = _counter("wa_decisions", "Final decisions.", reason=tuple(REASONS))
 DECISION_SECONDS = _histogram("wa_decision_seconds", "From the intake of a request to its decision.", _FAST)
 RECEIVED = _counter("wa_messages_received", "Customers' messages, once each.")
+USER_NAMES = _counter(
+    "wa_user_names",
+    "Users with several names: addresses told, conversations moved to another name (in how many records), names taken over by somebody else, events passed on.",
+    what=("told", "moved", "taken", "passed_on"),
+)
 STATUS_STEPS = _counter(
     "wa_message_steps",
     "Steps in message lives.",

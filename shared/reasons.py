@@ -200,3 +200,23 @@ FAILURES: Mapping[str, Reason] = MappingProxyType(
     }
 )
 """Reasons after a decision that are ours; those that follow from Meta's error codes are in config/errors.yaml."""
+
+META_CODES: Mapping[str, int] = MappingProxyType(
+    {
+        "window_closed": 131047,
+        "template_unknown": 132001,
+        "template_not_approved": 132001,
+        "template_paused": 132015,
+        "template_disabled": 132016,
+        "template_parameters": 132000,
+        "payment_method_missing": 131042,
+        "free_tier_exhausted": 131042,
+        "recipient_not_verified": 131030,
+        "opted_out": 131050,
+        "number_not_registered": 133010,
+        "account_restricted": 368,
+        "marketing_on_cloud_api_disabled": 131063,
+        "not_marketing": 134100,
+    }
+)
+"""What Meta would have answered, for readers who know its codes (Meta, Cloud API, error codes)."""

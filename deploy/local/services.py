@@ -10,15 +10,27 @@ from pathlib import Path
 from typing import Final, Self
 
 from deploy.local.errors import StackError
+from deploy.local.paths import REPOSITORY
 from deploy.local.ports import LOOPBACK, free_ports, port_from
 
 APP_SECRET: Final = "simulator-secret"
 VERIFY_TOKEN: Final = "local-verify-token"
 ACCESS_TOKEN: Final = "simulator-token"
 ADMIN_TOKEN: Final = "local-admin-token"
+EDGE_TOKEN: Final = "local-edge-token"
 PARTITIONS: Final = 8
 
-TABLE: Final = ("simulator", "ingress", "router", "sender", "billing", "billing.tallies", "console")
+TABLE: Final = (
+    "simulator",
+    "ingress",
+    "ingress.intake",
+    "ingress.edge",
+    "router",
+    "sender",
+    "billing",
+    "billing.tallies",
+    "console",
+)
 """Modules below `services`, in start order; they are stopped in reverse."""
 
 
@@ -134,6 +146,7 @@ def urls(ports: ServicePorts) -> dict[str, str]:
     """Gives where a person or a client looks."""
     return {
         "ingress": f"http://{LOOPBACK}:{ports.ingress}",
+        "edge": f"http://{LOOPBACK}:{ports.edge}",
         "console": f"http://{LOOPBACK}:{ports.console}",
         "simulator": f"http://{LOOPBACK}:{ports.simulator}",
         "tallies": f"http://{LOOPBACK}:{ports.tallies}",
@@ -153,6 +166,13 @@ def _settings(name: str, ports: ServicePorts) -> dict[str, str]:
             "WA_APP_SECRET": APP_SECRET,
             "WA_VERIFY_TOKEN": VERIFY_TOKEN,
             "WA_ACCESS_TOKEN": ACCESS_TOKEN,
+        },
+        "ingress.edge": {
+            "WA_HTTP_PORT": str(ports.edge),
+            "WA_EDGE_TOKENS_FILE": str(REPOSITORY / "deploy" / "local" / "edge-tokens.yaml"),
+            "WA_GRAPH_URL": f"http://{LOOPBACK}:{ports.simulator}",
+            "WA_ACCESS_TOKEN": ACCESS_TOKEN,
+            "WA_APP_SECRET": APP_SECRET,
         },
         "sender": {
             "WA_GRAPH_URL": f"http://{LOOPBACK}:{ports.simulator}",

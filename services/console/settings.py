@@ -8,6 +8,7 @@ from shared.settings import GraphSettings
 
 _LINKS = {
     "ingress": "http://127.0.0.1:9101/metrics",
+    "intake": "http://127.0.0.1:9108/metrics",
     "router": "http://127.0.0.1:9102/metrics",
     "sender": "http://127.0.0.1:9103/metrics",
     "billing": "http://127.0.0.1:9104/metrics",

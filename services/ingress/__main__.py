@@ -1,4 +1,4 @@
-"""`python -m services.ingress`: take webhooks and send requests until SIGTERM."""
+"""`python -m services.ingress`: take webhooks until SIGTERM."""
 
 import sys
 

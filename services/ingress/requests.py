@@ -6,6 +6,7 @@ checked by `shared/message_content` and passed on as they came.
 
 import hashlib
 import re
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,13 +14,14 @@ from msgspec import Raw
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
 )
 
-from shared.events import CancelRequested, RequestMalformed, SendRequested, TemplateRef
+from shared.events import CancelRequested, FieldProblem, RequestMalformed, SendRequested, TemplateRef
 from shared.ids import conversation_key
 from shared.message_content import Problem, content_problems, is_read_mark, template_problems
 from shared.phone import canonical_user
@@ -30,9 +32,12 @@ MAX_REQUEST_BYTES = 256 * 1024
 """Far above any message that Meta takes (text 4,096 characters, a template's body parameters 32,768)."""
 _MAX_READABLE_ID = 1000
 """An id up to here is answered to, though one above 200 is refused."""
+MAX_CORRELATION = 512
+"""As Meta's `biz_opaque_callback_data` (Meta, Cloud API, messages)."""
 _MAX_PROBLEMS = 20
 
-RequestIdText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/+=@,~-]{1,200}$")]
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:/+=@,~-]{1,200}$")
+RequestIdText = Annotated[str, StringConstraints(pattern=_REQUEST_ID.pattern)]
 """No `#` and no `|`: they part the request from the attempt and the conversation in what Meta echoes; no spaces or controls, so that an
 id is the same in logs, URLs and shells."""
 PhoneNumberIdText = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,32}$")]
@@ -43,6 +48,21 @@ Tags = Annotated[
     ],
     Field(max_length=20),
 ]
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def _written_out(value: Any) -> Any:
+    """Let only times pass that are written as RFC 3339 has them: a bare number of seconds would be taken for one too."""
+    if not isinstance(value, str):
+        return value
+    if not _RFC3339.fullmatch(value):
+        raise ValueError("must be a time with its zone, such as 2026-12-02T09:00:00Z (RFC 3339)")
+    return datetime.fromisoformat(value.upper())
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 _READABLE = re.compile(rf"[^\x00-\x1f\x7f]{{1,{_MAX_READABLE_ID}}}")
 
 
@@ -69,7 +89,7 @@ class SendRequest(_Model):
         None, alias="from", description="Phone number id; the default number if left out."
     )
     correlation_id: str | None = Field(
-        None, max_length=200, description="Comes back in every event of the request."
+        None, max_length=MAX_CORRELATION, description="Comes back in every event of the request."
     )
     message: dict[str, Any] = Field(
         description="The Cloud API's own message object, of any type, or a read mark: see message-content.json."
@@ -77,10 +97,10 @@ class SendRequest(_Model):
     fallback_template: dict[str, Any] | None = Field(
         None, description="The Cloud API's template object, sent instead when the window is shut."
     )
-    not_before_at: AwareDatetime | None = Field(
+    not_before_at: Time | None = Field(
         None, description=f"RFC 3339, at most {MAX_WAIT_DAYS} days ahead; decided no earlier."
     )
-    expires_at: AwareDatetime | None = Field(
+    expires_at: Time | None = Field(
         None,
         description=f"RFC 3339; not sent later. Says that the request may wait, for {MAX_WAIT_DAYS} days at most.",
     )
@@ -126,8 +146,13 @@ class _Parts(msgspec.Struct):
     fallback_template: Raw = _NULL
 
 
-_NO_SENDER = "from: is needed, since no number is marked as the default"
-_NO_USER = "message: `to` is no phone number with its country code, and `recipient` no user id"
+_NO_SENDER = Problem("from", "is needed, since no number is marked as the default")
+_NO_USER = Problem("message", "`to` is no phone number with its country code, and `recipient` no user id")
+_NO_RECEIVER = Problem("to", "no phone number with its country code and no user id")
+_TOO_LARGE = Problem("", f"larger than {MAX_REQUEST_BYTES} bytes")
+_TOO_LATE = Problem("not_before_at", f"more than {MAX_WAIT_DAYS} days ahead")
+_OVER_BEFORE = Problem("expires_at", "must be after not_before_at")
+_AFTER_ITSELF = Problem("after_request_id", "must be another request's")
 _TO_A_GROUP = Problem(
     "message.recipient_type", "must be individual: nothing here decides when a group may be written to"
 )
@@ -160,32 +185,31 @@ def take(
     if not isinstance(parts.request_id, str) or not _READABLE.fullmatch(parts.request_id):
         raise UnreadableRequest("request_id: a string of 1 to 200 characters is needed")
     if len(value) > MAX_REQUEST_BYTES:
-        return _malformed(parts, now_ms, [f"larger than {MAX_REQUEST_BYTES} bytes"])
+        return _malformed(parts, now_ms, [_TOO_LARGE])
     if cancels:
         return _cancellation(value, parts, now_ms, default_number)
     try:
         message, fallback = _any(parts.message), _any(parts.fallback_template)
     except (msgspec.MsgspecError, RecursionError) as error:
-        return _malformed(parts, now_ms, [f"message: {error}"])
+        return _malformed(parts, now_ms, [Problem("message", str(error))])
     except (
         UnicodeDecodeError
     ):  # msgspec looks at text only where it is decoded; the error itself would show what was written
-        return _malformed(parts, now_ms, ["message: not UTF-8"])
+        return _malformed(parts, now_ms, [Problem("message", "not UTF-8")])
     problems = _content_problems(message, fallback)
     try:
         request = SendRequest.model_validate_json(value)
     except ValidationError as error:
         return _malformed(parts, now_ms, _problems(error) + problems)
-    if problems:
-        return _malformed(parts, now_ms, problems)
-    user = _user(message)
-    if user is None:
-        return _malformed(parts, now_ms, [_NO_USER])
-    if request.not_before_at and to_ms(request.not_before_at) > now_ms + MAX_WAIT_DAYS * DAY_MS:
-        return _malformed(parts, now_ms, [f"not_before_at: more than {MAX_WAIT_DAYS} days ahead"])
+    user = None
+    if not problems and (user := _user(message)) is None:
+        problems.append(_NO_USER)
     number = request.from_ or default_number
     if number is None:
-        return _malformed(parts, now_ms, [_NO_SENDER])
+        problems.append(_NO_SENDER)
+    problems += _contradictions(request, now_ms)
+    if problems or number is None or user is None:
+        return _malformed(parts, now_ms, problems)
     marks = message["message_id"] if is_read_mark(message) else None
     kind = "read_mark" if marks is not None else message.get("type", "text")
     return SendRequested(
@@ -222,10 +246,11 @@ def _cancellation(
     except ValidationError as error:
         return _malformed(parts, now_ms, _problems(error))
     number, user = request.from_ or default_number, canonical_user(request.to)
-    if number is None:
-        return _malformed(parts, now_ms, [_NO_SENDER])
-    if user is None:
-        return _malformed(parts, now_ms, ["to: no phone number with its country code and no user id"])
+    problems = [
+        problem for problem, holds in ((_NO_SENDER, number is None), (_NO_RECEIVER, user is None)) if holds
+    ]
+    if number is None or user is None:
+        return _malformed(parts, now_ms, problems)
     return CancelRequested(
         event_id=f"{request.cancel_request_id}:cancelled",
         at_ms=now_ms,
@@ -242,7 +267,20 @@ def key_of(event: SendRequested | CancelRequested | RequestMalformed) -> str:
     return conversation_key(event.phone_number_id, event.user)
 
 
-def _content_problems(message: Any, fallback: Any) -> list[str]:
+def _contradictions(request: SendRequest, now_ms: int) -> list[Problem]:
+    """What is wrong with a request whose fields are right one by one."""
+    problems = []
+    begins_ms = to_ms(request.not_before_at) if request.not_before_at else now_ms
+    if begins_ms > now_ms + MAX_WAIT_DAYS * DAY_MS:
+        problems.append(_TOO_LATE)
+    if request.not_before_at and request.expires_at and to_ms(request.expires_at) <= begins_ms:
+        problems.append(_OVER_BEFORE)
+    if request.after_request_id == request.request_id:
+        problems.append(_AFTER_ITSELF)
+    return problems
+
+
+def _content_problems(message: Any, fallback: Any) -> list[Problem]:
     """What is wrong with message and fallback; nothing of what is no object at all, for the request's own check says so."""
     problems = []
     if isinstance(message, dict):
@@ -251,7 +289,7 @@ def _content_problems(message: Any, fallback: Any) -> list[str]:
             problems = [_TO_A_GROUP]
     if isinstance(fallback, dict):
         problems += [problem.under("fallback_template") for problem in template_problems(fallback)]
-    return [str(problem) for problem in problems[:_MAX_PROBLEMS]]
+    return problems[:_MAX_PROBLEMS]
 
 
 def _user(message: dict[str, Any]) -> str | None:
@@ -281,25 +319,33 @@ def _reference(template: dict[str, Any]) -> TemplateRef:
     return TemplateRef(name=template["name"], language=template["language"]["code"])
 
 
-def _malformed(parts: _Parts, now_ms: int, problems: list[str]) -> RequestMalformed:
+def _malformed(parts: _Parts, now_ms: int, problems: list[Problem]) -> RequestMalformed:
     """What can still be read of the labels goes along, so that the business recognises its request."""
     tags = parts.tags if isinstance(parts.tags, dict) else {}
     return RequestMalformed(
         event_id=f"{parts.request_id}:malformed",
         at_ms=now_ms,
         request_id=parts.request_id,
-        problems=problems,
-        correlation_id=parts.correlation_id[:200] if isinstance(parts.correlation_id, str) else None,
+        problems=[str(problem) for problem in problems],
+        fields=[FieldProblem(path=problem.path or None, expected=problem.rule) for problem in problems],
+        correlation_id=parts.correlation_id[:MAX_CORRELATION]
+        if isinstance(parts.correlation_id, str)
+        else None,
         tags={
             str(name)[:64]: value[:256] for name, value in list(tags.items())[:20] if isinstance(value, str)
         },
     )
 
 
-def _problems(error: ValidationError) -> list[str]:
+def _problems(error: ValidationError) -> list[Problem]:
     """One line per field, without the values: they are somebody's data."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     return [
-        f"{'.'.join(map(str, problem['loc'])) or 'request'}: {problem['msg'].removeprefix('Value error, ')}"
+        Problem(".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, "))
         for problem in errors[:_MAX_PROBLEMS]
     ]
+
+
+def is_request_id(text: str) -> bool:
+    """Whether it may be a request's id."""
+    return _REQUEST_ID.fullmatch(text) is not None

@@ -16,8 +16,6 @@ class IngressSettings(ServiceSettings):
         8080, ge=0, le=65535, description="Port that webhooks are taken on; 0 takes a free one."
     )
     http_reuse_port: bool = Field(False, description="Let several processes of one machine share the port.")
-    ingress_webhooks: bool = Field(True, description="Take webhooks in this process.")
-    ingress_intake: bool = Field(True, description="Take send requests from their topic in this process.")
     app_secret: SecretStr | None = Field(
         None, description="Meta app's secret, key of the webhooks' signature."
     )
@@ -63,7 +61,7 @@ class IngressSettings(ServiceSettings):
     @model_validator(mode="after")
     def _apps_given(self) -> "IngressSettings":
         if self.app_secret is None and self.app_secret_file is None:
-            if self.ingress_webhooks and self.apps_file is None and self.apps_dir is None:
+            if self.apps_file is None and self.apps_dir is None:
                 raise ValueError(
                     "WA_APP_SECRET(_FILE), WA_APPS_FILE or WA_APPS_DIR is needed to take webhooks"
                 )

@@ -1,8 +1,10 @@
 """The router's outgoing events, encoded: send events, received messages and commands. Pure."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from services.router.state import Ended, Life, State
 from shared.events import (
@@ -10,6 +12,7 @@ from shared.events import (
     ChargePredicted,
     Decision,
     Endpoint,
+    FieldProblem,
     MessageReceived,
     ReceivedMessage,
     ReplyTo,
@@ -22,33 +25,18 @@ from shared.events import (
 )
 from shared.ids import command_id, conversation_key
 from shared.phone import is_bsuid
-from shared.reasons import REASONS
+from shared.reasons import META_CODES, REASONS
 from shared.stream.fold import Outgoing
 from shared.times import HOUR_MS, rfc3339
-from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
+from shared.topics import CONVERSATION_EVENTS, MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
 
 Step = Literal[
     "decided", "accepted", "held", "sent", "delivered", "read", "played", "failed", "priced", "uncertain", "resent", "cancelled"
 ]  # fmt: skip
-_META_CODES = {
-    "window_closed": 131047,
-    "template_unknown": 132001,
-    "template_not_approved": 132001,
-    "template_paused": 132015,
-    "template_disabled": 132016,
-    "template_parameters": 132000,
-    "payment_method_missing": 131042,
-    "free_tier_exhausted": 131042,
-    "recipient_not_verified": 131030,
-    "opted_out": 131050,
-    "number_not_registered": 133010,
-    "account_restricted": 368,
-    "marketing_on_cloud_api_disabled": 131063,
-    "not_marketing": 134100,
-}
-"""What Meta would have answered, for readers who know its codes (Meta, Cloud API, error codes)."""
 PRIORITY = {"authentication": 0, "service": 1, "utility": 2, "marketing": 3}
 """Who goes first at a number's rate limit: one-time passwords, then answers, then utility, then campaigns."""
+PERHAPS_TOLD = "PerhapsToldBefore"
+"""The `ce_type` of a message that is parked because it may have been told before."""
 LONGEST_WAIT_MS = 4 * HOUR_MS
 """What can't leave within 4 h of the number's rate is stale."""
 PASSWORD_WAIT_MS = 600_000
@@ -225,7 +213,7 @@ def received(state: State, event: MessageReceived, reply_to: ReplyTo | None, *, 
         phone_number_id=event.phone_number_id,
         sent_at=rfc3339(event.at_ms),
         received_at=rfc3339(event.received_ms),
-        user=user_ref(event.user, event.bsuid),
+        user=user_ref(state.user, event.bsuid or state.bsuid),
         window_expires_at=rfc3339(window_ms) if window_ms else None,
         reply_to=reply_to,
         message=event.message,
@@ -235,8 +223,15 @@ def received(state: State, event: MessageReceived, reply_to: ReplyTo | None, *, 
     )
 
 
+def perhaps_twice(state: State, event: MessageReceived) -> Outgoing:
+    """A message that may have been told before, and is kept for an operator instead of being told twice."""
+    key = conversation_key(state.number, state.user)
+    value = encode(event)
+    return Outgoing(CONVERSATION_EVENTS.dead_letters, key, event.event_id, PERHAPS_TOLD, value)
+
+
 def malformed(request_id: str, event_id: str, at: str, problems: str, key: str, tags: dict[str, str],
-              correlation_id: str | None) -> Outgoing:  # fmt: skip
+              correlation_id: str | None, fields: Sequence[FieldProblem] = ()) -> Outgoing:  # fmt: skip
     """The refusal of a request that can't be decided on."""
     decision = Decision(outcome="reject", final=True, reason="malformed", category=None, facts_version="")
     value = SendEvent(
@@ -251,7 +246,7 @@ def malformed(request_id: str, event_id: str, at: str, problems: str, key: str, 
         phone_number_id=None,
         user=None,
         decision=decision,
-        error=policy_error("malformed", problems),
+        error=replace(policy_error("malformed", problems), fields=list(fields)),
     )
     return Outgoing(SEND_EVENTS, key, event_id, "decided", encode(value), beside_source=True)
 
@@ -262,7 +257,7 @@ def policy_error(reason: str, message: str | None = None, retry_at: str | None =
     return SendError(
         origin="policy",
         reason=reason,
-        code=_META_CODES.get(reason),
+        code=META_CODES.get(reason),
         message=message or known.meaning,
         retryable=retry_at is not None,
         retry_at=retry_at,

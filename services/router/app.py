@@ -10,6 +10,8 @@ from services.router.sharing import Sharing
 from services.router.stop_words import StopWords
 from services.router.uncertain import Resending
 from shared.account_reader import AccountReader
+from shared.backlog import Note
+from shared.backlog_notes import BacklogNotes
 from shared.clock import clock_from
 from shared.lifecycle import Service
 from shared.pricing import PriceBook
@@ -47,6 +49,15 @@ def build(service: Service, settings: RouterSettings) -> None:
             clock=clock,
             cache=settings.state_cache,
             told=Meter(clock, heard).count,
+        )
+    )
+    service.add(
+        BacklogNotes(
+            service,
+            redis,
+            settings.redis_namespace,
+            "router",
+            lambda: {one: Note(conversations.published(one)) for one in conversations.owned},
         )
     )
     service.add(Sharing(service, redis, settings.redis_namespace, clock, heard, conversations.owned.keys()))

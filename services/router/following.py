@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from services.router.seen import fingerprint
 from services.router.state import DELIVERED, FAILED, State
+from shared.ids import fingerprint
 
 Fate = Literal["pending", "arrived", "failed", "unknown"]
 

@@ -19,6 +19,7 @@ from services.sender.shares import Shares
 from services.sender.usage import UsageScope
 from shared import logs
 from shared.account_reader import AccountReader
+from shared.backlog_notes import BacklogNotes
 from shared.clock import clock_from
 from shared.error_table import ErrorTable
 from shared.inbound import InboundRates
@@ -106,6 +107,7 @@ def build(service: Service, settings: SenderSettings) -> Desk:
     )
     _show(desk.permits)
     dispatcher = service.add(Dispatcher(desk, settings.drain_s, settings.max_waiting))
+    service.add(BacklogNotes(service, redis, settings.redis_namespace, GROUP, dispatcher.backlog))
     return desk
 
 

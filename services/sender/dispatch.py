@@ -7,6 +7,7 @@ import structlog
 
 from services.sender.desk import Desk
 from services.sender.lane import Lane
+from shared.backlog import Note
 from shared.metrics import CATEGORIES, OLDEST_UNSENT_SECONDS, QUEUED
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,10 @@ class Dispatcher:
         if lane is None or lane.survey is None:
             return True
         return sum(count for count, _ in lane.survey.unsent.values()) < self._max_waiting
+
+    def backlog(self) -> dict[int, Note]:
+        """What waits in each partition: for those who ask the router for more."""
+        return {lane.partition: note for lane in self._lanes.values() if (note := lane.backlog()) is not None}
 
     async def _watch(self) -> None:
         while not self._desk.stopping:

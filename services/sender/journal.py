@@ -109,7 +109,7 @@ for i = 8, #KEYS do
   unsent[#unsent + 1] = first[2] or '0'
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', ARGV[2])
-return {queues, unsent,
+return {meta[2] or '0', queues, unsent,
   redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3]),
   redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3]),
   redis.call('ZRANGE', KEYS[5], 0, ARGV[3] - 1),
@@ -166,7 +166,7 @@ class Write(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What waits in a partition. `queues`: (number, priority, commands); `unsent`: category → (commands, time of the oldest or 0)."""
+    """What waits in a partition, of one moment. `queues`: (number, priority, commands); `unsent`: category → (commands, time of the oldest or 0)."""
 
     queues: tuple[tuple[str, int, int], ...]
     unsent: dict[str, tuple[int, int]]
@@ -174,6 +174,8 @@ class Survey:
     expiring: tuple[str, ...]
     unreported: tuple[str, ...]
     cancelled: tuple[str, ...]
+    offset: int
+    """Commands below it had been taken in."""
 
 
 def line_member(number: str, user: str, priority: int, at_ms: int, command_id: str) -> str:
@@ -278,12 +280,12 @@ class Journal:
         """Look at everything that may need work now; None when the partition is lost."""
         keys = self._keys(partition)
         sets = (QUEUES, DELAYED, EXPIRY, UNREPORTED, PAIRS, CANCELLED, *map(unsent, CATEGORIES))
-        found: list[list[Any]] | None = await self._survey(
+        found: list[Any] | None = await self._survey(
             keys=[keys.meta, *(keys.set(name) for name in sets)], args=[epoch, now_ms, most, keys.set("")]
         )
         if found is None:
             return None
-        names, counts, *ids = found
+        offset, names, counts, *ids = found
         queues = []
         for name, waiting in zip(names[::2], names[1::2], strict=True):
             number, _, priority = name.decode().rpartition(":")
@@ -297,7 +299,7 @@ class Journal:
         )
         delayed, expiring, unreported, cancelled = (tuple(i.decode() for i in some) for some in ids)
         queues.sort(key=lambda waiting: waiting[1])
-        return Survey(tuple(queues), oldest, delayed, expiring, unreported, cancelled)
+        return Survey(tuple(queues), oldest, delayed, expiring, unreported, cancelled, int(offset))
 
     async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[Waiting], int]:
         """The first commands of a queue, and the input offset up to which the partition was folded at that moment."""

@@ -5,6 +5,7 @@ Reading path: `run` (look, then send), `_look` (what is there), `pump` (who goes
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,7 @@ from services.sender.records import Records
 from services.sender.schedule import Candidate, Schedule
 from services.sender.sending import Ready
 from services.sender.together import MOST
+from shared.backlog import Load, Note
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +76,8 @@ class Lane:
         self._continued = desk.ownership.continued(partition)
         self._numbers: dict[str, NumberLane] = {}
         self._since_s = monotonic()
+        self._postponed: dict[str, str] = {}
+        """Command id → number, of those that wait for the end of their template's pause."""
         self._recorded: list[Stored] = []
         """Outcomes to report."""
         self._reporting = False
@@ -90,6 +94,20 @@ class Lane:
                 self._let(number)
             if self._serving():
                 await self._rest()
+
+    def backlog(self) -> Note | None:
+        """What each number has to send, lines and pauses included; None until the first look."""
+        if self.survey is None or not self._serving():
+            return None
+        messages = Counter(self._postponed.values())
+        for id, _, waiting in self.survey.queues:
+            messages[id] += waiting
+        for number in self._numbers.values():
+            messages[number.id] += sum(number.schedule.lines.values())
+        return Note(
+            self.survey.offset,
+            {id: Load(count, self._desk.gate(id).limit) for id, count in messages.items() if count > 0},
+        )
 
     def end(self) -> None:
         """Claim nothing more."""
@@ -135,6 +153,8 @@ class Lane:
         await self._cancel(survey.cancelled)
         waited = await self._journal.fetch(self.partition, survey.delayed)
         await asyncio.gather(*(self._records.wait_again(found) for found in waited))
+        for found in waited:
+            self._postponed.pop(found.id, None)
         for number in self._numbers.values():
             number.waiting.clear()
         for id, priority, waiting in survey.queues:
@@ -287,6 +307,7 @@ class Lane:
 
     def _end_unsent(self, found: Stored, end: End) -> None:
         command = command_of(found.entry)
+        self._postponed.pop(found.id, None)
         self._number(command.phone_number_id).schedule.withdraw(command.user, found.id)
         self._work(found.id, self._records.end(found, end))
 
@@ -386,6 +407,7 @@ class Lane:
     async def _postpone(self, number: NumberLane, candidate: Candidate, until_ms: int) -> None:
         try:
             await self._records.postpone(candidate.found, candidate.command, until_ms)
+            self._postponed[candidate.found.id] = number.id
             if candidate.lined:
                 number.schedule.left_line(candidate.user)
         finally:

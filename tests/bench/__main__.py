@@ -20,7 +20,19 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local.stack import LocalStack
-from tests.bench import decisions, ingress, limits, recovery, router, sender, tallies, waits
+from tests.bench import (
+    apart,
+    bulk,
+    decisions,
+    edge,
+    ingress,
+    limits,
+    recovery,
+    router,
+    sender,
+    tallies,
+    waits,
+)
 
 REPORT = Path("reports/bench.json")
 
@@ -68,6 +80,8 @@ async def main(
         for name, times, unit, goal, cost, measure in (
             ("router", rounds, "events/s", 0.4, False, router.measure),
             ("ingress", rounds, "requests/s", 0.4, False, ingress.measure),
+            ("edge", min(rounds, 3), "requests/s", 0.15, False, edge.measure),
+            ("edge", 1, "ms or KB", 10.0, True, edge.waits),
             ("sender", rounds, "messages/s", 0.6, False, sender.measure),
             ("tallies", min(rounds, 3), "entries/s", 0.5, False, tallies.measure),
             (
@@ -80,6 +94,9 @@ async def main(
             ),
             ("waits", 1, "ms or MB", 1.2, True, waits.measure),
             ("limits", 1, "messages/s", 0.95, False, limits.measure),
+            ("apart", 1, "ms", 1.5, True, apart.measure),
+            ("bulk", 1, "ms", 1.0, True, bulk.measure),
+            ("bulk", 1, "messages/s", 0.95, False, bulk.limits),
             ("recovery", 1, "", 1.0, True, partial(recovery.measure, names=troubles)),
             (
                 "decisions",
@@ -126,7 +143,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--only", help="router, ingress, sender, tallies, waits, limits, recovery or decisions"
+        "--only",
+        help="router, ingress, edge, sender, tallies, waits, limits, apart, bulk, recovery or decisions",
     )
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="do not give the measured process a core"

@@ -1,4 +1,4 @@
-"""The ceiling of ingress: an aiohttp handler that reads the body and answers 200. `python -m tests.bench.bare_handler PORT`."""
+"""The ceiling of ingress and of the edge: an aiohttp handler that reads the body and answers 200. `python -m tests.bench.bare_handler PORT`."""
 
 import sys
 
@@ -13,9 +13,9 @@ async def handle(request: web.Request) -> web.Response:
 
 
 async def app() -> web.Application:
-    """One route."""
+    """One handler for every path."""
     made = web.Application()
-    made.router.add_post("/webhooks", handle)
+    made.router.add_post("/{path:.*}", handle)
     return made
 
 

@@ -42,7 +42,7 @@ NUMBERS = 20
 EVENTS_PER_REQUEST = 5
 """Requested, accepted, sent, delivered, read."""
 SESSION_S = 6.0
-SERVICES = ("simulator", "ingress", "router", "sender", "billing", "billing.tallies")
+SERVICES = ("simulator", "ingress", "ingress.intake", "router", "sender", "billing", "billing.tallies")
 MIX = ("utility", "utility", "marketing", "authentication")
 AT_REST_S = 10.0
 """Without a new event for so long, and with all of them folded, the load is done."""

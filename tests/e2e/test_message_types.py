@@ -88,7 +88,7 @@ async def test_what_meta_would_refuse_is_told_by_its_place_and_never_called(stag
     told = await stage.business.until(
         lambda: next(iter(stage.business.of_request("e2e-malformed", "decided")), None),
         "decision on e2e-malformed",
-        ("ingress", "router"),
+        ("ingress.intake", "router"),
         within_s=90,
     )
     assert isinstance(told.event, SendEvent)

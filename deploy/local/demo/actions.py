@@ -18,7 +18,7 @@ from shared.times import HOUR_MS, parse_rfc3339
 
 LANGUAGE: Final = "de"
 _ON_THE_WAY: Final = {
-    "decided": ("ingress", "router"),
+    "decided": ("ingress.intake", "router"),
     "accepted": ("sender", "router"),
     "failed": ("sender", "simulator", "ingress", "router"),
 }

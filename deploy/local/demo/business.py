@@ -146,6 +146,10 @@ class Business:
         """Everything told so far."""
         return [told.event for told in self._told]
 
+    def told(self) -> list[Told]:
+        """The same with its bytes."""
+        return list(self._told)
+
     def send_events(self) -> list[SendEvent]:
         """Every send event so far."""
         return [told.event for told in self._told if isinstance(told.event, SendEvent)]

@@ -13,7 +13,8 @@ from shared.settings import ServiceSettings
 from shared.topics import CONSUMED, Topic
 
 _READERS: Final = {
-    "send.requests.v1": "ingress",
+    "send.requests.v1": "ingress.intake",
+    "send.requests.bulk.v1": "ingress.intake",
     "conversation.events.v1": "router",
     "account.events.v1": "router",
     "send.commands.v1": "sender",

@@ -63,18 +63,18 @@ class Stage:
         return self.clock.now()
 
     async def know(self) -> int:
-        """Returns when a decision shows that ingress and router know all account facts there are; their revision.
+        """Returns when a decision shows that intake and router know all account facts there are; their revision.
 
         Asks with dry runs, as a business could: they are decided and never sent.
         """
         revision = await self.accounts.revision()
         deadline = time.monotonic() + WITHIN_S
         while time.monotonic() < deadline:
-            # Without `from`: ingress must know the default number too.
+            # Without `from`: intake must know the default number too.
             decision = await self.dry_run(None, PEOPLE["Gerda"])
             if decision.facts_version and int(decision.facts_version) >= revision:
                 return revision
-        raise Missing(f"decision on facts of revision {revision}", ("router", "ingress"))
+        raise Missing(f"decision on facts of revision {revision}", ("router", "ingress.intake"))
 
     async def dry_run(self, number: str | None, user: str) -> Decision:
         """The decision on a free-form message that is not to be sent; everything before it in that conversation is done then."""
@@ -93,7 +93,7 @@ class Stage:
             found = self.business.of_request(request_id, "decided")
             return getattr(found[0].event, "decision", None) if found else None
 
-        return await self.business.until(decided, "decision on a dry run", ("ingress", "router"))
+        return await self.business.until(decided, "decision on a dry run", ("ingress.intake", "router"))
 
     async def settled(self) -> None:
         """Returns when nothing is under way, neither at Meta nor inside. Raises Missing."""

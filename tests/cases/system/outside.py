@@ -51,7 +51,7 @@ _DECIDING: Final = (SEND_REQUESTS, CONVERSATION_EVENTS, ACCOUNT_EVENTS, SEND_COM
 """The topics on which a later decision can depend."""
 _DECIDES: Final = "router"
 """The group of the stream processor whose timers decide."""
-_READ_FACTS: Final = ("ingress", "router", "sender")
+_READ_FACTS: Final = ("ingress.intake", "router", "sender")
 _CLAIMS_AT_ONCE: Final = 500
 _INTO_THE_MILLISECOND: Final = timedelta(microseconds=200)
 """The clock stands this far inside a millisecond, so that no rounding of a float gives the one before."""
@@ -191,7 +191,7 @@ class Outside:
             return found[before] if len(found) > before else None
 
         return await self.business.until(
-            answered, f"decision on {request_id}", ("ingress", "router"), within_s=WITHIN_S
+            answered, f"decision on {request_id}", ("ingress.intake", "router"), within_s=WITHIN_S
         )
 
     # --- coming to rest

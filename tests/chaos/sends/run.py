@@ -19,7 +19,7 @@ from tests.chaos.sends.report import Report
 from tests.chaos.sends.traffic import Traffic
 from tests.chaos.sends.verdict import judge
 
-SERVICES = ("simulator", "ingress", "router")
+SERVICES = ("simulator", "ingress", "ingress.intake", "router")
 SESSION_S = 3.0
 """Of the senders, so that a zombie costs seconds."""
 SENDER = {"WA_CALL_TIMEOUT_S": "2"}

@@ -132,6 +132,35 @@ def test_everything_that_is_wrong_with_a_request_is_told_at_once() -> None:
     assert [problem.partition(":")[0] for problem in told] == ["dry_run", "message.text.body"]
 
 
+def test_problems_that_show_only_between_fields_are_told_together_too() -> None:
+    told = take(
+        given_request(
+            message={**TEXT, "to": "12"},
+            not_before_at="2027-01-01T00:00:00Z",
+            expires_at="2026-12-01T00:00:00Z",
+            after_request_id="4711-shipped",
+        ),
+        NOW_MS,
+        None,
+    )
+    assert isinstance(told, RequestMalformed)
+    assert [field.path for field in told.fields] == [
+        "message",
+        "from",
+        "not_before_at",
+        "expires_at",
+        "after_request_id",
+    ]
+    assert told.problems == [f"{field.path}: {field.expected}" for field in told.fields]
+
+
+@pytest.mark.parametrize("text", ["1790000000", "2026-12-02", "2026-12-02T09:00:00", "tomorrow"])
+def test_a_time_is_written_with_its_zone_as_the_schema_says(text: str) -> None:
+    assert problems(given_request(expires_at=text)) == [
+        "expires_at: must be a time with its zone, such as 2026-12-02T09:00:00Z (RFC 3339)"
+    ]
+
+
 MARK = {
     "messaging_product": "whatsapp",
     "to": "+4915112345678",
@@ -209,7 +238,7 @@ def test_unknown_members_are_ignored() -> None:
         ({"tags": {str(n): "" for n in range(21)}}, "tags"),
         ({"tags": {"a": 1}}, "tags.a"),
         ({"after_request_id": ""}, "after_request_id"),
-        ({"correlation_id": "x" * 201}, "correlation_id"),
+        ({"correlation_id": "x" * 513}, "correlation_id"),
     ],
 )
 def test_each_problem_is_told_by_its_field(members: dict[str, Any], field: str) -> None:
@@ -235,7 +264,7 @@ def test_problems_do_not_repeat_what_was_written() -> None:
     [
         (b'{"to":"\xff"}', "message: not UTF-8"),
         (b"1e400", "message: Number out of range"),
-        (b"[" * 900 + b"]" * 900, "request: Invalid JSON: recursion limit exceeded"),
+        (b"[" * 900 + b"]" * 900, "Invalid JSON: recursion limit exceeded"),
     ],
 )
 def test_a_message_that_can_not_be_read_is_malformed(message: bytes, problem: str) -> None:

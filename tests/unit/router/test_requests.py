@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 
 from services.router.state import State
-from shared.events import RequestMalformed, encode
+from shared.events import FieldProblem, RequestMalformed, encode
 from shared.topics import SEND_COMMANDS
 from tests.unit.router.make import HOUR, KEY, NOW, USER, accepted, events, request, status, steps, world
 
@@ -96,7 +96,11 @@ def test_two_requests_due_at_once_are_both_decided() -> None:
 def test_a_malformed_request_is_refused_and_leaves_no_state() -> None:
     made = world()
     event = RequestMalformed(
-        event_id="r1:malformed", at_ms=NOW, request_id="r1", problems=["message.to: missing"]
+        event_id="r1:malformed",
+        at_ms=NOW,
+        request_id="r1",
+        problems=["message.to: missing"],
+        fields=[FieldProblem(path="message.to", expected="missing")],
     )
     (out,) = made.play("malformed:r1", event, NOW)
     assert out.beside_source
@@ -105,6 +109,7 @@ def test_a_malformed_request_is_refused_and_leaves_no_state() -> None:
     assert refusal.decision.reason == "malformed"
     assert refusal.error is not None
     assert refusal.error.message == "message.to: missing"
+    assert refusal.error.fields == event.fields
     assert made.states == {}
 
 

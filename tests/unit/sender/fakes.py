@@ -185,6 +185,7 @@ class JournalInMemory:
             due(EXPIRY),
             tuple(self.ranked(UNREPORTED)[:most]),
             tuple(self.ranked(CANCELLED)[:most]),
+            self.offset,
         )
 
     async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[Waiting], int]:

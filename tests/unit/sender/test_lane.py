@@ -317,6 +317,35 @@ async def test_a_paused_template_waits_and_other_templates_go(office: Office) ->
     assert "a2#1" not in calls
 
 
+async def test_the_backlog_counts_all_that_a_number_has_to_send_its_lines_and_pauses_too(
+    office: Office,
+) -> None:
+    def template(name: str) -> dict[str, Any]:
+        return {"type": "template", "template": {"name": name, "language": {"code": "de"}}}
+
+    answers(office, a1=Refused(400, 132015, "paused"))
+    office.journal.take_in(command("a1", message=template("a")))
+    lane = serve(office)
+    assert lane.backlog() is None, "nobody has looked yet"
+    await office.until(lambda: len(office.graph.calls) == 1)
+    _hold(office, "1002", 60_000)
+    office.journal.take_in(
+        *(command(f"a{n}", message=template("a")) for n in (2, 3)),
+        *(command(f"o{n}", number="1002") for n in range(10)),
+        *(command(f"l{n}", number="1002", user="4915100000001") for n in range(5)),
+    )
+    lane.wake.set()
+
+    def loads() -> dict[str, int]:
+        note = lane.backlog()
+        return {} if note is None else {number: load.messages for number, load in note.loads.items()}
+
+    await office.until(lambda: loads() == {"1001": 3, "1002": 15} and bool(office.journal.sets[LINED]))
+    note = lane.backlog()
+    assert note is not None
+    assert (note.offset, note.loads["1002"].per_s) == (18, 80)
+
+
 async def test_a_hundred_thousand_waiting_commands_cost_a_window_of_memory(office: Office) -> None:
     _set(office, "number", "1001", throughput=2)
     office.journal.take_in(*(command(f"r{i}", user=f"49151{i:08}") for i in range(20_000)))
