@@ -1,5 +1,6 @@
 """The HTTP listener for webhooks as a part of the service: it stops taking first and finishes what it has."""
 
+import resource
 from collections.abc import Callable
 
 import structlog
@@ -13,6 +14,8 @@ from shared import metrics
 log = structlog.get_logger(__name__)
 
 _BACKLOG = 1024
+_OTHER_FILES = 256
+"""Open files beside the connections: Kafka, Redis, logs, the probes."""
 
 
 class Listener:
@@ -37,11 +40,13 @@ class Listener:
         self._counts = metrics.webhook_requests("none")
         server = Door(self._handle, limits, lambda verdict: self._counts[verdict].inc())
         self._runner = web.ServerRunner(server, shutdown_timeout=drain_s)
+        self._most_files = limits.most + _OTHER_FILES
         self._host = host
         self._reuse_port = reuse_port
         self.port = port
 
     async def start(self) -> None:
+        _allow_files(self._most_files)
         await self._runner.setup()
         site = web.TCPSite(
             self._runner, self._host, self.port, backlog=_BACKLOG, reuse_port=self._reuse_port or None
@@ -71,3 +76,14 @@ def _closing(response: web.Response, request: web.BaseRequest) -> web.Response:
     if not request.content.is_eof():
         response.force_close()
     return response
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise this process's limit of open files (often 1,024) as far as it may, for a connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    if possible < wanted:
+        log.warning("too_few_open_files", wanted=wanted, allowed=possible)

@@ -1,17 +1,23 @@
 """What a body holds, read in another way than ingress reads it: how many records an answer of 200 must have left at least. Pure."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 
+from shared.ids import BUSINESS_ACCOUNT_OBJECT
+
 _LISTS = {
-    "whatsapp_business_account": ("changes",),
+    BUSINESS_ACCOUNT_OBJECT: ("changes",),
     "instagram": ("changes", "messaging", "standby"),
     "page": ("changes", "messaging", "standby"),
 }
 
 
-def least(body: bytes) -> int:
-    """Of the updates in a body, so many at least must be on a topic; 0 where this naive reading knows nothing."""
+def least(body: bytes, parked: Collection[str] = ()) -> int:
+    """Of the updates in a body, so many at least must be on a topic; 0 where this naive reading knows nothing.
+
+    `parked` are the places that went to the dead letters: what is parked whole counts once, whatever it holds.
+    """
     try:
         envelope = json.loads(body)
     except (ValueError, RecursionError):
@@ -20,20 +26,31 @@ def least(body: bytes) -> int:
     if not isinstance(name, str) or name not in _LISTS:
         return 0
     entries = envelope.get("entry")
-    if not isinstance(entries, list):
+    if not isinstance(entries, list) or "entry" in parked:
         return 1
-    return sum(_of_entry(entry, _LISTS[name]) for entry in entries)
+    return sum(_of_entry(entry, name, f"entry/{nth}", parked) for nth, entry in enumerate(entries))
 
 
-def _of_entry(entry: Any, names: tuple[str, ...]) -> int:
+def _of_entry(entry: Any, name: str, place: str, parked: Collection[str]) -> int:
     """An entry without an id, or with none of the lists, is parked as a whole."""
-    if not isinstance(entry, dict) or not _id(entry.get("id")) or not entry.keys() & set(names):
+    lists = _LISTS[name]
+    if (
+        place in parked
+        or not isinstance(entry, dict)
+        or not _id(entry.get("id"))
+        or not entry.keys() & set(lists)
+    ):
         return 1
-    return sum(
-        sum(map(_of_change, items)) if isinstance(items, list) else 1
-        for name in names
-        if (items := entry.get(name)) is not None
-    )
+    found = 0
+    for each in lists:
+        items = entry.get(each)
+        if isinstance(items, list) and name == BUSINESS_ACCOUNT_OBJECT:
+            found += sum(
+                1 if f"{place}/{each}/{nth}" in parked else _of_change(item) for nth, item in enumerate(items)
+            )
+        elif items is not None:
+            found += len(items) if isinstance(items, list) else 1
+    return found
 
 
 def _of_change(change: Any) -> int:
