@@ -87,11 +87,16 @@ async def test_kafka_may_restart_in_the_middle(system: LocalSystem, stage: Stage
             message = template_message(f"+{user}", "promo", "de", [])
             await stage.business.request({"request_id": request_id, "message": message})
 
-    await publish(0, 6)
-    await system.stack.kafka.kill()
-    await system.stack.kafka.start()
-    await publish(6, 12)
-    lives = await asyncio.gather(*(lives_to(stage, request_id, "read") for request_id in ids))
+    try:
+        await publish(0, 6)
+        await system.stack.kafka.kill()
+        await system.stack.kafka.start()
+        await publish(6, 12)
+        lives = await asyncio.gather(*(lives_to(stage, request_id, "read") for request_id in ids))
+    finally:
+        # Whoever comes next finds all of it running, whatever became of it here.
+        for name in system.ended():
+            await system.start_service(name)
     # What was published just before the kill may be told again, with the same id: consumers know it by that.
     for life in lives:
         assert [event.event for event in {event.event_id: event for event in life}.values()] == WHOLE

@@ -172,9 +172,11 @@ async def test_a_template_is_submitted_listed_approved_and_deleted(meta: Meta) -
     assert (await meta.operator.wam("templates", "delete", "news/de")).code == 1
     deleted = await meta.operator.wam("templates", "delete", "news/de", "--yes")
     assert (deleted.code, deleted.out) == (0, "Deleted news/de.\n"), deleted
-    assert (await meta.operator.wam("poll")).code == 0
-    template = (await meta.facts()).template("W1", "news", "de")
-    assert template is not None
+    template = None
+    async with asyncio.timeout(30):  # for a while it is still to be deleted
+        while template is None or template.status == "PENDING_DELETION":
+            assert (await meta.operator.wam("poll")).code == 0
+            template = (await meta.facts()).template("W1", "news", "de")
     assert template.status == "DELETED"
 
 
