@@ -43,7 +43,8 @@ class Part:
     held: Held
     seen_until: int
     """Where the topic ended when we got it: below, a former owner may have released some."""
-    committed: int
+    committed: int | None
+    """What Kafka has of us; None where the group never was."""
     taken_back: dict[str, ConsumerRecord | None] = field(default_factory=dict)
     """Request id → its cancellation, which stands further behind; None once it has gone with its request."""
 
@@ -90,8 +91,7 @@ class LookAhead:
             if place in begun:
                 await self._done.forget(place.partition, ends[place])
             position = await self._consumer.position(place)
-            # What was never committed is committed soon, so that whoever comes next knows the bits for true.
-            committed = position - 1 if place in begun else position
+            committed = None if place in begun else position
             self.parts[place] = Part(place, Held(position), ends[place], committed)
         log.info("bulk_assigned", partitions=sorted(place.partition for place in assigned))
 
@@ -110,7 +110,7 @@ class LookAhead:
         moved = {
             place: part.held.low_water
             for place, part in self.parts.items()
-            if part.held.low_water > part.committed
+            if part.committed is None or part.held.low_water > part.committed
         }
         if not moved:
             return
@@ -138,6 +138,8 @@ class LookAhead:
         except NoOffsetForPartitionError:
             return False  # it looked before the assignment had set it
         async with self.busy:
+            if any(part.committed is None for part in self.parts.values()):
+                await self.commit()  # before anything is released: whoever comes next is to believe the bits
             for place, rows in polled.items():
                 part = self.parts.get(place)
                 if part is None:
