@@ -37,7 +37,7 @@ class Trial:
     """So many bulk requests, half of them for a parked number, the others for `free` numbers; and one-time passwords of all of these, a few in a second."""
 
     bulk: int = 200_000
-    free: int = 4
+    free: int = 2
     passwords: int = 200
     per_s: float = 5.0
     compare: bool = True
@@ -71,11 +71,11 @@ async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float,
 
 
 async def limits(stack: LocalStack, core: int | None) -> dict[str, tuple[float, float]]:
-    """(messages in a second, limit) of a campaign of one number that has it for itself, and of four numbers beside a parked one."""
+    """(messages in a second, limit) of a campaign of one number that has it for itself, and of two numbers beside a parked one."""
     found = {}
     for name, trial in (
         ("one number", Trial(bulk=2 * RATE * 60, free=1, passwords=0)),
-        ("4 numbers, 100,000 waiting for a parked one", Trial(passwords=0)),
+        ("2 numbers, 100,000 waiting for a parked one", Trial(passwords=0)),
     ):
         outcome = await play(stack, trial, seconds=40)
         if outcome.refused:

@@ -14,9 +14,9 @@ from shared.backlog import Note
 
 PATIENCE_S = 0.5
 """A decision that is longer in coming shows that the router has more than it can do at once: then less is asked of it. A look and two notes, 0.3 s, are in it."""
-FEWEST, MOST = 300, 5_000
-"""Undecided requests of one process, at least and at most: what a router does in some 50 ms, and in PATIENCE_S at its fastest (docs/decisions/0008)."""
-_FIRST = 500
+FEWEST, MOST = 100, 5_000
+"""Undecided requests of one process, at least and at most: what a router does in some 20 ms, and in PATIENCE_S at its fastest (docs/decisions/0008)."""
+_FIRST = 300
 _STEP = 50
 _CUT = 0.5
 
