@@ -11,10 +11,11 @@ COMPILE = .local/uv/bin/uv pip compile -q --universal --python-version 3.11 --ge
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static up down status cases histories chaos crashes month bench images k8s-check dashboards-check \
+.PHONY: help demo test check static up down status cases histories webhooks chaos crashes month bench images k8s-check dashboards-check \
 	format lock docs install clean
 
-# Most tests on a real stack wait more than they work; those of chaos and of the whole system have the machine to themselves.
+# Most tests on a real stack wait more than they work. Of the whole system the long ones go first, as they are found: chaos, then e2e, whose
+# shared system each worker starts when it comes to it.
 PURE := tests/unit tests/histories
 ON_THE_STACK := tests/contract tests/integration
 
@@ -28,7 +29,7 @@ test: static ## Everything that must pass: static checks, then every test
 	@$(RUN) -m deploy.checks promtool
 	$(BIN)/pytest -n 2 $(PURE)
 	$(BIN)/pytest -n 2 --dist loadfile $(ON_THE_STACK)
-	$(BIN)/pytest $(addprefix --ignore=,$(PURE) $(ON_THE_STACK))
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(PURE) $(ON_THE_STACK))
 
 check: static ## Format, lint, types, import rules, unit tests; under a minute
 	$(BIN)/pytest -n auto tests/unit
@@ -53,6 +54,9 @@ cases: $(STAMP) ## Plays the cases of FILE= (ONLY= some) as pure decisions; SYST
 
 histories: $(STAMP) ## Plays N=10000 generated histories through the router and a naive model of it
 	HISTORIES=$$(( ($(or $(N),10000) + 5) / 6 )) $(BIN)/pytest -n auto --timeout 0 tests/histories
+
+webhooks: $(STAMP) ## Plays N=100000 generated updates clean and in every disorder (SEED=); leaves reports/webhooks.json
+	@$(RUN) -m tests.webhooks $(if $(N),--updates $(N)) $(if $(SEED),--seed $(SEED))
 
 chaos: $(STAMP) ## Injects seeded faults (SEED=, MINUTES=); leaves reports/chaos.json
 	$(RUN) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
@@ -89,6 +93,7 @@ lock: .local/uv/bin/uv ## Writes the lock files anew (UPGRADE=-U takes new versi
 	$(COMPILE) -c requirements.lock pyproject.toml -o requirements-runtime.lock
 	$(COMPILE) deploy/local/jre.in -o deploy/local/jre.lock
 	$(COMPILE) deploy/local/redis.in -o deploy/local/redis.lock
+	$(COMPILE) deploy/local/node.in -o deploy/local/node.lock
 
 install: $(STAMP) ## Installs the virtual environment only
 

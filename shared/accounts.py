@@ -363,15 +363,24 @@ def _digits(display: str) -> str:
     return "".join(c for c in display if c.isdigit())
 
 
+def _number_named(value: Mapping[str, Any], numbers: Mapping[str, str]) -> str | None:
+    """The number whose display name a webhook gives; it names it no other way (Meta, webhooks, phone_number_*_update and security)."""
+    digits = _digits(str(value.get("display_phone_number", "")))
+    return numbers.get(digits) if digits else None
+
+
 def _read(event: AccountEvent, numbers: Mapping[str, str]) -> tuple[AccountChanged, ...]:
     """The facts an event sets; a webhook's meaning is Meta's (Meta, webhooks, field catalogue)."""
     if isinstance(event, AccountChanged):
         return (event,)
-    value = msgspec.json.decode(event.value)
-    if not isinstance(value, dict):
-        return ()
     reading = _WEBHOOKS.get(event.field)
-    return () if reading is None else reading(event, value, numbers)
+    if reading is None:
+        return ()
+    try:
+        value = msgspec.json.decode(event.value)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidFacts(f"{event.field}: {error}") from error
+    return reading(event, value, numbers) if isinstance(value, dict) else ()
 
 
 def _by_meta(
@@ -395,7 +404,8 @@ def _template(
 ) -> tuple[AccountChanged, ...]:
     fields = TEMPLATE_WEBHOOKS[event.field](value, event.at_ms)
     name, language = value.get("message_template_name"), value.get("message_template_language")
-    return _by_meta(event, "template", f"{name}/{language}", fields) if fields else ()
+    named = isinstance(name, str) and name and isinstance(language, str) and language
+    return _by_meta(event, "template", f"{name}/{language}", fields) if fields and named else ()
 
 
 _TIERS = {
@@ -409,6 +419,10 @@ _TIERS = {
 }
 
 
+_MAX_DIGITS = 12
+"""No limit and no time in seconds has more."""
+
+
 def limit_told(raw: Any) -> int | None:
     """A messaging limit as Meta writes it: a number (-1 unlimited), digits, or a tier's name; None where it names none."""
     if isinstance(raw, bool):
@@ -417,8 +431,8 @@ def limit_told(raw: Any) -> int | None:
         name = raw.removeprefix("TIER_")
         if name in _TIERS:
             return _TIERS[name]
-        raw = int(raw) if raw.lstrip("-").isdecimal() and raw.isascii() else None
-    return raw if isinstance(raw, int) and raw >= UNLIMITED else None
+        raw = int(raw) if raw.lstrip("-").isdecimal() and raw.isascii() and len(raw) <= _MAX_DIGITS else None
+    return raw if isinstance(raw, int) and UNLIMITED <= raw < 10**_MAX_DIGITS else None
 
 
 def _capability(
@@ -442,7 +456,7 @@ def _number_quality(
     limit = limit_told(value.get("max_daily_conversations_per_business", value.get("current_limit")))
     if limit is not None:
         found += _by_meta(event, "account", event.waba_id, {"messaging_limit": limit})
-    number, what = numbers.get(_digits(str(value.get("display_phone_number", "")))), value.get("event")
+    number, what = _number_named(value, numbers), str(value.get("event"))
     if number is not None and what in _FLAGS:
         found += _by_meta(event, "number", number, {"quality": _FLAGS[what]})
     elif number is not None and what == "THROUGHPUT_UPGRADE":
@@ -453,7 +467,7 @@ def _number_quality(
 def _name_update(
     event: AccountWebhook, value: dict[str, Any], numbers: Mapping[str, str]
 ) -> tuple[AccountChanged, ...]:
-    number = numbers.get(_digits(str(value.get("display_phone_number", ""))))
+    number = _number_named(value, numbers)
     if number is None:
         return ()
     fields: dict[str, Any] = {"name_status": str(value.get("decision"))}
@@ -465,7 +479,7 @@ def _name_update(
 def _security(
     event: AccountWebhook, value: dict[str, Any], numbers: Mapping[str, str]
 ) -> tuple[AccountChanged, ...]:
-    number = numbers.get(_digits(str(value.get("display_phone_number", ""))))
+    number = _number_named(value, numbers)
     what = value.get("event")
     return (
         () if number is None or not what else _by_meta(event, "number", number, {"security_event": str(what)})
@@ -487,11 +501,12 @@ def _alert(event: AccountWebhook, value: dict[str, Any], _: Mapping[str, str]) -
 def _restrictions(value: dict[str, Any]) -> dict[str, int | None]:
     """Every type with its end in epoch ms; none of it when Meta names none."""
     found: dict[str, int | None] = {}
-    for info in filter(lambda entry: isinstance(entry, dict), value.get("restriction_info") or []):
-        until = info.get("expiration")
-        seconds = (
-            int(until) if isinstance(until, int) or (isinstance(until, str) and until.isdecimal()) else 0
-        )
+    told = value.get("restriction_info")
+    for info in told if isinstance(told, list) else [told]:
+        if not isinstance(info, dict):
+            continue
+        until = str(info.get("expiration"))
+        seconds = int(until) if until.isdecimal() and len(until) <= _MAX_DIGITS else 0
         found[str(info.get("restriction_type"))] = seconds * 1000 or None
     return found
 
@@ -508,7 +523,8 @@ def _account_update(
     elif what == "ACCOUNT_RECONNECTED":
         fields |= {"status": "active", "restrictions": {}}
     elif what == "DISABLED_UPDATE":
-        state = (value.get("ban_info") or {}).get("waba_ban_state")
+        info = value.get("ban_info")
+        state = info.get("waba_ban_state") if isinstance(info, dict) else None
         states = state if isinstance(state, list) else [state]
         if "DISABLE" in states:
             fields["status"] = "disabled"
@@ -529,3 +545,5 @@ _WEBHOOKS = {
     "account_alerts": _alert,
     "security": _security,
 }
+ACCOUNT_WEBHOOKS = frozenset(_WEBHOOKS)
+"""The fields of Meta's webhooks that set facts; what other fields tell of an account is only passed on."""

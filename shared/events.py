@@ -37,6 +37,15 @@ class Internal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 # --- conversation.events: all that happens in one conversation, in one order
 
 
+class Happened(Internal, frozen=True, kw_only=True):
+    """Something that concerns one conversation.
+
+    `via`: the names of the user at whose conversations it arrived before, the first one first; each is an address by now, and passed it on (decision 14).
+    """
+
+    via: tuple[str, ...] = ()
+
+
 class MetaPricing(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """`statuses[].pricing` (Meta, webhooks, messages): fields appear and disappear, so all are optional."""
 
@@ -54,7 +63,7 @@ class MetaConversation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
     expires_ms: int | None = None
 
 
-class MessageReceived(Internal, frozen=True, kw_only=True, tag="MessageReceived"):
+class MessageReceived(Happened, frozen=True, kw_only=True, tag="MessageReceived"):
     """A customer wrote. `at_ms` is Meta's time of the message, `received_ms` ours."""
 
     event_id: str
@@ -68,6 +77,8 @@ class MessageReceived(Internal, frozen=True, kw_only=True, tag="MessageReceived"
     channel: str = "whatsapp"
     waba_id: str = ""
     bsuid: str | None = None
+    renamed: str | None = None
+    """The name the user bears from now on: a new number, or a new business-scoped id (Meta, webhooks, system messages)."""
     referral: str | None = None
     """`referral.source_type`, when an ad or a page button led here."""
     reply_to: str | None = None
@@ -75,7 +86,7 @@ class MessageReceived(Internal, frozen=True, kw_only=True, tag="MessageReceived"
     profile_name: str | None = None
 
 
-class StatusReceived(Internal, frozen=True, kw_only=True, tag="StatusReceived"):
+class StatusReceived(Happened, frozen=True, kw_only=True, tag="StatusReceived"):
     """Meta says how a message fares. `status` stays open: Meta owns the list."""
 
     event_id: str
@@ -92,6 +103,10 @@ class StatusReceived(Internal, frozen=True, kw_only=True, tag="StatusReceived"):
     conversation: MetaConversation | None = None
     error_code: int | None = None
     error_text: str | None = None
+    recipient: str | None = None
+    """The user's number as Meta names it, where it is not `user`: rewritten, or the number behind a business-scoped id."""
+    bsuid: str | None = None
+    """The user's business-scoped id, where it is not `user`."""
 
 
 class TemplateRef(msgspec.Struct, frozen=True, gc=False):
@@ -101,10 +116,11 @@ class TemplateRef(msgspec.Struct, frozen=True, gc=False):
     language: str
 
 
-class ConversationWebhook(Internal, frozen=True, kw_only=True, tag="ConversationWebhook"):
-    """Something else Meta tells of a conversation, as it came; it opens no window.
+class ConversationWebhook(Happened, frozen=True, kw_only=True, tag="ConversationWebhook"):
+    """Something else Meta tells of a conversation or a number, as it came; it opens no window and is passed on to the business.
 
-    `field` is Meta's own (user_preferences, calls, history, smb_message_echoes, …). `user` is empty where Meta names none.
+    `field` is Meta's own (user_preferences, calls, history, smb_message_echoes, …), `list` the list of its value that the item stood in (None: the item is
+    the whole value). `user` is empty where Meta names none.
     """
 
     event_id: str
@@ -117,9 +133,12 @@ class ConversationWebhook(Internal, frozen=True, kw_only=True, tag="Conversation
     channel: str = "whatsapp"
     waba_id: str = ""
     bsuid: str | None = None
+    renamed: str | None = None
+    """As of a message: the user's new business-scoped id (Meta, webhooks, user_id_update)."""
+    list: str | None = None
 
 
-class SendRequested(Internal, frozen=True, kw_only=True, tag="SendRequested"):
+class SendRequested(Happened, frozen=True, kw_only=True, tag="SendRequested"):
     """A business system asked to send; checked and re-keyed by ingress. `at_ms` is the time it is decided for."""
 
     event_id: str
@@ -176,7 +195,7 @@ class RequestMalformed(Internal, frozen=True, kw_only=True, tag="RequestMalforme
     """The same for programs; empty in events of older versions."""
 
 
-class CancelRequested(Internal, frozen=True, kw_only=True, tag="CancelRequested"):
+class CancelRequested(Happened, frozen=True, kw_only=True, tag="CancelRequested"):
     """A business takes back a request that has not gone out."""
 
     event_id: str
@@ -186,7 +205,7 @@ class CancelRequested(Internal, frozen=True, kw_only=True, tag="CancelRequested"
     user: str
 
 
-class SendAccepted(Internal, frozen=True, kw_only=True, tag="SendAccepted"):
+class SendAccepted(Happened, frozen=True, kw_only=True, tag="SendAccepted"):
     """Meta took the message (HTTP 200); the outcome comes by webhook."""
 
     event_id: str
@@ -199,7 +218,7 @@ class SendAccepted(Internal, frozen=True, kw_only=True, tag="SendAccepted"):
     message_status: str | None = None
 
 
-class SendFailed(Internal, frozen=True, kw_only=True, tag="SendFailed"):
+class SendFailed(Happened, frozen=True, kw_only=True, tag="SendFailed"):
     """The message certainly did not go out. `reason` is from the error table, or `expired` for a late command."""
 
     event_id: str
@@ -213,7 +232,7 @@ class SendFailed(Internal, frozen=True, kw_only=True, tag="SendFailed"):
     fix: str | None = None
 
 
-class SendUncertain(Internal, frozen=True, kw_only=True, tag="SendUncertain"):
+class SendUncertain(Happened, frozen=True, kw_only=True, tag="SendUncertain"):
     """Nobody knows whether the message went out: no answer, or a crash between call and answer."""
 
     event_id: str
@@ -222,7 +241,7 @@ class SendUncertain(Internal, frozen=True, kw_only=True, tag="SendUncertain"):
     cause: str
 
 
-class UncertainSettled(Internal, frozen=True, kw_only=True, tag="UncertainSettled"):
+class UncertainSettled(Happened, frozen=True, kw_only=True, tag="UncertainSettled"):
     """An operator says what became of a message of which nobody knows, or has it sent again; `by` who, `note` how they know."""
 
     event_id: str
@@ -245,7 +264,7 @@ class TimerFired(Internal, frozen=True, kw_only=True, tag="TimerFired"):
     due_ms: int
 
 
-class ReceiverVerified(Internal, frozen=True, kw_only=True, tag="ReceiverVerified"):
+class ReceiverVerified(Happened, frozen=True, kw_only=True, tag="ReceiverVerified"):
     """The customer proved by a one-time password that the number is theirs: a test receiver of the free tier."""
 
     event_id: str
@@ -254,7 +273,7 @@ class ReceiverVerified(Internal, frozen=True, kw_only=True, tag="ReceiverVerifie
     user: str
 
 
-class PreferenceChanged(Internal, frozen=True, kw_only=True, tag="PreferenceChanged"):
+class PreferenceChanged(Happened, frozen=True, kw_only=True, tag="PreferenceChanged"):
     """The customer opted out of marketing messages, or in, at `at_ms`; with the evidence.
 
     `evidence` is what was said (Meta's detail, the word, the list's own note), `reference` where it can be looked up (a wamid, `file:line`),
@@ -273,6 +292,57 @@ class PreferenceChanged(Internal, frozen=True, kw_only=True, tag="PreferenceChan
     noted_ms: int = 0
 
 
+class UserKnownAs(Internal, frozen=True, kw_only=True, tag="UserKnownAs"):
+    """The conversation `user` is an address from now on: the same user is at home at `known_as`, as of `at_ms` (Meta's time).
+
+    `left`: the user gave the name up, and whoever writes under it later is somebody else, or back. `noted_ms` is when this record was written: an address is
+    renewed by another one long before retention deletes it.
+    """
+
+    event_id: str
+    at_ms: int
+    noted_ms: int
+    phone_number_id: str
+    user: str
+    known_as: str
+    left: bool = False
+
+
+class ConversationMoved(Happened, frozen=True, kw_only=True, tag="ConversationMoved"):
+    """The conversation of `name` is an address to `user` as of `at_ms`, and this (`content`, the router's own encoding) was its state, or a part of it."""
+
+    event_id: str
+    at_ms: int
+    noted_ms: int
+    phone_number_id: str
+    user: str
+    name: str
+    content: bytes
+    left: bool = False
+
+
+class NameKept(Happened, frozen=True, kw_only=True, tag="NameKept"):
+    """`name` is another name of the user: the conversation's own record of it, written when it was told there again (`noted_ms`)."""
+
+    event_id: str
+    at_ms: int
+    noted_ms: int
+    phone_number_id: str
+    user: str
+    name: str
+    left: bool = False
+
+
+class NameTaken(Happened, frozen=True, kw_only=True, tag="NameTaken"):
+    """As of `at_ms`, `name` is not the user's any more but somebody's own, or another conversation's."""
+
+    event_id: str
+    at_ms: int
+    phone_number_id: str
+    user: str
+    name: str
+
+
 ConversationEvent = (
     MessageReceived
     | StatusReceived
@@ -286,6 +356,10 @@ ConversationEvent = (
     | UncertainSettled
     | ReceiverVerified
     | PreferenceChanged
+    | UserKnownAs
+    | ConversationMoved
+    | NameKept
+    | NameTaken
     | TimerFired
 )
 
@@ -342,13 +416,17 @@ class AccountChanged(Internal, frozen=True, kw_only=True, tag="AccountChanged"):
 
 
 class AccountWebhook(Internal, frozen=True, kw_only=True, tag="AccountWebhook"):
-    """A webhook about an account as Meta sent it; what it means is read by the account facts."""
+    """A webhook about an account as Meta sent it; what it means is read by the account facts, and the business is told too.
+
+    `at_ms` is Meta's time (ours where Meta gives none), `received_ms` ours (0 in events of older versions).
+    """
 
     event_id: str
     at_ms: int
     waba_id: str
     field: str
     value: Raw
+    received_ms: int = 0
 
 
 AccountEvent = AccountChanged | AccountWebhook

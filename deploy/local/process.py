@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from deploy.local.errors import StackError
 
@@ -23,6 +23,20 @@ _PR_SET_PDEATHSIG: Final = 1
 _POLL_S: Final = 0.02
 _LIBC: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _alive: set["OwnedProcess"] = set()
+
+
+class Child(Protocol):
+    """A process that was started: what `subprocess.Popen` is, too."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+
+    def wait(self) -> int:
+        """Blocks until it has ended; the exit code."""
 
 
 class OwnedProcess:
@@ -41,7 +55,7 @@ class OwnedProcess:
         self.log_path = log_path
         self._env = None if env is None else dict(env)
         self._cwd = cwd
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
 
     @property
     def pid(self) -> int:
@@ -76,17 +90,7 @@ class OwnedProcess:
                 "start child processes on the main thread: they end with the thread that starts them"
             )
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("ab") as log:
-            self._child = subprocess.Popen(
-                self.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._env,
-                cwd=self._cwd,
-                process_group=0,
-                preexec_fn=die_with(os.getpid()),
-            )
+        self._child = self._launch()
         _alive.add(self)
 
     def send_signal(self, number: int) -> None:
@@ -124,6 +128,19 @@ class OwnedProcess:
             log.seek(max(0, log.tell() - 400 * lines))
             return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
 
+    def _launch(self) -> Child:
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                cwd=self._cwd,
+                process_group=0,
+                preexec_fn=die_with(os.getpid()),
+            )
+
     async def _ended(self, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
         while self.running:
@@ -132,7 +149,7 @@ class OwnedProcess:
             await asyncio.sleep(_POLL_S)
         return True
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> Child:
         if self._child is None:
             raise StackError(f"{self.argv[0]} was never started")
         return self._child

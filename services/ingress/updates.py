@@ -68,6 +68,7 @@ class _Change(msgspec.Struct):
 
 _change = msgspec.json.Decoder(_Change).decode
 _list_of_raw = msgspec.json.Decoder(list[Raw] | None).decode
+_any = msgspec.json.Decoder().decode
 
 
 def each(items: Raw, place: str, found: list[Part], read: Callable[[Raw], Update | list[Update]]) -> None:
@@ -99,6 +100,16 @@ def change(raw: Raw) -> tuple[str, Raw]:
     if read.value is ABSENT:
         raise Unreadable("change without a value")
     return text(read.field) or "", read.value
+
+
+def loose(raw: Raw) -> Any:
+    """A part that nothing depends on: None where it is missing or can't be read."""
+    if raw is ABSENT:
+        return None
+    try:
+        return _any(raw)
+    except DAMAGE:
+        return None
 
 
 def text(value: Any) -> str | None:
@@ -151,21 +162,22 @@ def of_status(key: str, event: StatusReceived) -> Update:
 
 
 def of_conversation(event: ConversationWebhook | PreferenceChanged) -> Update:
-    """Place what else concerns a conversation, such as what a customer wants to get."""
+    """Place what else concerns a conversation, such as what a customer wants to get; without a user it is the number's or page's own."""
     return Update("other", CONVERSATION_EVENTS, conversation_key(event.phone_number_id, event.user), event)
 
 
-def of_account(waba_id: str, name: str, value: Raw, at_ms: int, received_ms: int) -> Update:
-    """Place a webhook about an account, or one of a field that nobody here knows.
+def of_account(waba_id: str, name: str, value: Raw, told_ms: int | None, received_ms: int) -> Update:
+    """Place a webhook about an account.
 
-    `at_ms` is `received_ms` where Meta gave no time; the id then goes without one, for it must be the same when Meta sends again.
+    Where Meta gives no time (`told_ms`) it counts from its receipt, and its id goes without one, for it must be the same when Meta sends again.
     """
-    time = f"{at_ms}:" if at_ms != received_ms else ""
+    time = "" if told_ms is None else f"{told_ms}:"
     event = AccountWebhook(
         event_id=f"{waba_id}:{name}:{time}{digest(value)}",
-        at_ms=at_ms,
+        at_ms=received_ms if told_ms is None else told_ms,
         waba_id=waba_id,
         field=name,
         value=value,
+        received_ms=received_ms,
     )
     return Update("account", ACCOUNT_EVENTS, waba_id, event)

@@ -12,12 +12,19 @@ import msgspec
 from msgspec import Raw
 
 from services.ingress import messenger, whatsapp
-from services.ingress.updates import ABSENT, DAMAGE, Part, Undecodable
+from services.ingress.depth import Deep, change_of, shallow
+from services.ingress.updates import ABSENT, DAMAGE, Part, Undecodable, Update
+from shared.events import (
+    AccountWebhook,
+    ConversationWebhook,
+    MessageReceived,
+    StatusReceived,
+)
 from shared.ids import BUSINESS_ACCOUNT_OBJECT
 
 
 class NotJson(ValueError):
-    """The body is no JSON text, or nested too deep to be one of Meta's."""
+    """The body is no JSON text."""
 
 
 class UnknownObject(ValueError):
@@ -41,6 +48,8 @@ _SURROGATES = re.compile(
     rb"\\(?:[^u]|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2}))"
 )
 """Escapes; group 1 is half a character, as cutting a text in the middle of an emoji leaves it. Strict readers refuse the whole body for it."""
+_PRINTABLE = bytes(byte if byte >= 32 or byte in b"\t\n\r" else 32 for byte in range(256))
+"""Control characters, which JSON knows in no place, as spaces."""
 _entries = msgspec.json.Decoder(list[Raw]).decode
 
 
@@ -55,7 +64,18 @@ def updates(body: bytes, received_ms: int) -> list[Part]:
         NotJson: nothing of it can be read.
         UnknownObject: JSON, but not of WhatsApp, Instagram or Messenger.
     """
-    envelope = _opened(body)
+    try:
+        return _updates(_opened(body), body, received_ms)
+    except RecursionError:
+        readable, deep = shallow(body)
+    try:
+        found = _updates(_opened(readable), readable, received_ms)
+    except RecursionError as error:
+        raise NotJson(str(error)) from error
+    return _parked(found, deep)
+
+
+def _updates(envelope: _Envelope, body: bytes, received_ms: int) -> list[Part]:
     reader = _READERS.get(envelope.object) if isinstance(envelope.object, str) else None
     if reader is None:
         raise UnknownObject("unknown object")
@@ -76,6 +96,7 @@ def updates(body: bytes, received_ms: int) -> list[Part]:
 
 
 def _opened(body: bytes) -> _Envelope:
+    """The envelope, of a body that half a character, control characters or bytes of another encoding are mended in; RecursionError: it is nested too deep."""
     try:
         if not body.isascii():
             body.decode()
@@ -84,10 +105,52 @@ def _opened(body: bytes) -> _Envelope:
         except msgspec.ValidationError:
             _any_json(body)
             raise UnknownObject("not an object") from None
-        except msgspec.DecodeError:
-            mended = _SURROGATES.sub(lambda match: rb"\ufffd" if match[1] else match[0], body)
-            if mended == body:
-                raise
-            return _opened(mended)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise NotJson(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        mended = _mended(body)
+        if mended == body:
+            raise NotJson(str(error)) from error
+        return _opened(mended)
+
+
+def _mended(body: bytes) -> bytes:
+    text = body if body.isascii() else body.decode(errors="replace").encode()
+    return _SURROGATES.sub(lambda match: rb"\ufffd" if match[1] else match[0], text.translate(_PRINTABLE))
+
+
+def _parked(found: list[Part], deep: list[Deep]) -> list[Part]:
+    """The parts, with one `Undecodable` of all that an item came to in which something is nested too deep."""
+    parts: list[Part] = []
+    parked: set[bytes | str] = set()
+    for part in found:
+        raw = part.raw if isinstance(part, Undecodable) else _as_it_came(part)
+        marked = [one for one in deep if one.mark in raw]
+        for one in marked:
+            raw = raw.replace(one.mark, one.raw)
+        if not marked:
+            parts.append(part)
+        elif isinstance(part, Undecodable):
+            parts.append(part._replace(raw=raw))
+        else:
+            if raw not in parked:
+                place = marked[0].place
+                parts.append(Undecodable(change_of(place) if _whole(part) else place, "nested too deep", raw))
+            parked |= {raw, part.event.event_id}
+    return [part for part in parts if isinstance(part, Undecodable) or part.event.event_id not in parked]
+
+
+def _whole(update: Update) -> bool:
+    """Whether it is a change as a whole, and not one item of a list in it."""
+    event = update.event
+    return isinstance(event, AccountWebhook) or (
+        isinstance(event, ConversationWebhook) and event.list is None
+    )
+
+
+def _as_it_came(update: Update) -> bytes:
+    match update.event:
+        case MessageReceived(message=raw) | StatusReceived(meta=raw) | ConversationWebhook(item=raw):
+            return bytes(raw)
+        case AccountWebhook(value=raw):
+            return bytes(raw)
+        case _:
+            return b""

@@ -28,13 +28,15 @@ from shared.phone import is_bsuid
 from shared.reasons import META_CODES, REASONS
 from shared.stream.fold import Outgoing
 from shared.times import HOUR_MS, rfc3339
-from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
+from shared.topics import CONVERSATION_EVENTS, MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
 
 Step = Literal[
     "decided", "accepted", "held", "sent", "delivered", "read", "played", "failed", "priced", "uncertain", "resent", "cancelled"
 ]  # fmt: skip
 PRIORITY = {"authentication": 0, "service": 1, "utility": 2, "marketing": 3}
 """Who goes first at a number's rate limit: one-time passwords, then answers, then utility, then campaigns."""
+PERHAPS_TOLD = "PerhapsToldBefore"
+"""The `ce_type` of a message that is parked because it may have been told before."""
 LONGEST_WAIT_MS = 4 * HOUR_MS
 """What can't leave within 4 h of the number's rate is stale."""
 PASSWORD_WAIT_MS = 600_000
@@ -211,7 +213,7 @@ def received(state: State, event: MessageReceived, reply_to: ReplyTo | None, *, 
         phone_number_id=event.phone_number_id,
         sent_at=rfc3339(event.at_ms),
         received_at=rfc3339(event.received_ms),
-        user=user_ref(event.user, event.bsuid),
+        user=user_ref(state.user, event.bsuid or state.bsuid),
         window_expires_at=rfc3339(window_ms) if window_ms else None,
         reply_to=reply_to,
         message=event.message,
@@ -219,6 +221,13 @@ def received(state: State, event: MessageReceived, reply_to: ReplyTo | None, *, 
     return Outgoing(
         MESSAGES_RECEIVED, conversation_key(state.number, state.user), event_id, "received", encode(value)
     )
+
+
+def perhaps_twice(state: State, event: MessageReceived) -> Outgoing:
+    """A message that may have been told before, and is kept for an operator instead of being told twice."""
+    key = conversation_key(state.number, state.user)
+    value = encode(event)
+    return Outgoing(CONVERSATION_EVENTS.dead_letters, key, event.event_id, PERHAPS_TOLD, value)
 
 
 def malformed(request_id: str, event_id: str, at: str, problems: str, key: str, tags: dict[str, str],

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from services.router import announce
+from services.router.seen import has, noted
 from services.router.state import MAX_ANSWERS, MAX_FULL_ANSWERS, Answer, State
 from shared.events import CancelRequested, Decision, SendRequested, decode_send_event
 from shared.ids import conflict_event_id, fingerprint
@@ -16,9 +17,9 @@ def name_of(request: SendRequested) -> str:
 
 
 def find(state: State, request: SendRequested) -> tuple[Answer | None, bool]:
-    """The answer given to this very request, and whether its id was used for another one."""
+    """The answer given to this very request, and whether its id was used for another one, or for one whose answer had to give way."""
     if not state.answers:
-        return None, False
+        return None, False  # those that had to give way were followed by others
     wanted, digest = fingerprint(name_of(request)), fingerprint(request.digest)
     used = False
     for answer in state.answers:
@@ -26,7 +27,7 @@ def find(state: State, request: SendRequested) -> tuple[Answer | None, bool]:
             if answer.digest == digest:
                 return answer, False
             used = True
-    return None, used
+    return None, used or has(state.inbound, wanted)
 
 
 def first_id(name: str) -> str:
@@ -70,6 +71,8 @@ def remember(state: State, request: SendRequested, decision: Decision, told: Out
         if known.request == wanted and known.digest == digest:
             rest = tuple(k for k in state.answers if k is not known)
             return replace(state, answers=(*rest, answer))  # the latest stands last
+    if len(state.answers) >= MAX_ANSWERS:
+        state = noted(state, state.answers[0].request, at_ms)
     rest = state.answers[-(MAX_ANSWERS - 1) :]
     if len(rest) >= MAX_FULL_ANSWERS:
         stale = rest[-MAX_FULL_ANSWERS]

@@ -10,17 +10,19 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from services.router import announce, preferences
+from services.router import addresses, announce, moving, names, passed, preferences
 from services.router.brought import Brought
 from services.router.heard import Heard
-from services.router.lives import on_accepted, on_failed, on_status
+from services.router.lives import by_command, on_accepted, on_failed, on_status
 from services.router.meta_errors import MetaErrors
 from services.router.requests import on_cancel, on_due, on_request, released
-from services.router.seen import add, has
+from services.router.seen import has, noted
 from services.router.state import (
+    OPENS_NO_WINDOW,
     RENEW_MS,
     VERSION,
     WINDOW_MS,
+    Address,
     State,
     decode_state,
     encode_state,
@@ -35,8 +37,11 @@ from shared.accounts import AccountFacts
 from shared.events import (
     CancelRequested,
     ConversationEvent,
+    ConversationMoved,
     ConversationWebhook,
     MessageReceived,
+    NameKept,
+    NameTaken,
     PreferenceChanged,
     ReceiverVerified,
     ReplyTo,
@@ -48,6 +53,7 @@ from shared.events import (
     StatusReceived,
     TimerFired,
     UncertainSettled,
+    UserKnownAs,
     decode_conversation_event,
     encode,
 )
@@ -60,10 +66,9 @@ from shared.uncertain import RESENT
 
 WAKE = "wake"
 """The one timer of a conversation: its earliest deadline, or its housekeeping."""
-OPENS_NO_WINDOW = frozenset({"system", "history"})
-"""What the user did not write to the business now (Meta, webhooks: system messages, coexistence history)."""
-_NOT_OF_A_CONVERSATION = (TimerFired, RequestMalformed, ConversationWebhook)
+_NOT_OF_A_CONVERSATION = (TimerFired, RequestMalformed, NameTaken)
 _OUTCOMES = (SendAccepted, SendFailed, SendUncertain, UncertainSettled)
+_TELLS_OF_A_COMMAND = (*_OUTCOMES, StatusReceived)
 
 _Bring = Callable[[State, Any, AccountFacts, Grants], Brought]
 
@@ -100,7 +105,43 @@ class RouterFold:
     def fold(
         self, state: State | None, event: ConversationEvent, facts: AccountFacts, grants: Grants
     ) -> Step[State]:
-        """The step that one event makes of one conversation."""
+        """The step that one event makes of one conversation; of an address, that it passes the event on."""
+        if state is None or state.address is None or type(event) is TimerFired:
+            return self._at_home(state, event, facts, grants)
+        found, out = addresses.arrived(state, state.address, event)
+        if found.address is not None:
+            if found is state:
+                return Step(state, out)
+            return _step(found, out, (), state.wake_ms, (), ())
+        step = self._at_home(found, event, facts, grants)
+        return replace(step, out=out + step.out) if step.complete else step
+
+    def _at_home(
+        self, state: State | None, event: ConversationEvent, facts: AccountFacts, grants: Grants
+    ) -> Step[State]:
+        """The event where the user is at home, and what it says of the user's names."""
+        if state is not None and state.former and _of_before(state, event):
+            return Step(state, (addresses.passed_on(state.number, state.user, state.former, event),))
+        step = self._happened(state, event, facts, grants)
+        if not step.complete or not names.speaks(step.state, event):
+            return step
+        known = step.state
+        if known is None:
+            return step
+        going = names.leaving(known, event)
+        wake_ms = state.wake_ms if state is not None else 0
+        if going is not None:
+            gone = moving.departed(known, going, facts, self._tariff)
+            out, back = step.out + gone.out, step.releases + gone.releases
+            return _step(gone.state, out, back, wake_ms, step.claims, moved(state, gone.state))
+        new, out = names.learnt(known, event)
+        if new is known:
+            return step
+        return _step(new, step.out + out, step.releases, wake_ms, step.claims, step.ranks)
+
+    def _happened(
+        self, state: State | None, event: ConversationEvent, facts: AccountFacts, grants: Grants
+    ) -> Step[State]:
         bring = self._brings.get(type(event))
         if bring is None:
             return self._aside(state, event, facts, grants)
@@ -155,7 +196,21 @@ class RouterFold:
             ),
             SendFailed: lambda state, event, facts, _: on_failed(state, event, facts, tariff),
             SendUncertain: lambda state, event, _facts, _grants: on_uncertain(state, event),
+            UserKnownAs: lambda state, event, facts, _: self._known_elsewhere(state, event, facts),
+            ConversationMoved: lambda state, event, facts, grants: moving.merged(
+                state, event, facts, tariff, grants
+            ),
+            NameKept: lambda state, event, _facts, _grants: Brought(names.kept(state, event)),
+            NameTaken: lambda state, event, _facts, _grants: Brought(names.taken(state, event)),
+            ConversationWebhook: lambda state, event, _facts, _grants: Brought(*_passed(state, event)),
         }
+
+    def _known_elsewhere(self, state: State, event: UserKnownAs, facts: AccountFacts) -> Brought:
+        """Another conversation says that the user is at home there: so this one is an address, unless what is known here is newer."""
+        address = Address(event.known_as, event.at_ms, event.noted_ms, event.left)
+        if event.known_as == state.user or names.outdated(state, event.at_ms, left=event.left):
+            return Brought(state)
+        return moving.departed(state, address, facts, self._tariff)
 
     def _written(self, state: State, event: MessageReceived, facts: AccountFacts, grants: Grants) -> Brought:
         state, out = _received(state, event)
@@ -167,13 +222,11 @@ class RouterFold:
     def _aside(
         self, state: State | None, event: ConversationEvent, facts: AccountFacts, grants: Grants
     ) -> Step[State]:
-        """What is in the log for another reason than a message: time, and what can't be read or concerns none."""
+        """What is in the log for another reason than a message: time, and what can't be read."""
         if isinstance(event, TimerFired):
             return self._woken(state, event, facts, grants)
         if isinstance(event, RequestMalformed):
             return Step(state, (_malformed(event),))
-        if isinstance(event, ConversationWebhook):
-            return Step(state)  # nothing in it concerns what may be sent
         raise TypeError(f"nobody says what {type(event).__name__} brings")
 
     def _woken(
@@ -196,11 +249,15 @@ class RouterFold:
         new, again = preferences.renewed(tidied(released(new, now_ms), now_ms), now_ms)
         new, verified_again = _renewed(new, now_ms)
         out += again + verified_again
+        if new.address is not None:
+            return Step(None, out)  # nobody has renewed it
         kept = (
             new.verified or new.word is not None or new.deferred or any(life.until_ms for life in new.lives)
         )
         if not kept and forget_at(new) <= now_ms:
             return Step(None, out, claims=claims, releases=releases, ranks=moved(state, new))
+        new, told_again = names.renewed(new, now_ms)
+        out += told_again
         return _step(new, out, releases, 0, claims, moved(state, new))
 
 
@@ -242,20 +299,39 @@ def _received(state: State, event: MessageReceived) -> tuple[State, tuple[Outgoi
     mark = fingerprint(event.wamid)
     if has(state.inbound, mark):
         return state, ()
+    if event.at_ms <= state.forgotten_ms:
+        return state, (announce.perhaps_twice(state, event),)
     window_ms, clicked_ms = state.window_ms, state.clicked_ms
     if event.type not in OPENS_NO_WINDOW:
         window_ms = max(window_ms, event.at_ms + WINDOW_MS)
         if event.referral is not None:
             clicked_ms = max(clicked_ms, event.at_ms)
     new = replace(
-        state,
+        noted(state, mark, event.received_ms),
         waba=event.waba_id or state.waba,
         bsuid=event.bsuid or state.bsuid,
         window_ms=window_ms,
         clicked_ms=clicked_ms,
-        inbound=add(state.inbound, mark, event.received_ms),
     )
     return new, (announce.received(new, event, _reply_to(state, event.reply_to), window_ms=window_ms),)
+
+
+def _of_before(state: State, event: ConversationEvent) -> bool:
+    """Whether it tells of a message that was sent when the user was at home elsewhere, and moved there with all that was known."""
+    if not isinstance(event, _TELLS_OF_A_COMMAND) or event.via or event.command_id is None:
+        return False
+    return by_command(state, event.command_id) is None and all(
+        stone.request != event.command_id.rpartition("#")[0] for stone in state.ended
+    )
+
+
+def _passed(state: State, event: ConversationWebhook) -> tuple[State, tuple[Outgoing, ...]]:
+    """Meta told something that concerns no decision: the business hears of it, once."""
+    mark = fingerprint(event.event_id)
+    if has(state.inbound, mark):
+        return state, ()
+    new = replace(state, waba=event.waba_id or state.waba)
+    return noted(new, mark, event.received_ms), (passed.of_conversation(event),)
 
 
 def _verified(state: State, event: ReceiverVerified) -> State:

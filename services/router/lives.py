@@ -16,12 +16,14 @@ from services.router.conversations import learn_expiry
 from services.router.meta_errors import MetaErrors
 from services.router.preferences import Heard, failed_for
 from services.router.quotas import releases
+from services.router.seen import has, noted
 from services.router.state import (
     ACCEPTED,
     COMMANDED,
     DELIVERED,
     FAILED,
     MAX_ENDED,
+    MAX_LIVES,
     PLAYED,
     READ,
     SENT,
@@ -67,7 +69,7 @@ def on_accepted(state: State, event: SendAccepted) -> Brought:
         state, life, out = accept(state, life, event.wamid or None, event.at_ms)
         if life.mark:  # its stone tells those that follow it that it has arrived
             stone = Ended(b"", READ, event.at_ms, life.seq, life.request_id, life.correlation)
-            return Brought(replace(_without(state, life), ended=_capped(state.ended, stone)), tuple(out))
+            return Brought(_buried(_without(state, life), stone), tuple(out))
         reason = HELD.get(event.message_status or "")
         if reason is not None:
             life = replace(life, seq=life.seq + 1)
@@ -216,7 +218,8 @@ def _arrive(
                 meta=event.meta,
             )
         )
-    elif pricing is not None and _corrects(pricing, event, life):
+    elif pricing is not None and _corrects(pricing, event, life, state):
+        state = _both_told(state, event, life.pricing, pricing)
         life = replace(life, pricing=pricing, seq=life.seq + 1)
         out.append(
             announce.step_of(state, life, "priced", _priced_id(event, pricing), event.at_ms, meta=event.meta)
@@ -288,7 +291,7 @@ def _late(state: State, event: StatusReceived, stage: int) -> Brought:
         return Brought(learn_expiry(state, event.conversation) if stage == SENT else state)
     if ended is None:
         read_at_last = event.command_id is not None and stage != DELIVERED
-        if pricing is None or read_at_last:
+        if pricing is None or read_at_last or has(state.inbound, mark):
             return Brought(state)
         request = event.command_id.rpartition("#")[0] if event.command_id is not None else None
         stone = Ended(mark, stage, event.at_ms, 1, request or "", None, pricing)
@@ -302,21 +305,23 @@ def _late(state: State, event: StatusReceived, stage: int) -> Brought:
             event.meta,
             request_id=request,
         )
-        return Brought(replace(state, ended=_capped(state.ended, stone)), (out,))
+        return Brought(_buried(state, stone), (out,))
     outs = []
     now = ended
-    if pricing is not None and _corrects(pricing, event, ended):
+    if pricing is not None and _corrects(pricing, event, ended, state):
+        state = _both_told(state, event, ended.pricing, pricing)
         now = replace(now, pricing=pricing, seq=now.seq + 1)
         outs.append(
             announce.step_after_end(
                 state, now, "priced", _priced_id(event, pricing), event.at_ms, event.wamid, event.meta
             )
         )
-    if ended.stage == READ and stage == PLAYED and ended.request:
-        now = replace(now, stage=PLAYED, seq=now.seq + 1)
+    if DELIVERED <= ended.stage < stage and ended.request:
+        step: announce.Step = "read" if stage == READ else "played"
+        now = replace(now, stage=stage, seq=now.seq + 1)
         outs.append(
             announce.step_after_end(
-                state, now, "played", f"{event.wamid}:played", event.at_ms, event.wamid, event.meta
+                state, now, step, f"{event.wamid}:{step}", event.at_ms, event.wamid, event.meta
             )
         )
     if now is ended:
@@ -422,11 +427,25 @@ def _ended(state: State, life: Life, stage: int, at_ms: int) -> State:
     stone = Ended(
         fingerprint(life.wamid or ""), stage, at_ms, life.seq, life.request_id, life.correlation, life.pricing
     )
-    return replace(_without(state, life), ended=_capped(state.ended, stone))
+    return _buried(_without(state, life), stone)
 
 
-def _capped(ended: tuple[Ended, ...], stone: Ended) -> tuple[Ended, ...]:
-    return (*ended, stone)[-MAX_ENDED:]
+def _buried(state: State, stone: Ended) -> State:
+    """The state with one more tombstone; of the oldest, if it gives way, is remembered that its message has arrived."""
+    if len(state.ended) >= MAX_ENDED:
+        oldest = state.ended[0]
+        if oldest.wamid and DELIVERED <= oldest.stage < FAILED:
+            state = noted(state, oldest.wamid, stone.at_ms)
+    return replace(state, ended=(*state.ended, stone)[-MAX_ENDED:])
+
+
+def begun(state: State, life: Life) -> State:
+    """The state with one more life; of too many, the oldest that has arrived ends before it is read, or else the oldest of all."""
+    if len(state.lives) >= MAX_LIVES:
+        arrived = (known for known in state.lives if DELIVERED <= known.stage < FAILED)
+        oldest = next(arrived, state.lives[0])
+        state = _ended(state, oldest, oldest.stage, oldest.at_ms)
+    return replace(state, lives=(*state.lives, life))
 
 
 def back(state: State, life: Life, facts: AccountFacts, tariff: Tariff) -> tuple[Release, ...]:
@@ -438,9 +457,23 @@ def _signature(pricing: MetaPricing | None) -> str | None:
     return None if pricing is None else f"{pricing.category}:{pricing.type}:{pricing.billable}"
 
 
-def _corrects(pricing: str, event: StatusReceived, known: Life | Ended) -> bool:
-    """Whether a status's price is news: another one, and not of a status older than the last step, which came late or twice."""
-    return pricing != known.pricing and (known.pricing is None or event.at_ms >= known.at_ms)
+def _corrects(pricing: str, event: StatusReceived, known: Life | Ended, state: State) -> bool:
+    """Whether a status's price is news: another one, and not of a status older than the last step, which came late or twice.
+
+    Two statuses of the same second may tell two prices, and both may come twice: then each is told once.
+    """
+    if pricing == known.pricing or (known.pricing is not None and event.at_ms < known.at_ms):
+        return False
+    newer = known.pricing is None or event.at_ms > known.at_ms
+    return newer or not has(state.inbound, fingerprint(_priced_id(event, pricing)))
+
+
+def _both_told(state: State, event: StatusReceived, before: str | None, pricing: str) -> State:
+    """The state that remembers a price and the one it corrects."""
+    for told in (before, pricing):
+        if before is not None and told is not None:
+            state = noted(state, fingerprint(_priced_id(event, told)), event.received_ms)
+    return state
 
 
 def _priced_id(event: StatusReceived, pricing: str) -> str:

@@ -1,5 +1,7 @@
 """Claims on the limits that conversations share: the portfolio's messaging limit, the month's free tier and its budgets. Pure."""
 
+from msgspec import structs
+
 from services.router.state import Life, State
 from services.router.tariff import Tariff
 from shared.accounts import UNLIMITED, Account
@@ -56,6 +58,37 @@ def tier_claim(
         expires_ms=now_ms + TIER_MS,
         waits_until_ms=waits_until_ms,
     )
+
+
+def tier_place(
+    state: State, command: str, account: Account, waba: str, regime: Regime, taken_ms: int
+) -> Claim:
+    """The place that a message took in the messaging limit at `taken_ms`, to be held whether there is room or not."""
+    return Claim(
+        scope=tier_scope(account, waba, state.number, regime),
+        id=claim_id(state, command, "tier"),
+        member=state.user,
+        limit=NO_LIMIT,
+        expires_ms=taken_ms + TIER_MS,
+    )
+
+
+def held_places(state: State, life: Life, account: Account, waba: str, tariff: Tariff) -> list[Claim]:
+    """The places a message holds, to be held whether there is room or not: what `releases` would give back."""
+    if not (life.free_claim or life.tier_claim or life.budget_micros):
+        return []
+    regime, month = tariff.named(life.regime), tariff.month(account.timezone, life.decided_ms)
+    free = None
+    if life.free_claim:
+        free = free_claim(
+            state, life.holder, life.conversation, account, waba, regime, tariff, life.decided_ms
+        )
+    held = [] if free is None else [free]
+    if life.tier_claim:
+        held.append(tier_place(state, life.holder, account, waba, regime, life.decided_ms))
+    amount = life.budget_micros
+    held += budget_claims(state, life.holder, life.category, amount, account, waba, month, life.decided_ms)
+    return [structs.replace(claim, limit=NO_LIMIT) for claim in held]
 
 
 def free_claim(

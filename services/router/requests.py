@@ -8,8 +8,9 @@ from services.router.attempts import endpoint_for, life_of, marking_of, places_o
 from services.router.brought import Brought
 from services.router.decide import LONGEST_WAIT_MS, decide, waits_until_ms
 from services.router.following import fate_of
+from services.router.lives import begun
 from services.router.quotas import claim_id, tier_scope
-from services.router.state import COMMANDED, MAX_LIVES, REMEMBER_MS, Deferred, Life, State
+from services.router.state import COMMANDED, REMEMBER_MS, Deferred, Life, State
 from services.router.tariff import Tariff
 from shared.accounts import AccountFacts
 from shared.events import (
@@ -66,7 +67,7 @@ def on_cancel(state: State, event: CancelRequested, facts: AccountFacts, tariff:
                 seq=waiting.seq + 1,
             )
             rest = answers.remember(_without(state, waiting), request, decision, told, event.at_ms)
-            return Brought(rest, (told,), _turns(state, waiting, facts, tariff))
+            return Brought(rest, (told,), turns(state, waiting, facts, tariff))
     for life in reversed(state.lives):
         if life.request_id == event.request_id and life.stage == COMMANDED:
             return _recall(state, life, event)
@@ -94,8 +95,8 @@ def on_due(state: State, now_ms: int, facts: AccountFacts, tariff: Tariff, grant
             if not done.complete:
                 return replace(done, state=state)
             over = waiting.id not in {d.id for d in done.state.deferred}
-            turns = _turns(state, waiting, facts, tariff) if over else ()
-            return replace(done, releases=done.releases + turns)
+            given_up = turns(state, waiting, facts, tariff) if over else ()
+            return replace(done, releases=done.releases + given_up)
     return None
 
 
@@ -210,7 +211,7 @@ def _look_again_at(now_ms: int, until_ms: int, waits_ms: int) -> int:
     return min(at_ms for at_ms in (until_ms, now_ms + LOOK_AGAIN_MS, waits_ms) if at_ms > now_ms)
 
 
-def _turns(state: State, waiting: Deferred, facts: AccountFacts, tariff: Tariff) -> tuple[Release, ...]:
+def turns(state: State, waiting: Deferred, facts: AccountFacts, tariff: Tariff) -> tuple[Release, ...]:
     """The turn that a request no longer waiting may have among those who wait for a place in the messaging limit, whatever it waited for last."""
     waba = facts.waba_of(state.number)
     account = facts.account(waba) if waba is not None else None
@@ -251,7 +252,7 @@ def _follow(
         if request.marks is None
         else marking_of(state, request, decision, now_ms, seq)
     )
-    return replace(state, lives=(*state.lives, life)[-MAX_LIVES:])
+    return begun(state, life)
 
 
 def _conflict(state: State, request: SendRequested, facts: AccountFacts, grants: Grants) -> Brought:

@@ -18,6 +18,8 @@ WINDOW_MS = DAY_MS
 """The customer service window, from the user's message (Meta, customer service windows)."""
 CONVERSATION_MS = DAY_MS
 """A conversation, from the delivery that opens it (Meta, conversation-based pricing)."""
+OPENS_NO_WINDOW = frozenset({"system", "history", "edit", "revoke", "unreact"})
+"""What the user did not write to the business now (Meta, webhooks: system messages, coexistence history), or only took back or changed."""
 REMEMBER_MS = 8 * DAY_MS
 """Duplicates come for up to 7 days (Meta, webhooks: retries); one day more for our own delays."""
 FULL_ANSWER_MS = DAY_MS
@@ -26,6 +28,8 @@ UNDELIVERED_MS = 31 * DAY_MS
 """Meta tries to deliver a message for 30 days by default (Meta, Cloud API, time to live)."""
 RENEW_MS = 2 * KEEP_MS // 5
 """A kept preference, and that a receiver is verified, is written to the log again when its record is 14 days old: three weeks before retention deletes that one."""
+ADDRESS_MS = 2 * RENEW_MS
+"""An address that is not renewed for so long is forgotten: its last record is still in the log then, so a rebuilt state knows no other."""
 SHARED_MS = DAY_MS
 """A message not delivered for so long no longer lends its pending conversation to new messages."""
 
@@ -33,9 +37,10 @@ MAX_LIVES = 500
 MAX_ENDED = 2000
 MAX_ANSWERS = 1000
 MAX_FULL_ANSWERS = 64
-MAX_INBOUND = 4000
+MAX_INBOUND = 20_000
 MAX_DEFERRED = 100
-"""Bounds of one conversation's state, far above what a person reads; beyond them the oldest entry gives way."""
+MAX_NAMES = 8
+"""Bounds of one conversation's state, far above what a person reads; beyond them the oldest entry gives way. What is remembered of it then: decision 14."""
 
 COMMANDED, ACCEPTED, SENT, DELIVERED, READ, PLAYED, FAILED = range(7)
 """Stages of a message's life, in order; FAILED is final unless DELIVERED was seen."""
@@ -174,11 +179,38 @@ class Preference(Part, frozen=True, array_like=True, gc=False):
     noted_ms: int = 0
 
 
+class Name(Part, frozen=True, array_like=True, gc=False):
+    """Another name of the conversation's user, whose own conversation is an address to this one.
+
+    As of `at_ms` (Meta's time; 0: nobody knows since when); `noted_ms`: when it was told there last. `left` as in `UserKnownAs`.
+    """
+
+    user: str
+    at_ms: int
+    noted_ms: int
+    left: bool = False
+
+
+class Address(Part, frozen=True, array_like=True, gc=False):
+    """Where the user of this conversation is at home, as of `at_ms` (Meta's time). `noted_ms`: when the latest record of it was written to the log; `left` as in `UserKnownAs`."""
+
+    to: str
+    at_ms: int
+    noted_ms: int
+    left: bool = False
+
+    def __lt__(self, other: "Address") -> bool:
+        """Whether the other is the later word; of the same moment any one, but everywhere the same."""
+        return (self.at_ms, self.to) < (other.at_ms, other.to)
+
+
 class State(Part, frozen=True, array_like=True, gc=False):
-    """All of one conversation.
+    """All of one conversation; or, with an `address`, nothing but where it has moved.
 
     `clicked_ms`: when the user came by an ad or page button that no delivery has answered (0: never). `opted_out` and `preference_ms` repeat what
     `preference` says, for a router of the version before. `verified_ms`: when the latest record that the receiver is verified was written to the log.
+    `inbound`: what was seen (seen.py), and `forgotten_ms` until when (by our clock) some of it had to give way before its time.
+    `home_ms`: since when (Meta's time) it is known that the user is at home here, where that was in doubt; `former`: where the user was at home before that.
     """
 
     v: int
@@ -201,6 +233,16 @@ class State(Part, frozen=True, array_like=True, gc=False):
     wake_ms: int = 0
     preference: Preference | None = None
     verified_ms: int = 0
+    forgotten_ms: int = 0
+    names: tuple[Name, ...] = ()
+    home_ms: int = 0
+    former: str = ""
+    address: Address | None = None
+
+    @property
+    def written_ms(self) -> int:
+        """When the user wrote last; before everything if never, or too long ago to matter."""
+        return self.window_ms - WINDOW_MS
 
     @property
     def word(self) -> Preference | None:
@@ -226,6 +268,8 @@ def decode_state(value: bytes) -> State:
 
 def next_wake(state: State) -> int:
     """When the conversation must be looked at next without an event: a deadline, else housekeeping on the full hour; 0 for never."""
+    if state.address is not None:
+        return state.address.noted_ms + ADDRESS_MS
     tidy = _tidy_at(state)
     wake = (tidy // HOUR_MS + 1) * HOUR_MS if tidy else 0
     for life in state.lives:
@@ -240,6 +284,9 @@ def next_wake(state: State) -> int:
         wake = min(wake, renew) if wake else renew
     if state.verified:
         renew = state.verified_ms + RENEW_MS
+        wake = min(wake, renew) if wake else renew
+    for name in state.names:
+        renew = name.noted_ms + RENEW_MS
         wake = min(wake, renew) if wake else renew
     return wake
 

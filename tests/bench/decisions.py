@@ -1,4 +1,4 @@
-"""What a decision costs and what a conversation weighs in Redis, as the conversations become more; and what a remembered request id weighs.
+"""What a decision costs and what a conversation weighs in Redis, as the conversations become more; what a remembered request id, a message and a user's second name weigh.
 
 CPU is this process's own, in the least disturbed of some batches. All is measured on one growing store, so each row stands beside the smallest store of the same round: 1.0 is flat.
 """
@@ -8,16 +8,27 @@ import uuid
 from collections.abc import Iterable, Iterator
 from time import process_time, time
 
+import msgspec
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from deploy.local.stack import LocalStack
 from services.router.fold import WAKE, RouterFold
 from services.router.meta_errors import MetaErrors
-from services.router.state import REMEMBER_MS, State, encode_state
+from services.router.state import REMEMBER_MS, State, encode_state, tidied
 from services.router.stop_words import StopWords
 from shared.accounts import AccountFacts
-from shared.events import ConversationEvent, TimerFired, decode_conversation_event, encode
+from shared.events import (
+    ConversationEvent,
+    MetaPricing,
+    SendAccepted,
+    StatusReceived,
+    TimerFired,
+    UserKnownAs,
+    decode_conversation_event,
+    encode,
+)
+from shared.ids import command_id, fingerprint
 from shared.pricing import PriceBook
 from shared.stream.claims import Claims
 from shared.stream.fold import Grant, Grants, Owned
@@ -34,6 +45,10 @@ MOST = 100_000
 """Unless asked for more (`--million`): a million take two minutes and 1.2 GB of Redis."""
 NAMES, PLAIN = 1_000_000, 100_000
 BATCH = 1000
+HELD, WEIGHED = 50, 20_000
+"""Messages in one conversation, and conversations, that are weighed together."""
+OWN_KEY_BYTES = 179
+"""What a key with an expiry of its own weighs (Redis 7)."""
 SAMPLE = 400
 FRESH_IN = 8
 """One conversation of so many is of today (full answers, open window), the others of the days before, as long as answers are remembered."""
@@ -60,7 +75,7 @@ async def measure(stack: LocalStack, _core: int | None, most: int = MOST) -> dic
     await redis.config_set("maxmemory", 0)
     try:
         bench = _Bench(redis)
-        measured = await _names(redis)
+        measured = await _names(redis) | await bench.messages() | await bench.second_names()
         first: dict[str, float] = {}
         for size in [size for size in SIZES if size <= most]:
             await bench.grow(size)
@@ -205,6 +220,90 @@ class _Bench:
     async def weight(self) -> float:
         """Bytes of Redis by conversation: the state, and the timer that wakes it."""
         return (await self._used() - self._empty) / self._size
+
+    async def messages(self) -> dict[str, tuple[float, float]]:
+        """Bytes of Redis by message, beside a key of its own: one received, one sent while it lives, and what is left of it after a day."""
+        number, user = load.number_id(0), self._user(0)
+        rows = list(load.conversation_events(1, self._now_ms))
+        bare = self._folded(None, decode_conversation_event(rows[0][1]))
+        if bare is None:
+            raise RuntimeError("a message leaves no conversation")
+        marks = b"".join(fingerprint(f"wamid.{n}") + bytes(4) for n in range(HELD))
+        living: State | None = bare
+        for n in range(HELD):
+            asked = load.request(f"order-{n}-shipped", number, user, self._now_ms, None)
+            living = self._folded(living, asked)
+            command = command_id(asked.request_id, 1)
+            took = SendAccepted(event_id="a", at_ms=self._now_ms, command_id=command, wamid=f"wamid.{n:048}", user=user)  # fmt: skip
+            living = self._folded(living, took)
+        over = living
+        for n in range(HELD):
+            read = StatusReceived(
+                event_id="s", at_ms=self._now_ms, received_ms=self._now_ms, phone_number_id=number, user=user,
+                wamid=f"wamid.{n:048}", status="read", meta=msgspec.Raw(b"{}"), pricing=MetaPricing(category="service"),
+            )  # fmt: skip
+            over = self._folded(over, read)
+        if living is None or over is None:
+            raise RuntimeError("the conversation is gone")
+        less = await self._weighed(bare)
+        held = {
+            "received": replace(bare, inbound=marks),
+            "sent, taken by Meta": living,
+            "sent and over": tidied(over, self._now_ms + DAY_MS + 1),
+        }
+        return {
+            f"message {what}: bytes in Redis, beside a key of its own": (
+                (await self._weighed(state) - less) / HELD,
+                OWN_KEY_BYTES,
+            )
+            for what, state in held.items()
+        }
+
+    async def second_names(self) -> dict[str, tuple[float, float]]:
+        """Bytes of Redis of an address beside those of the smallest conversation, and µs of CPU of a message passed on beside one that is taken."""
+        number, id_ = load.number_id(0), "DE.13491208655302741918"
+        told = UserKnownAs(
+            event_id="n", at_ms=self._now_ms, noted_ms=self._now_ms, phone_number_id=number, user=id_, known_as=self._user(0)
+        )  # fmt: skip
+        address = self._folded(None, told)
+        message = decode_conversation_event(next(iter(load.conversation_events(1, self._now_ms)))[1])
+        home = self._folded(None, message)
+        if address is None or home is None:
+            raise RuntimeError("neither an address nor a conversation")
+        value = encode(message)
+        spent: dict[str, list[float]] = {"passed on": [], "taken": []}
+        for _ in range(BATCHES):
+            for what, known in (("passed on", encode_state(address)), ("taken", encode_state(home))):
+                began = process_time()
+                for n in range(BATCH):
+                    event = replace(self._fold.decode(value), wamid=f"wamid.{n}")
+                    state = self._fold.decode_state(known)
+                    _folding(self._fold, {KEY: state}, [(KEY, event)], self._facts).changes({KEY: state})
+                spent[what].append(process_time() - began)
+        passed, taken = (min(times) / BATCH * 1e6 for times in spent.values())
+        return {
+            "address: bytes in Redis, beside a conversation": (
+                await self._weighed(address),
+                await self._weighed(home),
+            ),
+            "message: µs of CPU passed on by an address, beside taken": (passed, taken),
+        }
+
+    async def _weighed(self, state: State) -> float:
+        """Bytes of Redis of a state and its timer, among as many others."""
+        keys = Keys(f"b{uuid.uuid4().hex[:8]}", "router", 0)
+        epoch, before = (await self._store.take(keys)).epoch, await self._used()
+        for begin in range(0, WEIGHED, BATCH):
+            changes = Changes()
+            for n in range(begin, begin + BATCH):
+                key = f"{state.number}:{self._user(n)}"
+                changes.states[key] = encode_state(state)
+                if state.wake_ms:
+                    changes.ranks.append((TIMERS, f"{key}\n{WAKE}", state.wake_ms, "set"))
+            await self._store.commit(keys, epoch, begin or None, begin + BATCH, b"", changes)
+        weight = (await self._used() - before) / WEIGHED
+        await _delete(self._redis, keys.namespace)
+        return weight
 
     async def _used(self) -> int:
         return int((await self._redis.info("memory"))["used_memory"])

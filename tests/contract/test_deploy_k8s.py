@@ -3,6 +3,7 @@
 The base is checked as it is written, on every machine; base and overlay as kustomize renders them, where kustomize or kubectl is.
 """
 
+import importlib
 import importlib.util
 import json
 import os
@@ -18,31 +19,21 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from deploy.checks import kustomize
-from services.billing.settings import BillingSettings, TalliesSettings
-from services.console.settings import ConsoleSettings
-from services.ingress.intake.settings import IntakeSettings
-from services.ingress.settings import IngressSettings
-from services.router.settings import RouterSettings
-from services.sender.settings import SenderSettings
-from services.simulator.settings import SimulatorSettings
 from shared.pricing import PriceBook
 from tests.conftest import missing
+from tests.contract.test_deploy_prometheus import JOBS
 
-K8S: Final = Path(__file__).parents[2] / "deploy" / "k8s"
-CONFIG: Final = Path(__file__).parents[2] / "config"
+ROOT: Final = Path(__file__).parents[2]
+K8S: Final = ROOT / "deploy" / "k8s"
+CONFIG: Final = ROOT / "config"
 PRICES: Final = "../../../config"
 """The kustomization of the prices, as the base names it."""
-SETTINGS: Final[dict[str, type[BaseSettings]]] = {
-    "services.ingress": IngressSettings,
-    "services.ingress.intake": IntakeSettings,
-    "services.router": RouterSettings,
-    "services.sender": SenderSettings,
-    "services.billing": BillingSettings,
-    "services.billing.tallies": TalliesSettings,
-    "services.console": ConsoleSettings,
-    "services.console.cli": ConsoleSettings,
-    "services.simulator": SimulatorSettings,
+PROCESSES: Final = {
+    ".".join(file.parent.relative_to(ROOT).parts) for file in (ROOT / "services").rglob("__main__.py")
 }
+"""Every module of ours that is started by `python -m`."""
+CALL_OUT: Final = {"edge", "sender", "push", "console"}
+"""Who calls beyond the cluster: Meta, the object store, the endpoints of business systems."""
 CONNECTIONS: Final = {
     "WA_REDIS_URL": "rediss://u:p@redis:6379/0",
     "WA_KAFKA_USERNAME": "u",
@@ -126,17 +117,39 @@ def environment(container: Manifest, manifests: list[Manifest]) -> dict[str, str
     return env | {entry["name"]: entry.get("value", "router-0") for entry in container.get("env", [])}
 
 
+def settings_of(module: str) -> type[BaseSettings]:
+    """As all services name them: `ThisSettings` for `services.that.this`, in a `settings` of its own or of the package above."""
+    package = module.removesuffix(".cli")
+    above, _, name = package.rpartition(".")
+    home = next(
+        home for home in (f"{package}.settings", f"{above}.settings") if importlib.util.find_spec(home)
+    )
+    found: type[BaseSettings] = getattr(importlib.import_module(home), f"{name.capitalize()}Settings")
+    return found
+
+
+def every_settings() -> list[type[BaseSettings]]:
+    """The settings of all there is, of parts that run in another one's process too."""
+    files = (ROOT / "services").rglob("settings.py")
+    modules = [
+        importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts)) for file in files
+    ]
+    return [
+        found
+        for module in modules
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, BaseSettings)
+    ]
+
+
 def accepted(module: str, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> BaseSettings:
-    """The settings that a service reads from `env`, which holds none that it does not have."""
-    fields = SETTINGS[module].model_fields
-    unknown = {name for name in env if name.startswith("WA_") and name[3:].lower() not in fields}
+    """The settings that a service reads from `env`, which holds none that nobody has."""
     # One ConfigMap serves all: what another service knows is no misspelling.
-    assert not {
-        name for name in unknown if all(name[3:].lower() not in s.model_fields for s in SETTINGS.values())
-    }
+    known = {f"WA_{field.upper()}" for settings in every_settings() for field in settings.model_fields}
+    assert {name for name in env if name.startswith("WA_")} <= known
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    return SETTINGS[module]()
+    return settings_of(module)()
 
 
 def test_every_manifest_is_what_kubernetes_takes(manifests: list[Manifest]) -> None:
@@ -160,14 +173,13 @@ def test_names_are_unique_within_a_kind(manifests: list[Manifest]) -> None:
     assert len(set(names)) == len(names)
 
 
-def test_every_service_of_ours_runs_under_the_name_that_the_alerts_know(manifests: list[Manifest]) -> None:
-    names = {workload["metadata"]["name"] for workload, _, _ in workloads(manifests)}
-    assert names == {"topics", "ingress", "intake", "router", "sender", "ledger", "tallies", "console"}
-    for workload, _, container in workloads(manifests):
-        name = workload["metadata"]["name"]
-        assert selects({"app.kubernetes.io/component": name}, workload)
-        module = container["args"][0]
-        assert importlib.util.find_spec(module if module.endswith("cli") else f"{module}.__main__")
+def test_every_process_of_ours_runs_under_the_name_that_the_alerts_know(manifests: list[Manifest]) -> None:
+    modules = {workload["metadata"]["name"]: c["args"][0] for workload, _, c in workloads(manifests)}
+    assert modules.pop("topics") == "services.console.cli"
+    assert set(modules.values()) == PROCESSES - {"services.simulator"}
+    assert modules.keys() == set(JOBS) - {"simulator"}
+    for workload, _, _ in workloads(manifests):
+        assert selects({"app.kubernetes.io/component": workload["metadata"]["name"]}, workload)
 
 
 def test_every_service_accepts_its_settings(manifests: list[Manifest]) -> None:
@@ -182,7 +194,7 @@ def test_no_manifest_holds_a_secret(manifests: list[Manifest]) -> None:
     assert of_kind(manifests, "Secret") == []
     secret = {
         f"WA_{name.upper()}"
-        for settings in SETTINGS.values()
+        for settings in every_settings()
         for name, field in settings.model_fields.items()
         if field.annotation in (SecretStr, SecretStr | None)
     } | {"WA_REDIS_URL"}
@@ -228,7 +240,7 @@ def test_every_service_is_probed_scraped_and_given_time_to_drain(manifests: list
 
 def test_consumers_of_a_group_are_static_members_under_their_pod_s_name(manifests: list[Manifest]) -> None:
     stateful = {workload["metadata"]["name"] for workload in of_kind(manifests, "StatefulSet")}
-    assert stateful == {"intake", "router", "sender", "ledger", "tallies"}
+    assert stateful == {"intake", "edge", "router", "sender", "push", "ledger", "tallies"}
     named = {"name": "WA_INSTANCE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     for workload, _, container in workloads(manifests):
         assert (named in container.get("env", [])) == (workload["kind"] == "StatefulSet")
@@ -241,7 +253,7 @@ def test_what_reads_prices_has_all_of_them_mounted_over_the_images(
     maps = {m["metadata"]["name"]: m["data"] for m in of_kind(manifests, "ConfigMap")}
     for workload, pod, container in workloads(manifests):
         held = {v["name"]: maps[v["configMap"]["name"]] for v in pod["volumes"] if "configMap" in v}
-        if not held:
+        if "rates" not in held:
             continue
         readers.add(workload["metadata"]["name"])
         mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
@@ -289,6 +301,51 @@ def test_what_no_policy_names_is_refused(manifests: list[Manifest]) -> None:
     assert not {"ingress", "egress"} & refusal["spec"].keys()
     selector = refusal["spec"]["podSelector"]["matchLabels"]
     assert all(selects(selector, workload) for workload, _, _ in workloads(manifests))
+
+
+def test_each_door_is_open_to_those_it_is_for(manifests: list[Manifest]) -> None:
+    policies = of_kind(manifests, "NetworkPolicy")
+
+    def callers(name: str) -> list[dict[str, str] | None]:
+        """The labels of the namespaces that reach a workload's `http`; None: the whole world."""
+        (workload,) = [w for w, _, _ in workloads(manifests) if w["metadata"]["name"] == name]
+        rules = [
+            rule
+            for policy in policies
+            if selects(policy["spec"]["podSelector"]["matchLabels"], workload)
+            for rule in policy["spec"].get("ingress", ())
+            if {"port": "http", "protocol": "TCP"} in rule["ports"]
+        ]
+        return [
+            source["namespaceSelector"]["matchLabels"] if source else None
+            for rule in rules
+            for source in rule.get("from", [None])
+        ]
+
+    assert callers("ingress") == [None]
+    assert callers("edge") == [{"wa-middleware/business-systems": "true"}]
+    assert callers("console") == [{"wa-middleware/operators": "true"}]
+    assert [callers(name) for name in ("intake", "router", "sender", "push", "ledger")] == [[]] * 5
+
+
+def test_only_those_call_out_who_must_and_no_private_address(manifests: list[Manifest]) -> None:
+    (policy,) = [p for p in of_kind(manifests, "NetworkPolicy") if p["metadata"]["name"] == "out"]
+    selector = policy["spec"]["podSelector"]["matchLabels"]
+    assert {w["metadata"]["name"] for w, _, _ in workloads(manifests) if selects(selector, w)} == CALL_OUT
+    (rule,) = policy["spec"]["egress"]
+    assert rule["ports"] == [{"port": 443, "protocol": "TCP"}]
+    refused = {network for target in rule["to"] for network in target["ipBlock"]["except"]}
+    assert {"10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"} <= refused
+
+
+def test_secrets_and_endpoints_that_are_read_anew_are_mounted_as_folders(manifests: list[Manifest]) -> None:
+    # What is mounted by `subPath` never changes in a running container.
+    by_name = {workload["metadata"]["name"]: container for workload, _, container in workloads(manifests)}
+    for name, variable in (("edge", "WA_EDGE_TOKENS_FILE"), ("push", "WA_PUSH_ENDPOINTS_FILE")):
+        (file,) = [e["value"] for e in by_name[name]["env"] if e["name"] == variable]
+        (mount,) = [m for m in by_name[name]["volumeMounts"] if m["mountPath"] == str(Path(file).parent)]
+        assert "subPath" not in mount
+    assert any(m["metadata"]["name"] == "wa-push-endpoints" for m in of_kind(manifests, "ConfigMap"))
 
 
 def test_the_example_names_a_fixed_image_and_tells_how_each_secret_is_made() -> None:

@@ -16,7 +16,9 @@ from shared.metrics import REGISTRY
 from tests.conftest import missing
 
 PROMETHEUS: Final = Path(__file__).parents[2] / "deploy" / "prometheus"
-JOBS: Final = ("ingress", "intake", "router", "sender", "ledger", "tallies", "console", "simulator")
+JOBS: Final = (
+    "ingress", "intake", "edge", "router", "sender", "push", "ledger", "tallies", "console", "simulator",
+)  # fmt: skip
 
 
 def known_series() -> dict[str, Series]:

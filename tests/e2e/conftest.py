@@ -1,4 +1,7 @@
-"""A whole system for these tests, with a Kafka that they may stop."""
+"""One whole system for these tests, with a Kafka that they may stop.
+
+It stays what it is for whoever comes next: a test that changes an account brings one of its own.
+"""
 
 from collections.abc import AsyncIterator, Mapping
 
@@ -14,7 +17,7 @@ from shared.settings import ServiceSettings
 from tests.conftest import missing
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def system() -> AsyncIterator[LocalSystem]:
     """Kafka, Redis and all services, with a clock that can be moved."""
 
@@ -34,7 +37,7 @@ async def system() -> AsyncIterator[LocalSystem]:
         await stack.stop()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stage(system: LocalSystem) -> AsyncIterator[Stage]:
     """The business, the fake Meta and the accounts of the example file, applied."""
     settings = ServiceSettings.model_validate(

@@ -11,16 +11,19 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.local.demo.accounts import EXAMPLE
+from deploy.local.demo.accounts import EXAMPLE, for_meta
 from deploy.local.demo.stage import PEOPLE, Stage
 from deploy.local.paths import REPOSITORY
 from deploy.local.services import operator_settings
 from deploy.local.system import LocalSystem
+from services.console.document import parse
 from services.console.steps import template_message
 from shared.events import Decision, SendEvent
 
 pytestmark = pytest.mark.timeout(300)
 ON_A_BUSY_MACHINE_S = 90.0
+WABA, NUMBER = "102290129340444", "106540352242944"
+"""An account of this test alone: what it spends, and that it may spend no more, is nobody else's."""
 
 
 async def wam(system: LocalSystem, *arguments: str) -> str:
@@ -37,12 +40,18 @@ async def wam(system: LocalSystem, *arguments: str) -> str:
     return out.decode()
 
 
+def account() -> dict[str, Any]:
+    """The shop of the example under ids of its own."""
+    shop = yaml.safe_load(EXAMPLE.read_text("utf-8"))["accounts"][0]
+    number = shop["numbers"][0] | {"id": NUMBER, "display_phone_number": "+1 555 010 0404"}
+    return {**shop, "id": WABA, "portfolio_id": WABA, "default": False, "numbers": [number]}
+
+
 async def budget(system: LocalSystem, stage: Stage, folder: Path, amount_micros: int) -> None:
-    """Give the shop a budget for everything, as an operator does, and wait until all know it."""
-    written = yaml.safe_load(EXAMPLE.read_text("utf-8"))
-    written["accounts"][0] |= {"budgets": [{"amount_micros": amount_micros}]}
+    """Give the account a budget for everything, as an operator does, and wait until all know it."""
+    written = account() | {"budgets": [{"amount_micros": amount_micros}]}
     file = folder / "accounts.yaml"
-    file.write_text(yaml.safe_dump(written), "utf-8")
+    file.write_text(yaml.safe_dump({"accounts": [written]}), "utf-8")
     await wam(system, "apply", str(file), "--yes")
     await stage.know()
 
@@ -50,7 +59,7 @@ async def budget(system: LocalSystem, stage: Stage, folder: Path, amount_micros:
 async def decided(stage: Stage, request_id: str, who: str, *, delivered: bool = True) -> Decision:
     """Write a marketing message to someone; the decision on it, once it is delivered."""
     message = template_message(f"+{PEOPLE[who]}", "promo", "de", [])
-    await stage.business.request({"request_id": request_id, "message": message})
+    await stage.business.request({"request_id": request_id, "from": NUMBER, "message": message})
 
     def found(event: str) -> SendEvent | None:
         told = stage.business.of_request(request_id, event)
@@ -70,13 +79,12 @@ async def decided(stage: Stage, request_id: str, who: str, *, delivered: bool = 
 
 async def told(stage: Stage, *percents: int) -> None:
     """Return once just these thresholds were told as spent."""
-    waba = stage.accounts.shop.id
 
     def all_came() -> bool | None:
-        spent = {alert.percent for alert in stage.business.alerts() if alert.alert == "spent"}
-        return spent == set(percents) or None
+        alerts = [alert for alert in stage.business.alerts() if alert.waba_id == WABA]
+        return {alert.percent for alert in alerts if alert.alert == "spent"} == set(percents) or None
 
-    what = f"alerts at {percents} of {waba}"
+    what = f"alerts at {percents} of {WABA}"
     await stage.business.until(all_came, what, ("billing", "billing.tallies"), within_s=ON_A_BUSY_MACHINE_S)
 
 
@@ -89,7 +97,8 @@ async def forecast(system: LocalSystem, waba: str) -> dict[str, Any]:
 async def test_what_exceeds_a_budget_is_refused_and_passes_once_it_was_raised(
     system: LocalSystem, stage: Stage, tmp_path: Path
 ) -> None:
-    waba = stage.accounts.shop.id
+    meta = for_meta(parse(yaml.safe_dump({"accounts": [account()]}), bool, bool).accounts)
+    await stage.simulator.call("PUT", "/sim/accounts", meta)
     await budget(system, stage, tmp_path, 10**12)
     first = await decided(stage, "budget-1", "Anna")
     assert first.price is not None
@@ -104,7 +113,7 @@ async def test_what_exceeds_a_budget_is_refused_and_passes_once_it_was_raised(
     await budget(system, stage, tmp_path, 2 * price)
     assert (await decided(stage, "budget-3", "Clara")).reason == "ok"
     await told(stage, 50, 80, 100)
-    total = await forecast(system, waba)
+    total = await forecast(system, WABA)
     assert (total["spent_micros"], total["budget_micros"], total["used_percent"]) == (
         2 * price,
         2 * price,

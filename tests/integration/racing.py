@@ -1,7 +1,6 @@
 """Several routers race for limits they share: their processes, their accounts, the events fed to them, and what they decided."""
 
 import asyncio
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from os import environ
@@ -27,7 +26,8 @@ from shared.events import (
 )
 from shared.ids import command_id, conversation_key
 from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, SEND_COMMANDS, SEND_EVENTS
-from tests.integration.stream.harness import REPOSITORY, Bench, until
+from tests.forking import ForkedProcess
+from tests.integration.stream.harness import Bench, until
 from tests.reading import length
 
 Record = tuple[str, bytes]
@@ -41,11 +41,10 @@ class Race(Bench):
         return [self._router(str(nth)) for nth in range(count)]
 
     def _router(self, instance: str) -> OwnedProcess:
-        process = OwnedProcess(
-            [sys.executable, "-m", "services.router"],
+        process = ForkedProcess(
+            "services.router",
             log_path=self.logs / f"router-{instance}.log",
             env={**environ, **self.env, "WA_INSTANCE": instance, "WA_LOG_LEVEL": "warning"},
-            cwd=REPOSITORY,
         )
         process.spawn()
         self._workers.append(process)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,7 +24,8 @@ from shared.events import (
 from shared.ids import conversation_key, from_opaque
 from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, SEND_COMMANDS
 from tests.conftest import Prefix
-from tests.integration.stream.harness import REPOSITORY, Bench, until
+from tests.forking import ForkedProcess
+from tests.integration.stream.harness import Bench, until
 
 TOKEN = "a-test-token"
 PRIORITIES: dict[str, int] = {"authentication": 0, "service": 1, "utility": 2, "marketing": 3}
@@ -128,8 +128,8 @@ class SenderBench(Bench):
 
     def sender(self, instance: str = "0", **env: str) -> OwnedProcess:
         """Start a sender process."""
-        process = OwnedProcess(
-            [sys.executable, "-m", "tests.integration.sender_process"],
+        process = ForkedProcess(
+            "tests.integration.sender_process",
             log_path=self.logs / f"sender-{instance}-{len(self._workers)}.log",
             env={
                 **os.environ,
@@ -141,7 +141,6 @@ class SenderBench(Bench):
                 "WA_INSTANCE": instance,
                 **env,
             },
-            cwd=REPOSITORY,
         )
         process.spawn()
         self._workers.append(process)

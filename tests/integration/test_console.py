@@ -1,10 +1,9 @@
 """The CLI and the console process on a real Kafka: facts go in once and come back equal."""
 
 import asyncio
+import itertools
 import json
 import os
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,6 @@ from aiokafka import TopicPartition
 
 from deploy.local.paths import REPOSITORY
 from deploy.local.ports import free_ports
-from deploy.local.process import OwnedProcess
 from deploy.local.stack import LocalStack
 from services.console.document import parse
 from shared import kafka
@@ -44,6 +42,8 @@ from shared.topics import (
     TOPICS,
 )
 from tests.conftest import Prefix
+from tests.forking import ForkedProcess, fork
+from tests.integration.processes import until
 from tests.reading import read_all
 
 EXAMPLE = REPOSITORY / "config" / "accounts.example.yaml"
@@ -67,6 +67,7 @@ class Operator:
 
     def __init__(self, stack: LocalStack, prefix: Prefix, folder: Path) -> None:
         self.folder = folder
+        self._numbers = itertools.count(1)
         self.settings = ServiceSettings(
             kafka_bootstrap=stack.endpoints.kafka_bootstrap,
             topic_prefix=prefix.topics,
@@ -84,16 +85,18 @@ class Operator:
         }
 
     async def wam(self, *arguments: str, typed: str = "", **env: str) -> Ran:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.console.cli", *arguments),
-            cwd=REPOSITORY,
-            env=self.env | env,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
+        streams = [self.folder / f"{next(self._numbers)}.{name}" for name in ("typed", "out", "err")]
+        streams[0].write_text(typed)
+        process = fork(
+            "services.console.cli",
+            arguments,
+            self.env | env,
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
         )
-        out, err = await asyncio.wait_for(process.communicate(typed.encode()), 60)
-        return Ran(process.returncode or 0, out.decode(), err.decode())
+        await until(lambda: process.poll() is not None, within_s=60)
+        return Ran(process.wait(), *(path.read_text() for path in streams[1:]))
 
     async def revision(self) -> int:
         """How many account events there are."""
@@ -432,12 +435,11 @@ class Running(NamedTuple):
 @pytest_asyncio.fixture
 async def console(ready_operator: Operator) -> AsyncIterator[Running]:
     http, metrics = free_ports(2)
-    process = OwnedProcess(
-        [sys.executable, "-m", "services.console"],
+    process = ForkedProcess(
+        "services.console",
         log_path=ready_operator.folder / "console.log",
         env=ready_operator.env
         | {"WA_HTTP_PORT": str(http), "WA_METRICS_PORT": str(metrics), "WA_ADMIN_TOKEN": TOKEN},
-        cwd=REPOSITORY,
     )
     process.spawn()
     running = Running(f"http://127.0.0.1:{http}", f"http://127.0.0.1:{metrics}/ready", ready_operator)

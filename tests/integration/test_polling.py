@@ -1,7 +1,6 @@
 """Polling and submitting on a real Kafka: the simulator plays Meta, the facts are read back from the topic."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,9 +9,7 @@ import aiohttp
 import pytest_asyncio
 from pydantic import SecretStr
 
-from deploy.local.paths import REPOSITORY
 from deploy.local.ports import free_ports
-from deploy.local.process import OwnedProcess
 from deploy.local.stack import LocalStack
 from services.simulator.app import Simulator
 from services.simulator.settings import SimulatorSettings
@@ -23,6 +20,7 @@ from shared.clock import SystemClock
 from shared.lifecycle import Service
 from shared.template_definition import Shape
 from tests.conftest import Prefix
+from tests.forking import ForkedProcess
 from tests.integration.test_console import Operator
 
 TOKEN = "integration-token"
@@ -217,11 +215,10 @@ async def test_two_consoles_poll_by_themselves_and_agree(meta: Meta) -> None:
         ports = {"WA_HTTP_PORT": str(http), "WA_METRICS_PORT": str(metrics), "WA_POLL_PERIOD_S": "1"}
         log = meta.operator.folder / f"{name}.log"
         processes.append(
-            OwnedProcess(
-                [sys.executable, "-m", "services.console"],
+            ForkedProcess(
+                "services.console",
                 log_path=log,
                 env=meta.operator.env | ports,
-                cwd=REPOSITORY,
             )
         )
     following = Following(meta.operator)

@@ -1,6 +1,5 @@
 """The router between a real Kafka and a real Redis: decisions, lives, received messages, account changes; Redis lost in between."""
 
-import sys
 from collections.abc import AsyncIterator
 from os import environ
 from pathlib import Path
@@ -39,7 +38,8 @@ from shared.topics import (
     Topic,
 )
 from tests.conftest import Prefix
-from tests.integration.stream.harness import REPOSITORY, Bench, until
+from tests.forking import ForkedProcess
+from tests.integration.stream.harness import Bench, until
 
 USERS = [f"49151100000{n}" for n in range(10, 30)]
 
@@ -48,11 +48,10 @@ class RouterBench(Bench):
     """One test's topics and the router as a process."""
 
     def router(self) -> OwnedProcess:
-        process = OwnedProcess(
-            [sys.executable, "-m", "services.router"],
+        process = ForkedProcess(
+            "services.router",
             log_path=self.logs / f"router-{len(self._workers)}.log",
             env={**environ, **self.env},
-            cwd=REPOSITORY,
         )
         process.spawn()
         self._workers.append(process)

@@ -1,6 +1,5 @@
 """Messages of unknown outcome between a real Kafka and Redis, the router, the sender, ingress and a fake Meta, on a clock that is moved."""
 
-import sys
 from collections.abc import AsyncIterator
 from os import environ
 from pathlib import Path
@@ -32,7 +31,8 @@ from shared.ids import conversation_key
 from shared.topics import ACCOUNT_EVENTS, SEND_COMMANDS, SEND_EVENTS
 from shared.uncertain import RESENT
 from tests.conftest import Prefix
-from tests.integration.stream.harness import REPOSITORY, Bench, until
+from tests.forking import ForkedProcess
+from tests.integration.stream.harness import Bench, until
 
 pytestmark = pytest.mark.timeout(240)
 NUMBER, OTHER = "1001", "1002"
@@ -56,11 +56,10 @@ class UncertainBench(Bench):
         self.router: OwnedProcess
 
     def spawn(self, service: str, **env: str) -> OwnedProcess:
-        process = OwnedProcess(
-            [sys.executable, "-m", f"services.{service}"],
+        process = ForkedProcess(
+            f"services.{service}",
             log_path=self.logs / f"{service}-{len(self._workers)}.log",
             env={**environ, **self.env, **env},
-            cwd=REPOSITORY,
         )
         process.spawn()
         self._workers.append(process)

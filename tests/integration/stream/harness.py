@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from shared.stream.source import Source
 from shared.stream.store import Keys
 from shared.topics import CONVERSATION_EVENTS, SEND_COMMANDS, SEND_EVENTS, Topic
 from tests.conftest import Prefix
+from tests.forking import ForkedProcess
 from tests.integration.stream.counting import Add, Total, Totalled
 from tests.reading import Row, committed, read_all, standing_at_start
 
@@ -67,11 +67,10 @@ class Bench:
 
     def worker(self, instance: str = "0", **env: str) -> OwnedProcess:
         """Start a worker process."""
-        process = OwnedProcess(
-            [sys.executable, "-m", "tests.integration.stream.worker"],
+        process = ForkedProcess(
+            "tests.integration.stream.worker",
             log_path=self.logs / f"worker-{instance}-{len(self._workers)}.log",
             env={**os.environ, **self.env, "WA_INSTANCE": instance, **env},
-            cwd=REPOSITORY,
         )
         process.spawn()
         self._workers.append(process)

@@ -77,8 +77,8 @@ def received(wamid: str = "wamid.in", at: int = NOW, **more: Any) -> MessageRece
     )
 
 
-def accepted(command: str = "r1#1", at: int = NOW) -> SendAccepted:
-    return SendAccepted(event_id="a", at_ms=at, command_id=command, wamid=f"wamid.{command}", user=USER)
+def accepted(command: str = "r1#1", at: int = NOW, user: str = USER) -> SendAccepted:
+    return SendAccepted(event_id="a", at_ms=at, command_id=command, wamid=f"wamid.{command}", user=user)
 
 
 def status(name: str, command: str | None = "r1#1", at: int = NOW + 1000, **more: Any) -> StatusReceived:

@@ -8,7 +8,8 @@ import pytest
 from services.router.heard import Heard
 from services.router.metering import Meter
 from shared.metrics import REGISTRY
-from tests.unit.router.make import KEY, NOW, accepted, received, request, status, world
+from tests.unit.router.make import KEY, NOW, USER, accepted, received, request, status, world
+from tests.unit.router.test_one_conversation import ID, NEW, both, changed, said
 from tests.unit.router.test_uncertain import LOOK, accepted_as, doubt, failed, lost, settled
 from tests.unit.router.test_waiting import MINUTE, cancel
 from tests.unit.router.world import World
@@ -132,3 +133,23 @@ def test_it_is_noted_until_when_statuses_of_sent_messages_have_come() -> None:
     made.play(KEY, status("delivered", at=NOW + 3000), NOW + 3000)
     counted(made, heard)
     assert heard.latest() == {"N1": (NOW + 2000, NOW + 1000)}
+
+
+def test_users_with_several_names_are_counted_and_a_request_passed_on_is_one_decision() -> None:
+    made = world()
+    made.play(f"N1:{ID}", said("wamid.1", ID), NOW)
+    both(made)
+    made.play(f"N1:{ID}", request("r1", user=ID), NOW)
+    changed(made, USER, NEW, NOW + MINUTE)
+    made.play(f"N1:{USER}", said("wamid.next", USER, NOW + 2 * MINUTE), NOW + 2 * MINUTE)
+    assert {
+        name: value for name, value in counted(made).items() if "names" in name or "decision" in name
+    } == {
+        "wa_user_names_total told": 2,
+        "wa_user_names_total moved": 2,
+        "wa_user_names_total taken": 2,
+        "wa_user_names_total passed_on": 2,
+        "wa_decisions_total ok": 1,
+        "wa_decision_seconds_count": 1,
+        "wa_decision_seconds_sum": 2,
+    }

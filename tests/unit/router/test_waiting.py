@@ -32,7 +32,7 @@ def ask(made: World, id_: str, user: str = USER, at: int = NOW, **more: Any) -> 
     """The answer to a request; Meta takes the message at once."""
     out = made.play(f"N1:{user}", request(id_, user=user, at=at, **more), at)
     if SEND_COMMANDS in [o.topic for o in out]:
-        made.play(f"N1:{user}", accepted(f"{id_}#1", at), at)
+        made.play(f"N1:{user}", accepted(f"{id_}#1", at, user), at)
     return events(out)[0]
 
 
