@@ -48,7 +48,7 @@ FINGERPRINT_BYTES: Final = 8
 
 @lru_cache(maxsize=4096)
 def fingerprint(text: str) -> bytes:
-    """An 8-byte hash: among the 4,000 things of one conversation two alike are a matter of 1 in 10^12."""
+    """An 8-byte hash: among the 20,000 things of one conversation two alike are a matter of 1 in 10^11."""
     return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,39 +21,16 @@ from pywa.types.templates import TemplateLanguage
 from deploy.local.demo.stage import PEOPLE, Stage
 from deploy.local.ports import free_ports
 from deploy.local.service import ServiceProcess
-from deploy.local.services import EDGE_TOKEN, TABLE
-from deploy.local.stack import LocalStack, StackError
+from deploy.local.services import EDGE_TOKEN
 from deploy.local.system import LocalSystem
-from deploy.local.topics import create_topics
 from services.console.steps import template_message, text_message
 from services.ingress.edge.openapi import openapi
-from shared.clock import FileClock
 from shared.events import SendEvent
 from shared.topics import MESSAGES_RECEIVED, SEND_EVENTS
-from tests.conftest import missing
 from tests.e2e.test_main_path import write
 
 pytestmark = pytest.mark.timeout(300)
 VERSION = "v23.0"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def system() -> AsyncIterator[LocalSystem]:
-    """What a message passes, without billing and console."""
-
-    async def prepare(settings: Mapping[str, str]) -> None:
-        FileClock(settings["WA_CLOCK_FILE"]).close()
-        await create_topics(settings)
-
-    names = tuple(
-        name for name in TABLE if name.partition(".")[0] in ("simulator", "ingress", "router", "sender")
-    )
-    stack = LocalStack(name="edge", environ={})
-    try:
-        async with LocalSystem(stack, prepare, names=names, ready_within_s=120) as running:
-            yield running
-    except StackError as error:
-        missing(str(error))
 
 
 class Edge:
@@ -161,7 +138,7 @@ async def test_an_id_that_the_topic_used_for_another_message_is_a_conflict_told_
 
 
 async def test_a_refusal_has_metas_code_and_our_reason(edge: Edge, stage: Stage) -> None:
-    status, answer, _ = await edge.send(text("Ben", "Too late"))
+    status, answer, _ = await edge.send(text_message("+4915112345698", "Nobody wrote"))
     assert (status, answer["error"]["code"]) == (400, 131047)
     assert answer["error"]["error_data"]["details"].startswith("window_closed: ")
     assert answer["error"]["message"].startswith("(#131047) ")
