@@ -18,6 +18,7 @@ from services.ingress.media.library import Library
 from services.ingress.media.place import Place
 from services.ingress.media.settings import MediaSettings
 from services.ingress.media.store import PIECE_BYTES, ObjectStore, Obstore, StoreUnavailable
+from shared.clock import SystemClock
 from tests.unit.ingress.media.fakes import MemoryStore
 
 LARGE = bytes(range(256)) * (2 * PIECE_BYTES // 256 + 100)
@@ -134,7 +135,9 @@ async def test_an_empty_value_is_a_value_and_keys_are_found_by_what_they_lie_bel
 async def test_the_library_keeps_what_it_is_given(store: ObjectStore) -> None:
     library, place = Library(store), Place("106", "7")
     assert await library.find(place) is None
-    stored = await library.keep(place, Checked(pieces(LARGE), len(LARGE), ()), "video/mp4", "a.mp4", 7)
+    stored = await library.keep(
+        place, Checked(pieces(LARGE), len(LARGE), ()), "video/mp4", "a.mp4", SystemClock()
+    )
     assert stored.sha256 == hashlib.sha256(LARGE).hexdigest()
     assert await library.find(place) == stored
     await library.note_owner(place, ["ab"])

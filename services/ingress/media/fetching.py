@@ -114,9 +114,7 @@ class Fetching:
             pieces = Checked(download.pieces, most, (wanted.sha256, found.sha256))
             told = (wanted.mime_type, found.mime_type, download.mime_type)
             mime_type = next((type for type in told if type and _TYPE.fullmatch(type)), _UNKNOWN_TYPE)
-            return await self._library.keep(
-                wanted.place, pieces, mime_type, wanted.filename, int(self._clock.time() * 1000)
-            )
+            return await self._library.keep(wanted.place, pieces, mime_type, wanted.filename, self._clock)
 
 
 def _refuse_too_large(announced: int | None, most: int) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from services.ingress.media.checked import Checked
 from services.ingress.media.place import Place, Stored
 from services.ingress.media.store import ObjectStore
+from shared.clock import Clock
 
 
 class Library:
@@ -29,11 +30,11 @@ class Library:
         return None if found is None else _decode(found)
 
     async def keep(
-        self, place: Place, pieces: Checked, mime_type: str, filename: str | None, stored_ms: int
+        self, place: Place, pieces: Checked, mime_type: str, filename: str | None, clock: Clock
     ) -> Stored:
         """Store a file; what `pieces` raises passes through, and then nothing is stored."""
         await self._store.put(place.file, aiter(pieces), mime_type)
-        stored = Stored(mime_type, pieces.bytes, pieces.sha256, stored_ms, filename)
+        stored = Stored(mime_type, pieces.bytes, pieces.sha256, int(clock.time() * 1000), filename)
         await self._store.put(place.about, _encode(stored))
         return stored
 

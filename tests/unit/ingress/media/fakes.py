@@ -14,6 +14,7 @@ from services.ingress.media.failures import LinkStale, NotFetched
 from services.ingress.media.meta import Description, Download
 from services.ingress.media.place import Place
 from services.ingress.media.store import StoreUnavailable
+from shared.clock import ManualClock
 from shared.graph_answers import Refused
 from shared.graph_calls import GraphRefused
 from shared.tokens import Credentials
@@ -76,6 +77,8 @@ class MetaFile:
     """So many links are stale as soon as they are given."""
     breaks_off: int = 0
     """So many downloads break off in the middle."""
+    takes_s: float = 0
+    """By so much the clock goes on while it is downloaded."""
 
 
 @dataclass
@@ -86,6 +89,7 @@ class FakeMeta:
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     downloads: list[tuple[str, bool]] = field(default_factory=list)
     uploads: list[dict[str, Any]] = field(default_factory=list)
+    clock: ManualClock | None = None
 
     async def describe(self, place: Place, credentials: Credentials) -> Description:
         self.asked.append(("describe", place.number, place.key))
@@ -106,6 +110,8 @@ class FakeMeta:
         yield Download(file.mime_type, None, self._pieces(file))
 
     async def _pieces(self, file: MetaFile) -> AsyncIterator[bytes]:
+        if self.clock is not None:
+            self.clock.advance(file.takes_s)
         async for piece in _cut(file.data):
             yield piece
             if file.breaks_off:

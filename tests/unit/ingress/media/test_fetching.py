@@ -25,7 +25,8 @@ class World:
     """A fetching with all that it touches."""
 
     def __init__(self, *, most: int = 10_000, credentials: Credentials | None = CREDENTIALS) -> None:
-        self.store, self.meta, self.clock = MemoryStore(), FakeMeta(), ManualClock(NOW)
+        self.store, self.clock = MemoryStore(), ManualClock(NOW)
+        self.meta = FakeMeta(clock=self.clock)
         self.library = Library(self.store)
         self.fetching = Fetching(
             self.library, self.meta, lambda number: credentials, lambda kind: most, self.clock, 5
@@ -179,3 +180,10 @@ async def test_erasing_a_person_leaves_nothing_of_theirs_and_all_of_others() -> 
     assert await world.library.erase_person("ref-of-7") == 0
     assert await world.library.erase_person("ref-of-all") == 2
     assert [key for key in world.store.values if key.startswith(("files", "about"))] == []
+
+
+async def test_a_file_is_stored_when_it_is_whole_not_when_it_was_begun() -> None:
+    world = World()
+    world.meta.files["7"] = MetaFile(DATA, takes_s=60)
+    stored = await world.fetching.fetch(wanted())
+    assert stored.stored_ms == int(NOW.timestamp() * 1000) + 60_000
