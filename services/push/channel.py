@@ -25,7 +25,7 @@ from services.push.dead_letters import DeadLetters
 from services.push.desk import Desk, Taken, Terms
 from services.push.endpoints import Endpoint
 from services.push.http import HttpClient
-from services.push.kinds import Event
+from services.push.kinds import KINDS, Event
 from services.push.lanes import Item, Place
 from services.push.meters import Meters
 from services.push.offsets import Offsets
@@ -82,9 +82,13 @@ class Channel:
         self._display_number = display_number
         self._http = http
         self._fail = fail
-        topics = {kafka.name_of(topic, settings): topic for topic in endpoint.topics}
+        topics = {kafka.name_of(kind.topic, settings): kind.topic for kind in KINDS}
         redeliveries = kafka.name_of(PUSH_REDELIVERIES, settings)
         self._topics = (*topics, redeliveries)
+        """All are subscribed to, whatever is wanted: the group then stays as it is when the file changes, and nobody waits for a member to be missed."""
+        self._wanted = frozenset(
+            (*(kafka.name_of(topic, settings) for topic in endpoint.topics), redeliveries)
+        )
         self._reader = Reader(endpoint, topics, redeliveries)
         self._dead_letters = DeadLetters(control, settings, endpoint.name)
         self._meters = Meters(endpoint.name)
@@ -149,14 +153,14 @@ class Channel:
     async def _consume(self) -> None:
         """Read until the stop or the first failure, with a consumer of this one run."""
         settings, name = self._settings, self.endpoint.name
-        # Another set of topics is another member: the leader looks at a static member's topics when it joins only.
+        # Another catalogue of topics, as a release may bring, is another member: a static one's topics are looked at when it joins only.
         member = f"{settings.instance}-{crc32(' '.join(self._topics).encode()):08x}"
         consumer = kafka.group_consumer(
             settings.model_copy(update={"instance": member}),
             group_of(settings.topic_prefix, name),
             fetch_bytes=_FETCH_BYTES,
         )
-        offsets = Offsets(consumer, self.endpoint, self._served_ms, self._topics[-1])
+        offsets = Offsets(consumer, self.endpoint, self._served_ms, self._wanted, self._topics[-1])
         self._holding = False
         try:
             await consumer.start()
@@ -195,6 +199,8 @@ class Channel:
             return
         lanes = self._desk.lanes
         for partition, rows in polled.items():
+            if partition.topic not in self._wanted:
+                continue
             place = Place(partition.topic, partition.partition)
             if place not in lanes:
                 lanes.begin(place, rows[0].offset)
@@ -218,14 +224,15 @@ class Channel:
         self._desk.lanes.read(place, row.offset, item)
 
     def _balance(self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
-        """Let partitions wait that are read far enough ahead, and go on that are not."""
+        """Let partitions wait that are read far enough ahead, until half of that is done; those of topics that are not wanted always wait."""
         paused, ours = consumer.paused(), consumer.assignment()
+        most, most_bytes = self._settings.push_look_ahead, self._settings.push_look_ahead_bytes
         for partition in ours.intersection(partitions):
             events, size = self._desk.lanes.held(Place(partition.topic, partition.partition))
-            full = events >= self._settings.push_look_ahead or size >= self._settings.push_look_ahead_bytes
-            if full and partition not in paused:
-                consumer.pause(partition)
-            elif not full and partition in paused:
+            if partition.topic not in self._wanted or events >= most or size >= most_bytes:
+                if partition not in paused:
+                    consumer.pause(partition)
+            elif partition in paused and events <= most // 2 and size <= most_bytes // 2:
                 consumer.resume(partition)
 
     async def _commit(self, offsets: Offsets) -> None:
@@ -253,6 +260,8 @@ class Channel:
         except KafkaError as error:
             # The consumer then says that it has no offset, and it is tried again.
             log.warning("push_begin_failed", endpoint=self.endpoint.name, error=repr(error))
+        if self._consumer is not None:
+            self._balance(self._consumer, partitions)
         self._holding = False
         self.assigned = True
         self._pump()
@@ -367,6 +376,8 @@ class Channel:
             return None
         lag = 0
         for partition in consumer.assignment():
+            if partition.topic not in self._wanted:
+                continue
             place = Place(partition.topic, partition.partition)
             end = consumer.highwater(partition)
             if end is None:

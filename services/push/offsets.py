@@ -1,5 +1,6 @@
 """The offsets of one endpoint's consumer group: where it begins, how far it is, and what Kafka dropped before it came there."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -20,29 +21,44 @@ _NOT_OURS = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, Il
 
 
 class Offsets:
-    """Of one consumer's life. `served_ms` tells up to when all is done, 0 where the endpoint was never served; `redeliveries` is a topic's full name."""
+    """Of one consumer's life.
+
+    `served_ms` tells up to when all is done, 0 where the endpoint was never served; `wanted` are the topics that are read at all, of those subscribed to,
+    and `redeliveries` is one of them; by their full names.
+    """
 
     def __init__(
-        self, consumer: AIOKafkaConsumer, endpoint: Endpoint, served_ms: Callable[[], int], redeliveries: str
+        self,
+        consumer: AIOKafkaConsumer,
+        endpoint: Endpoint,
+        served_ms: Callable[[], int],
+        wanted: frozenset[str],
+        redeliveries: str,
     ) -> None:
         self._consumer = consumer
         self._endpoint = endpoint
         self._served_ms = served_ms
+        self._wanted = wanted
         self._redeliveries = redeliveries
+        self._beginning = asyncio.Lock()
         self._committed: dict[Place, int] = {}
 
     async def begin(self, partitions: Iterable[TopicPartition]) -> None:
         """Set the partitions that the group never committed to where it begins, and commit that: a crash must not move it. Raises KafkaError."""
-        consumer, served_ms = self._consumer, self._served_ms()
-        starts = {}
-        for partition in partitions:
-            if await consumer.committed(partition) is not None:
-                continue
-            starts[partition] = await self._start_of(partition, served_ms)
-            consumer.seek(partition, starts[partition])
-        if starts:
-            await consumer.commit(starts)
-            log.info("push_begins", endpoint=self._endpoint.name, partitions=len(starts), served_ms=served_ms)
+        async with self._beginning:
+            consumer, served_ms = self._consumer, self._served_ms()
+            starts = {}
+            for partition in partitions:
+                if partition.topic not in self._wanted:
+                    consumer.seek(partition, 0)  # it is paused; without a place the consumer would complain
+                elif await consumer.committed(partition) is None:
+                    starts[partition] = await self._start_of(partition, served_ms)
+                    consumer.seek(partition, starts[partition])
+            if starts:
+                await consumer.commit(starts)
+                log.info(
+                    "push_begins", endpoint=self._endpoint.name, partitions=len(starts), served_ms=served_ms
+                )
 
     async def _start_of(self, partition: TopicPartition, served_ms: int) -> int:
         consumer = self._consumer

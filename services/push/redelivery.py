@@ -123,10 +123,8 @@ async def _between(
     consumer: AIOKafkaConsumer, spans: dict[TopicPartition, tuple[int, int]]
 ) -> AsyncIterator[ConsumerRecord]:
     left = {place: end for place, (start, end) in spans.items() if start < end}
-    if not left:
-        return
-    consumer.assign(list(left))
-    for place in left:
+    consumer.assign(list(spans))
+    for place in spans:
         consumer.seek(place, spans[place][0])
     while left:
         for place, rows in (await consumer.getmany(*left, timeout_ms=500)).items():
