@@ -69,7 +69,7 @@ async def main(
             ("router", rounds, "events/s", 0.4, False, router.measure),
             ("ingress", rounds, "requests/s", 0.4, False, ingress.measure),
             ("sender", rounds, "messages/s", 0.6, False, sender.measure),
-            ("push", min(rounds, 3), "events/s", 0.5, False, push.measure),
+            ("push", min(rounds, 3), "events/s", 0.35, False, push.measure),
             ("tallies", min(rounds, 3), "entries/s", 0.5, False, tallies.measure),
             (
                 "tallies",
