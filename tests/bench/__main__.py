@@ -84,7 +84,7 @@ async def main(
             ("edge", min(rounds, 3), "requests/s", 0.15, False, edge.measure),
             ("edge", 1, "ms or KB", 10.0, True, edge.waits),
             ("sender", rounds, "messages/s", 0.6, False, sender.measure),
-            ("push", min(rounds, 3), "events/s", 0.5, False, push.measure),
+            ("push", min(rounds, 3), "events/s", 0.35, False, push.measure),
             ("tallies", min(rounds, 3), "entries/s", 0.5, False, tallies.measure),
             (
                 "tallies",
