@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from shared.backlog import Note
 
-PATIENCE_S = 0.5
-"""A decision that is longer in coming shows that the router has more than it can do at once: then less is asked of it. A look and two notes, 0.3 s, are in it."""
+PATIENCE_S = 0.7
+"""A decision that is longer in coming shows that the router has more than it can do at once: then less is asked of it. A look and a note, some 0.3 s, are in it."""
 FEWEST, MOST = 100, 5_000
 """Undecided requests of one process, at least and at most: what a router does in some 20 ms, and in PATIENCE_S at its fastest (docs/decisions/0008)."""
 _FIRST = 300
