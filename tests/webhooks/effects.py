@@ -22,6 +22,7 @@ _STEPS = ("accepted", "sent", "delivered", "read", "played", "failed")
 _received = msgspec.json.Decoder(ReceivedMessage).decode
 _ENTRY = 12
 _BSUIDS = dict(zip(PHONES, BSUIDS, strict=True))
+_NAMES = {phone: f"U{which}" for which, phone in enumerate(PHONES)}
 
 
 @dataclass
@@ -120,11 +121,13 @@ def _tell(found: Effects, told: list[Any]) -> None:
 
 
 def _without_company(value: bytes) -> dict[str, Any]:
-    """The event without what a contact that came beside it may add: the business-scoped id of a user who is known by number. Another's id stays."""
+    """The event without what a contact that came beside it may add: the business-scoped id of a user who is known by number, and the user's name. Another's id or name stays."""
     event: dict[str, Any] = msgspec.json.decode(value)
     user = event["user"]
     if user is not None and _BSUIDS.get(user["user_id"]) == user["bsuid"]:
         user["bsuid"] = None
+    if user is not None and event.get("profile_name") == _NAMES.get(user["user_id"]):
+        event["profile_name"] = None
     return event
 
 
