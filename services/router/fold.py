@@ -309,7 +309,7 @@ def _received(state: State, event: MessageReceived) -> tuple[State, tuple[Outgoi
     new = replace(
         noted(state, mark, event.received_ms),
         waba=event.waba_id or state.waba,
-        bsuid=event.bsuid or state.bsuid,
+        bsuid=state.bsuid or event.bsuid,
         window_ms=window_ms,
         clicked_ms=clicked_ms,
     )

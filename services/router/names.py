@@ -70,7 +70,7 @@ def learnt(state: State, event: ConversationEvent) -> Learnt:
         if user in via or user == state.user:
             continue
         known = next((name for name in state.names if name.user == user), None)
-        if is_bsuid(user) and user != state.bsuid and known is None:
+        if is_bsuid(user) and user != state.bsuid and event.at_ms >= _named_ms(state, state.bsuid):
             state = replace(state, bsuid=user)
         if known is not None and known.left:
             continue
@@ -81,6 +81,11 @@ def learnt(state: State, event: ConversationEvent) -> Learnt:
         elif known.at_ms + DAY_MS <= event.at_ms:
             state = named(state, replace(known, at_ms=event.at_ms))
     return state, tuple(out)
+
+
+def _named_ms(state: State, user: str | None) -> int:
+    """When the user was last said to bear the name, Meta's time; 0 if never."""
+    return next((name.at_ms for name in state.names if name.user == user), 0)
 
 
 def named(state: State, name: Name) -> State:
