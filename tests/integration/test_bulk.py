@@ -41,6 +41,7 @@ class Played:
         self.loads = {FULL: Load(10_000, RATE)}
         self.decided: int | None = None
         """How far the router is, in every partition; None: at the end."""
+        self.following: asyncio.Task[None]
         self._ends: dict[int, int] = dict.fromkeys(range(PARTITIONS), 0)
 
     def router(self) -> dict[int, Note]:
@@ -53,10 +54,15 @@ class Played:
         """The router decides whatever there is."""
         name = kafka.name_of(CONVERSATION_EVENTS, self.intake.settings)
         places = [TopicPartition(name, one) for one in range(PARTITIONS)]
-        while True:
-            ends = await self.intake.reader.end_offsets(places)
-            self._ends = {place.partition: end for place, end in ends.items()}
-            await asyncio.sleep(0.05)
+        reader = kafka.reader(self.intake.settings)
+        await reader.start()
+        try:
+            while True:
+                ends = await reader.end_offsets(places)
+                self._ends = {place.partition: end for place, end in ends.items()}
+                await asyncio.sleep(0.05)
+        finally:
+            await reader.stop()
 
     async def events(self) -> list[SendRequested | CancelRequested | RequestMalformed]:
         """What was released, in no order between partitions."""
@@ -69,8 +75,17 @@ class Played:
             e.request_id for e in await self.events() if getattr(e, "phone_number_id", "") == number
         )
 
+    async def shows(self, metric: str, least: float) -> bool:
+        """Whether a metric of intake's has come so far."""
+        async with self.intake.http.get(f"{self.intake.probes}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        (value,) = [line for line in lines if line.startswith(f"{metric} ")]
+        return float(value.split()[1]) >= least
+
     async def until(self, condition: Callable[[Counter[str]], bool], number: str) -> None:
         async def holds() -> bool:
+            if self.following.done():
+                self.following.result()  # says of what it ended
             return condition(await self.of(number))
 
         await until(holds)
@@ -92,11 +107,12 @@ async def played(stack: LocalStack, prefix: Prefix, tmp_path: Path) -> AsyncIter
         namespace = prefix.env["WA_REDIS_NAMESPACE"]
         for group, notes in (("router", play.router), ("sender", play.sender)):
             await BacklogNotes(service, redis, namespace, group, notes).start()
-        following = asyncio.create_task(play.follow())
+        play.following = asyncio.create_task(play.follow())
+        await until(lambda: play.shows("wa_account_facts_revision", 2))
         try:
             yield play
         finally:
-            following.cancel()
+            play.following.cancel()
             for task in asyncio.all_tasks():
                 if task.get_name().endswith("backlog-notes"):
                     task.cancel()
@@ -160,13 +176,7 @@ async def test_a_router_that_stands_still_is_asked_no_more_and_each_request_ends
         play.decided = 0
         await play.intake.produce(SEND_REQUESTS_BULK, *bulk("free", FREE, 600), *bulk("more", FULL, 600))
 
-        async def undecided() -> bool:
-            async with play.intake.http.get(f"{play.intake.probes}/metrics") as answer:
-                lines = (await answer.text()).splitlines()
-            (value,) = [line for line in lines if line.startswith("wa_bulk_undecided_requests")]
-            return float(value.split()[1]) >= 250
-
-        await until(undecided)
+        await until(lambda: play.shows("wa_bulk_undecided_requests", 250))
         assert len(await play.of(FREE)) + len(await play.of(FULL)) < 1200, "the router is asked no more"
         play.decided = None
         await play.until(lambda found: sum(id.startswith("free") for id in found) == 600, FREE)
