@@ -13,7 +13,7 @@ from deploy.prometheus.names import Series, problems, samples
 from services.push.answers import Outcome
 from services.simulator.metrics import SimulatorMetrics
 from shared.error_table import Label
-from shared.metrics import REGISTRY
+from shared.metrics import REGISTRY, WEBHOOK_VERDICTS
 from tests.conftest import missing
 
 PROMETHEUS: Final = Path(__file__).parents[2] / "deploy" / "prometheus"
@@ -27,14 +27,14 @@ def known_series() -> dict[str, Series]:
     recorded = {rule["record"]: Series({"group": frozenset()}) for rule in rules() if "record" in rule}
     # This one's children come from the error table, when the sender starts.
     errors = {"wa_send_errors_total": Series({"label": frozenset(get_args(Label))})}
-    # And these when an endpoint does.
+    # And these when an endpoint does, or with the apps that ingress is set up with.
     push = {
         f"wa_push_{name}": Series({"endpoint": frozenset()})
         for name in ("oldest_seconds", "lag_records", "breaker_open", "disabled", "events_total", "parked_total", "expired_records_total")
     } | {"wa_push_tries_total": Series({"endpoint": frozenset(), "outcome": frozenset(get_args(Outcome))})}  # fmt: skip
-    return (
-        samples(REGISTRY) | samples(SimulatorMetrics().registry) | {"up": Series()} | recorded | errors | push
-    )
+    apps = {"wa_webhook_requests_total": Series({"app": frozenset(), "verdict": frozenset(WEBHOOK_VERDICTS)})}
+    ours = samples(REGISTRY) | samples(SimulatorMetrics().registry)
+    return ours | {"up": Series()} | recorded | errors | push | apps
 
 
 def rules() -> list[dict[str, Any]]:

@@ -51,7 +51,11 @@ class MediaSettings(GraphSettings):
 
     @model_validator(mode="after")
     def _both_keys(self) -> "MediaSettings":
-        if (self.s3_access_key() is None) != (self.s3_secret_key() is None):
+        access, secret = (
+            (self.media_s3_access_key, self.media_s3_access_key_file),
+            (self.media_s3_secret_key, self.media_s3_secret_key_file),
+        )
+        if any(access) != any(secret):
             raise ValueError("WA_MEDIA_S3_ACCESS_KEY and WA_MEDIA_S3_SECRET_KEY go together")
         return self
 
