@@ -243,7 +243,10 @@ async def test_an_endpoint_that_is_gone_is_told_nothing_until_it_is_enabled_and_
         second = Receiver()
         await second.open()
         began_ms = time.time()
+        log = tmp_path / "push.log"
+        begun = log.read_text().count('"push_endpoints"')
         push.endpoints(shop={"receiver": second, "events": ["send.*"]})
+        await until(lambda: log.read_text().count('"push_endpoints"') > begun, within_s=15)
         more = await push.produce(3, keys="a", start=4)
         await until(lambda: second.distinct() == more, within_s=30)
         assert receiver.distinct() == ids
@@ -254,10 +257,10 @@ async def test_an_endpoint_that_is_gone_is_told_nothing_until_it_is_enabled_and_
         await until(lambda: len(second.taken) >= 7, within_s=15)
         assert second.distinct() == [*more, "a1"]
         await second.close()
-    log = (tmp_path / "push.log").read_text()
-    assert '"by": "ops"' in log
-    assert not re.search(r"\ba1\b", log), "no ids of events in the log"
-    assert SECRET not in log
+    logged = log.read_text()
+    assert '"by": "ops"' in logged
+    assert not re.search(r"\ba1\b", logged), "no ids of events in the log"
+    assert SECRET not in logged
 
 
 async def test_a_file_that_can_t_be_used_is_told_and_the_one_before_goes_on(
