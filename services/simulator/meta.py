@@ -361,10 +361,13 @@ class Meta:
             "id": message.wamid,
             "status": step.status,
             "timestamp": str(at),
-            "recipient_id": message.wa_id,
+            # Who is written to by an id may hide the number.
+            **(
+                {"recipient_user_id": message.send.user}
+                if message.send.bsuid
+                else {"recipient_id": message.wa_id}
+            ),
         }
-        if message.send.bsuid:
-            status["recipient_user_id"] = message.send.user
         if message.send.opaque is not None:
             status["biz_opaque_callback_data"] = message.send.opaque
         if step.status == "sent":
