@@ -24,13 +24,13 @@ class Silent:
 async def test_a_months_books_equal_an_independent_reckoning_though_billing_is_killed_and_redis_lost() -> (
     None
 ):
-    report = await run(20_000, seed=5, kills=3, watching=Silent(), undisturbed=False)
+    report = await run(10_000, seed=5, kills=2, watching=Silent(), undisturbed=False)
     assert report.clean, json.dumps(report.as_json(), indent=1)
     (disturbed,) = report.rounds
-    assert disturbed.killed == {"ledger": 3, "tallies": 3, "redis killed": 1, "redis emptied": 1}
+    assert disturbed.killed == {"ledger": 2, "tallies": 2, "redis killed": 1, "redis emptied": 1}
     assert len(disturbed.comparisons) >= 11
     assert min(comparison.rows for comparison in disturbed.comparisons) > 10
-    assert disturbed.published > disturbed.entries * 0.99 > 19_000
+    assert disturbed.published > disturbed.entries * 0.99 > 9_500
 
 
 @pytest.mark.timeout(240)
