@@ -2,10 +2,11 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
+from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -94,6 +95,8 @@ class Game:
     said: dict[tuple[str, str], bytes] = field(default_factory=dict)
     fates: dict[tuple[str, str], tuple[str, int, Any]] = field(default_factory=dict)
     coming: list[tuple[int, int, Sent, str, Any]] = field(default_factory=list)
+    order: Iterator[int] = field(default_factory=count)
+    """Tells apart what comes at the same time."""
     commanded: int = 0
     webhooks: bool = True
     fated: list[Sent] = field(default_factory=list)
@@ -255,6 +258,8 @@ class Game:
         if n >= len(self.world.log):
             return
         record = self.world.log[-1 - n]
+        if isinstance(record.event, UncertainSettled):
+            return  # said before anybody was uncertain, it has something to say now
         if record.now_ms + DAY <= self.now:
             return  # a day later an answer is repeated in short: see test_requests.py
         states, timers, places = self.world.states.copy(), self.world.timers.copy(), self.places()
@@ -405,7 +410,7 @@ class Game:
                 for n, what in enumerate(fate[0].split()):
                     heapq.heappush(
                         self.coming,
-                        (self.now + fate[1] * (n + 1), len(self.coming) * 100 + n, message, what, fate[2]),
+                        (self.now + fate[1] * (n + 1), next(self.order), message, what, fate[2]),
                     )
 
     def _key(self, number: str, user: int) -> str:
