@@ -52,6 +52,11 @@ def fingerprint(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
+def request_name(request_id: str, *, dry_run: bool) -> str:
+    """What a request is known by: a dry run by a name of its own (no id has a question mark), for it must not use up the id."""
+    return f"{request_id}?" if dry_run else request_id
+
+
 def conflict_event_id(request: str, digest: str) -> str:
     """The id of the answer to a request whose id was used for another one; `digest` is its own (`SendRequested.digest`)."""
     return f"{request}!{fingerprint(digest).hex()}:decided"

@@ -6,14 +6,14 @@ from services.router import announce
 from services.router.seen import has, noted
 from services.router.state import MAX_ANSWERS, MAX_FULL_ANSWERS, Answer, State
 from shared.events import CancelRequested, Decision, SendRequested, decode_send_event
-from shared.ids import conflict_event_id, fingerprint
+from shared.ids import conflict_event_id, fingerprint, request_name
 from shared.stream.fold import Outgoing
 from shared.times import rfc3339
 
 
 def name_of(request: SendRequested) -> str:
-    """What a request is known by: a dry run by a name of its own (no id has a question mark), for it must not use up the id."""
-    return f"{request.request_id}?" if request.dry_run else request.request_id
+    """What a request is known by."""
+    return request_name(request.request_id, dry_run=request.dry_run)
 
 
 def find(state: State, request: SendRequested) -> tuple[Answer | None, bool]:

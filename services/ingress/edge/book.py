@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from shared.events import Decision, SendError, SendEvent, UserRef
-from shared.ids import conflict_event_id
+from shared.ids import conflict_event_id, request_name
 from shared.phone import is_bsuid
 from shared.times import parse_rfc3339
 
@@ -108,11 +108,6 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Taken | Told).decode
 
 
-def name_of(request_id: str, *, dry_run: bool) -> str:
-    """What a request is known by; a dry run does not use up its id, as the router has it."""
-    return f"{request_id}?" if dry_run else request_id
-
-
 def entry_of(entry: Taken | Told) -> bytes:
     """The entry as it stands in a row."""
     value = _encode(entry)
@@ -139,7 +134,7 @@ def told(event: SendEvent) -> tuple[str, bytes] | None:
         decision=None if event.decision is None else _packed(event.decision),
         error=None if event.error is None else _packed(_shortened(event.error)),
     )
-    return name_of(request_id, dry_run=rest.startswith("?")), entry_of(entry)
+    return request_name(request_id, dry_run=rest.startswith("?")), entry_of(entry)
 
 
 def entries(row: bytes) -> list[Taken | Told]:

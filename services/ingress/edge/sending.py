@@ -13,6 +13,7 @@ from services.ingress.publisher import Publisher, Unavailable
 from services.ingress.record import Record
 from services.ingress.requests import key_of
 from shared.events import CancelRequested, SendRequested, encode
+from shared.ids import request_name
 from shared.topics import CONVERSATION_EVENTS
 
 log = structlog.get_logger(__name__)
@@ -64,7 +65,7 @@ class Sending:
         self, cancellation: CancelRequested, enough: Callable[[Known], bool], wait_s: float
     ) -> Known:
         """Publish a cancellation and wait for what became of its request. Raises Refusal and RedisError."""
-        name = book.name_of(cancellation.request_id, dry_run=False)
+        name = request_name(cancellation.request_id, dry_run=False)
         with self._waiting.on(name) as waiter:
             asks = book.Taken(b"", cancellation.phone_number_id, cancellation.user, cancellation.at_ms)
             row = await self._index.take(name, asks)
@@ -88,7 +89,7 @@ def _taken(request: SendRequested) -> book.Taken:
 
 
 def _name(request: SendRequested) -> str:
-    return book.name_of(request.request_id, dry_run=request.dry_run)
+    return request_name(request.request_id, dry_run=request.dry_run)
 
 
 def _is_free(row: bytes, request: SendRequested) -> bool:
