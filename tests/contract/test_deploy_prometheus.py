@@ -96,8 +96,9 @@ def test_promtool_accepts_the_rules_and_the_local_configuration() -> None:
     assert "SUCCESS" in promtool_says("check", "config", PROMETHEUS / "prometheus.yaml")
 
 
-def test_promtool_plays_the_alerts_as_their_tests_say() -> None:
-    assert "SUCCESS" in promtool_says("test", "rules", PROMETHEUS / "rules.test.yaml")
+@pytest.mark.parametrize("tests", ["rules.test.yaml", "rules-of-days.test.yaml"])
+def test_promtool_plays_the_alerts_as_their_tests_say(tests: str) -> None:
+    assert "SUCCESS" in promtool_says("test", "rules", PROMETHEUS / tests)
 
 
 def test_promtool_accepts_the_relabelling_of_the_cluster_s_configuration(tmp_path: Path) -> None:
