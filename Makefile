@@ -11,13 +11,15 @@ COMPILE = .local/uv/bin/uv pip compile -q --universal --python-version 3.11 --ge
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check static up down status cases histories webhooks chaos crashes siege fuzz outage month bench images k8s-check dashboards-check \
+.PHONY: help demo test check static pure up down status cases histories webhooks chaos crashes siege fuzz outage month bench images k8s-check dashboards-check \
 	format lock docs install clean
 
 # Most tests on a real stack wait more than they work. Of the whole system the long ones go first, as they are found: chaos, then e2e, whose
 # shared system each worker starts when it comes to it.
 PURE := tests/unit tests/histories
 ON_THE_STACK := tests/contract tests/integration
+# These hold what they see against the clock, so no third one is run beside two of them.
+BY_THE_CLOCK := $(wildcard tests/integration/test_sender*.py) tests/integration/test_shared_limits.py
 
 help: ## Lists the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,14 +27,18 @@ help: ## Lists the commands
 demo: $(STAMP) ## Starts everything and plays the whole guide; leaves reports/demo.json
 	$(RUN) -m deploy.local.demo
 
-test: static ## Everything that must pass: static checks, then every test
+test: $(STAMP) ## Everything that must pass: static checks, and every test
 	@$(RUN) -m deploy.checks promtool
-	$(BIN)/pytest -n 2 $(PURE)
-	$(BIN)/pytest -n 2 --dist loadfile $(ON_THE_STACK)
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target static pure
+	$(BIN)/pytest -n 3 --dist loadfile $(ON_THE_STACK) $(addprefix --ignore=,$(BY_THE_CLOCK))
+	$(BIN)/pytest -n 2 --dist loadfile $(BY_THE_CLOCK)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(PURE) $(ON_THE_STACK))
 
 check: static ## Format, lint, types, import rules, unit tests; under a minute
 	$(BIN)/pytest -n auto tests/unit
+
+pure: $(STAMP)
+	$(BIN)/pytest -n 2 $(PURE)
 
 static: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -21,9 +21,9 @@ class Silent:
 
 @pytest.mark.timeout(240)
 async def test_senders_killed_at_every_moment_of_a_send_lose_nothing_and_send_nothing_twice() -> None:
-    report = await run(Plan(seed=3, crashes=15, zombies=1, at_default_settings=False), Silent())
+    report = await run(Plan(seed=3, crashes=10, zombies=1, at_default_settings=False), Silent())
     assert report.clean, json.dumps(report.as_json())
-    assert report.crashes == {"claimed": 3, "calling": 3, "answered": 3, "recorded": 3, "reported": 3}
+    assert report.crashes == {"claimed": 2, "calling": 2, "answered": 2, "recorded": 2, "reported": 2}
     assert report.answers_lost.total() > 5
     assert report.verdict.resolved["given up"] > 0
     assert report.verdict.sent_twice["authentication"] == 0
