@@ -18,8 +18,8 @@ COMPILE = .local/uv/bin/uv pip compile -q --universal --python-version 3.11 --ge
 # shared system each worker starts when it comes to it.
 PURE := tests/unit tests/histories
 ON_THE_STACK := tests/contract tests/integration
-# These hold what they see against the clock, so no third one is run beside two of them.
-BY_THE_CLOCK := $(wildcard tests/integration/test_sender*.py) tests/integration/test_shared_limits.py
+# Some take long to show once more, under kills, what shorter ones show: LONG=1 runs them too.
+SHORT := $(if $(LONG),,-m "not long")
 
 help: ## Lists the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,12 +27,11 @@ help: ## Lists the commands
 demo: $(STAMP) ## Starts everything and plays the whole guide; leaves reports/demo.json
 	$(RUN) -m deploy.local.demo
 
-test: $(STAMP) ## Everything that must pass: static checks, and every test
+test: $(STAMP) ## Everything that must pass: static checks, and the tests (LONG=1: the long ones too)
 	@$(RUN) -m deploy.checks promtool
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target static pure
-	$(BIN)/pytest -n 3 --dist loadfile $(ON_THE_STACK) $(addprefix --ignore=,$(BY_THE_CLOCK))
-	$(BIN)/pytest -n 2 --dist loadfile $(BY_THE_CLOCK)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(PURE) $(ON_THE_STACK))
+	$(BIN)/pytest -n 2 $(SHORT) --dist loadfile $(ON_THE_STACK)
+	$(BIN)/pytest -n 2 $(SHORT) --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(PURE) $(ON_THE_STACK))
 
 check: static ## Format, lint, types, import rules, unit tests; under a minute
 	$(BIN)/pytest -n auto tests/unit

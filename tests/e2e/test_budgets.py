@@ -94,6 +94,7 @@ async def forecast(system: LocalSystem, waba: str) -> dict[str, Any]:
     return total
 
 
+@pytest.mark.long
 async def test_what_exceeds_a_budget_is_refused_and_passes_once_it_was_raised(
     system: LocalSystem, stage: Stage, tmp_path: Path
 ) -> None:

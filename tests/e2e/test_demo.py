@@ -50,6 +50,7 @@ async def test_every_step_of_the_guide_comes_out_right(tmp_path: Path) -> None:
     assert "Where to look next" in output
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_ctrl_c_in_the_middle_leaves_no_process(tmp_path: Path) -> None:
     process = await begin(tmp_path)

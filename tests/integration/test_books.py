@@ -237,6 +237,7 @@ MOMENTS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_a_run_killed_at_any_moment_leaves_nothing_half(
     settings: TalliesSettings, sending: AIOKafkaProducer, tmp_path: Path

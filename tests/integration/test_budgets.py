@@ -119,6 +119,7 @@ def spent(alerts: Iterable[bytes]) -> list[BillingAlert]:
     return [alert for alert in map(decode_billing_alert, alerts) if alert.alert == "spent"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_each_threshold_is_told_in_one_way_over_six_kills_in_the_middle_of_it(
     settings: TalliesSettings, to_kafka: AIOKafkaProducer, tmp_path: Path

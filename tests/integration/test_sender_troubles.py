@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 import aiohttp
+import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
@@ -180,6 +181,7 @@ async def test_a_meta_that_answers_with_5xx_costs_a_handful_and_is_back_within_s
     assert monotonic() - ended < 5 + 2 * LOAD / 72
 
 
+@pytest.mark.long
 async def test_connections_that_are_refused_cost_nothing_but_their_time(bench: Troubled) -> None:
     bench.sends()
     await bench.load("a")
@@ -193,6 +195,7 @@ async def test_connections_that_are_refused_cost_nothing_but_their_time(bench: T
     assert monotonic() - ended < 3 + 2 * LOAD / 72
 
 
+@pytest.mark.long
 async def test_a_throughput_that_falls_is_followed_at_once_and_back_by_itself(bench: Troubled) -> None:
     bench.sends()
     await bench.load("a")

@@ -92,6 +92,7 @@ async def test_up_twice_starts_nothing_twice_and_down_twice_is_no_error(local: C
     assert local("down").returncode == 0
 
 
+@pytest.mark.long
 async def test_a_killed_supervisor_leaves_nothing_behind_and_up_works_again(local: Commands) -> None:
     bring_up(local)
     state = local.state()
