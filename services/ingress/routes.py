@@ -63,6 +63,10 @@ _VERDICTS = {
 }
 
 
+_LARGE_BYTES = 64 * 1024
+"""What is nested deep on purpose takes 0.2 µs a byte."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much is waited for and held: seconds a body may take, verified webhooks at once, bytes of bodies at once."""
@@ -95,6 +99,7 @@ class Webhooks:
         self._clock = clock
         self._most_in_flight = limits.in_flight
         self._bodies = Bodies(limits.held_bytes, limits.body_s)
+        self._large = asyncio.Lock()
         self._counts: dict[str, dict[str, Counter]] = {}
         # Bound here, for the module's logger asks for its configuration at each line.
         self._log = log.bind()
@@ -171,6 +176,13 @@ class Webhooks:
         finally:
             self._bodies.release(body)
 
+    async def _broken_up(self, body: bytes, now_ms: int) -> list[Part]:
+        """Its updates; a large one's beside the event loop, one after the other, so that the small ones wait for none."""
+        if len(body) < _LARGE_BYTES:
+            return updates(body, now_ms)
+        async with self._large:
+            return await asyncio.to_thread(updates, body, now_ms)
+
     async def _publish(self, body: bytes) -> int:
         now = self._clock.time()
         metrics.WEBHOOK_LAST.set(now)
@@ -180,7 +192,7 @@ class Webhooks:
             raise _Refused(503, "Kafka takes no records")
         self.in_flight += 1
         try:
-            parts = updates(body, int(now * 1000))
+            parts = await self._broken_up(body, int(now * 1000))
             if parts:
                 await self._publisher.publish([record for part in parts for record in records(part)])
         except NotJson as error:

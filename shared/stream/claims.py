@@ -1,6 +1,10 @@
 """Claims on limits shared between partitions, in Redis: granted once per id, released once, expired by time; never a blind increment.
 
 Two kinds: places in a limit (`Claim`: distinct members, or amounts, of a scope) and names that only one may bear (`Owned`).
+
+The book answers only while it is *complete*: while every partition vouches that what it published is in there. A partition vouches to the run of Redis that it has
+compared its state with. So neither a Redis that was emptied nor one that came back without its last second grants a place a second time; and because the
+script that grants looks for itself, not even to who asked a moment before (docs/decisions/0001). All keys share one hash slot for that.
 """
 
 from collections.abc import Iterable
@@ -9,7 +13,7 @@ from hashlib import blake2b
 from redis.asyncio import Redis
 
 from shared.stream.fold import Claim, Grant, Owned, Release
-from shared.stream.scripts import Call, run
+from shared.stream.scripts import RUN, Call, run
 
 # A scope is: members (zset: member -> expiry), holders (hash: member -> its weight, then a line "id expiry" for each claim on it),
 # spent (the sum of the weights), waiters (zset: claim id -> until when it wants the place).
@@ -37,12 +41,25 @@ local function write(key, member, weight, lines)
 end
 """
 
-# KEYS: members, holders, spent, waiters; ARGV: now, force, then (id, member, weight, limit, expiry, take, waits until) of each claim.
-# Answers (granted, used, when a place becomes free) of each.
+_COMPLETE = f"""
+local function complete(vouched, partitions)
+  local here = 0
+  if partitions > 0 then
+    local run = {RUN}
+    for _, value in ipairs(redis.call('HVALS', vouched)) do here = here + (value == run and 1 or 0) end
+  end
+  return here >= partitions
+end
+"""
+
+# KEYS: members, holders, spent, waiters, vouched; ARGV: how many must vouch, now, force, then (id, member, weight, limit, expiry, take, waits until) of each claim.
+# Answers (granted, used, when a place becomes free) of each; nothing while too few vouch.
 _ASK = (
-    _HOLDERS
+    _COMPLETE
+    + _HOLDERS
     + """
-local now, force = tonumber(ARGV[1]), ARGV[2] == '1'
+if not complete(KEYS[5], tonumber(ARGV[1])) then return false end
+local now, force = tonumber(ARGV[2]), ARGV[3] == '1'
 local used = tonumber(redis.call('GET', KEYS[3]) or '0')
 local before = used
 local function forget()
@@ -57,7 +74,7 @@ end
 forget()
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now)
 local answers = {}
-for i = 3, #ARGV, 7 do
+for i = 4, #ARGV, 7 do
   local id, member, weight, limit = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
   local expiry, take, until_ = tonumber(ARGV[i + 4]), ARGV[i + 5] == '1', tonumber(ARGV[i + 6])
   local held, lines, latest = read(KEYS[2], member, now)
@@ -92,7 +109,7 @@ return answers
 """
 )
 
-# KEYS as above; ARGV: now, then (id, member) of each
+# KEYS: members, holders, spent, waiters; ARGV: now, then (id, member) of each
 _RELEASE = (
     _HOLDERS
     + """
@@ -122,12 +139,17 @@ end
 """
 )
 
-# KEYS: the buckets, one per name; ARGV: now, keep (both in s), then (name, owner as 8 bytes each, since when in s) of each; answers 1 where the owner has it.
-_OWN = """
-local now, keep = tonumber(ARGV[1]), tonumber(ARGV[2])
+# KEYS: vouched, the buckets, one per name; ARGV: how many must vouch, now, keep (both in s), then (name, owner as 8 bytes each, since when in s) of each.
+# Answers 1 for each name that the owner has; nothing while too few vouch.
+_OWN = (
+    _COMPLETE
+    + """
+if not complete(KEYS[1], tonumber(ARGV[1])) then return false end
+local now, keep = tonumber(ARGV[2]), tonumber(ARGV[3])
 local answers = {}
-for i, bucket in ipairs(KEYS) do
-  local name, owner, since = ARGV[3 * i], ARGV[3 * i + 1], tonumber(ARGV[3 * i + 2])
+for i = 1, #KEYS - 1 do
+  local bucket = KEYS[i + 1]
+  local name, owner, since = ARGV[3 * i + 1], ARGV[3 * i + 2], tonumber(ARGV[3 * i + 3])
   local known = redis.call('HGET', bucket, name)
   if known and struct.unpack('>I4', string.sub(known, 9)) + keep <= now then known = nil end
   if not known and since + keep > now then
@@ -144,60 +166,86 @@ for i, bucket in ipairs(KEYS) do
 end
 return answers
 """
-_SHARDS = 16
-_BUCKETS = 16_384
-"""Of each shard. Up to 128 names share a hash that Redis keeps as one compact list: a name takes some 60 bytes among a million (a key of its own: 190),
+)
+_BUCKETS = 262_144
+"""Up to 128 names share a hash that Redis keeps as one compact list: a name takes some 60 bytes among a million (a key of its own: 190),
 30 among 33 million in 8 days; beyond that some 100."""
 
 
-class Claims:
-    """The claims book of a deployment."""
+class BookIncomplete(Exception):
+    """Some partition doesn't vouch for its claims; those asked now could be granted too often."""
 
-    def __init__(self, redis: Redis, namespace: str) -> None:
+
+class Claims:
+    """The claims book of a consumer group.
+
+    Args:
+        partitions: how many must vouch before the book answers.
+    """
+
+    def __init__(self, redis: Redis, namespace: str, *, group: str = "", partitions: int = 0) -> None:
         self._redis = redis
-        self._namespace = namespace
+        self._tag = f"{{{namespace}:claims}}"
+        self._vouched = f"{self._tag}:vouched:{group}"
+        self._partitions = partitions
         self._ask = redis.register_script(_ASK)
         self._release = redis.register_script(_RELEASE)
         self._own = redis.register_script(_OWN)
 
     def _keys(self, scope: str) -> list[str]:
-        tag = f"{{{self._namespace}:claims:{scope}}}"
-        return [f"{tag}:members", f"{tag}:holders", f"{tag}:spent", f"{tag}:waiters"]
+        return [f"{self._tag}:{kind}:{scope}" for kind in ("members", "holders", "spent", "waiters")]
+
+    async def vouch(self, partition: int, run: str) -> None:
+        """All that the partition published is in the book: so it was found in this run of Redis."""
+        await self._redis.hset(self._vouched, str(partition), run)
+
+    async def doubt(self, partition: int) -> None:
+        """Something that the partition published is not in the book."""
+        await self._redis.hdel(self._vouched, str(partition))
 
     async def ask(
         self, claims: Iterable[Claim | Owned], now_ms: int, *, force: bool = False
     ) -> dict[str, Grant]:
-        """Ask, in order, with one script for each scope, all in one round trip; the answers by id. `force` grants beyond the limit what was granted before its record was lost."""
+        """Ask, in order, with one script for each scope and one for all names, in one round trip; the answers by id.
+
+        With `force` the book need not be complete, and a place is granted beyond its limit: what was granted before its record was lost.
+
+        Raises:
+            BookIncomplete: ask all of them again, later; what was granted is granted then too.
+        """
         scopes: dict[str, list[Claim]] = {}
-        shards: dict[int, list[tuple[Owned, bytes]]] = {}
+        names: list[Owned] = []
         for claim in claims:
             if isinstance(claim, Owned):
-                name = _hash(claim.name)
-                shards.setdefault(name[0] % _SHARDS, []).append((claim, name))
+                names.append(claim)
             else:
                 scopes.setdefault(claim.scope, []).append(claim)
+        must_vouch = 0 if force else self._partitions
         calls = []
         for scope, wanted in scopes.items():
-            arguments: list[str | int] = [now_ms, int(force)]
+            arguments: list[str | int] = [must_vouch, now_ms, int(force)]
             for claim in wanted:
                 arguments += (claim.id, claim.member, claim.weight, claim.limit, claim.expires_ms)
                 arguments += (int(claim.take), claim.waits_until_ms)
-            calls.append(Call(self._ask, self._keys(scope), arguments))
-        for shard, names in shards.items():
-            tag = f"{{{self._namespace}:owned:{shard}}}"
-            keys = [f"{tag}:{int.from_bytes(name[1:3], 'big') % _BUCKETS}" for _, name in names]
-            words: list[int | bytes] = [now_ms // 1000, names[0][0].keep_ms // 1000]
-            for owned, name in names:
+            calls.append(Call(self._ask, [*self._keys(scope), self._vouched], arguments))
+        if names:
+            keys = [self._vouched]
+            words: list[int | bytes] = [must_vouch, now_ms // 1000, names[0].keep_ms // 1000]
+            for owned in names:
+                name = _hash(owned.name)
+                keys.append(f"{self._tag}:names:{int.from_bytes(name[:3], 'big') % _BUCKETS}")
                 words += (name, _hash(owned.owner), owned.at_ms // 1000)
             calls.append(Call(self._own, keys, words))
-        found = iter(await run(self._redis, calls))
+        found = await run(self._redis, calls)
+        if None in found:
+            raise BookIncomplete(self._vouched)
         answers: dict[str, Grant] = {}
         for wanted, places in zip(scopes.values(), found, strict=False):
             for index, claim in enumerate(wanted):
                 granted, used, free_ms = places[3 * index : 3 * index + 3]
                 answers[claim.id] = Grant(bool(granted), int(used), int(free_ms))
-        for names, owners in zip(shards.values(), found, strict=True):
-            for (owned, _), has in zip(names, owners, strict=True):
+        if names:
+            for owned, has in zip(names, found[-1], strict=True):
                 answers[owned.id] = Grant(bool(has), 1)
         return answers
 

@@ -37,7 +37,7 @@ from shared.clock import Clock
 from shared.events import TimerFired, encode
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
-from shared.stream.claims import Claims
+from shared.stream.claims import BookIncomplete, Claims
 from shared.stream.fold import Claim, Expected, Fold, Grant, Grants, Outgoing, Owned, Recalled, Step
 from shared.stream.folding import Folding, Item
 from shared.stream.publisher import (
@@ -92,10 +92,6 @@ class OffsetLost(Exception):
     """The next record to fold is no longer in the topic; going on would skip records, so an operator must decide."""
 
 
-class BookIncomplete(Exception):
-    """Some partition has yet to put its claims back into the book that Redis lost; claims asked now could be granted too often."""
-
-
 class Stalled(Exception):
     """The watchdog: records wait, and the position has not moved."""
 
@@ -117,6 +113,8 @@ class _Owned(Generic[S]):
     """The former owner's outbox, to be published again before anything else."""
     recall: Recall | None = None
     cache: dict[str, S | None] = field(default_factory=dict)
+    vouched: str = ""
+    """The run of Redis to which the claims book has our word for the partition."""
     appended: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Timers put on the topic and not yet folded: member → due, and when they were put there (monotonic)."""
 
@@ -193,11 +191,11 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._room = room
         self._expected = Expected()
         self._store = store or Store(redis)
-        self._claims = Claims(redis, settings.redis_namespace)
         self._wrap = publisher
         self._topic = kafka.name_of(source, settings)
         self._origin = (GROUP_HEADER, b"/" + group.encode())
         self._partitions = 1 if source.single else settings.partitions
+        self._claims = Claims(redis, settings.redis_namespace, group=group, partitions=self._partitions)
         self._publishing: asyncio.Task[None] | None = None
         self._parts: dict[TopicPartition, _Owned[S]] = {}
         self._busy = asyncio.Lock()
@@ -286,7 +284,8 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         owned: _Owned[S] = _Owned(tp, keys, taken.epoch, taken.offset, start, published)
         if taken.offset is not None and taken.offset > published:
             owned.pending = decode_outbox(taken.outbox)
-        await self._store.mark_whole(keys, whole=not owned.silent)
+        if owned.silent:
+            await self._claims.doubt(tp.partition)
         # No await between these two: what is fetched after the seek must find its owner, or it would be passed over.
         self._consumer.seek(tp, start)
         self._parts[tp] = owned
@@ -436,11 +435,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         if await self._fold_and_commit(owned, records, facts, recalled) is None:
             return
         self._m_silent.inc(len(records))
-        if not owned.silent:
-            await self._store.mark_whole(owned.keys, whole=True)
-            if recall is not None:
-                await recall.stop()
-                owned.recall = None
+        if not owned.silent and recall is not None:
+            await recall.stop()
+            owned.recall = None
 
     async def _fold_and_commit(
         self, owned: _Owned[S], records: Sequence[Any], facts: F, recalled: Sequence[Recalled] | None = None
@@ -451,7 +448,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         folding.feed(items)
         try:
             while folding.wanted:
-                folding.answer(await self._ask(owned.keys, folding.wanted, force=recalled is not None))
+                folding.answer(await self._ask(folding.wanted, force=recalled is not None))
         except BookIncomplete:
             self._consumer.seek(owned.tp, owned.position)
             return None
@@ -523,9 +520,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                 f"{sum(self._verdicts)} of the last {len(self._verdicts)} records of {self._topic} failed"
             )
 
-    async def _ask(self, keys: Keys, wanted: Sequence[Claim | Owned], *, force: bool) -> dict[str, Grant]:
-        if not force and await self._store.whole_partitions(keys) < self._partitions:
-            raise BookIncomplete(keys.group)
+    async def _ask(self, wanted: Sequence[Claim | Owned], *, force: bool) -> dict[str, Grant]:
         answers = await self._claims.ask(wanted, self._now_ms(), force=force)
         granted = sum(grant.granted for grant in answers.values())
         self._m_granted.inc(granted)
@@ -607,7 +602,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
     # --- timers, lag, watchdog
 
     async def _fire_timers(self) -> None:
-        """Append due timers to the source topic; the fold of `TimerFired` removes them."""
+        """Append due timers to the source topic, the fold of `TimerFired` removes them; and vouch for partitions found complete."""
         while not self._stopping:
             now_ms = self._now_ms()
             held = [owned for owned in self._parts.values() if owned.live]
@@ -620,10 +615,13 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                         if self._parts.get(owned.tp) is owned:
                             await self._refused(owned)
                     continue
+                if owned.vouched != due.run:
+                    await self._claims.vouch(owned.tp.partition, due.run)
+                    owned.vouched = due.run
                 since = monotonic() - TIMER_AGAIN_S
                 fresh = [
                     (member, at)
-                    for member, at in due
+                    for member, at in due.timers
                     if (known := owned.appended.get(member)) is None or known[0] != at or known[1] < since
                 ]
                 if fresh and self._parts.get(owned.tp) is owned:

@@ -7,6 +7,9 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError, RedisError
 
+RUN = "string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')"
+"""In Lua: this run of Redis, another one after each restart and failover."""
+
 
 class Call(NamedTuple):
     """A script with its keys and arguments."""

@@ -16,7 +16,7 @@ from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 
 from shared.settings import ServiceSettings
 from shared.stream.folding import TIMERS, Changes
-from shared.stream.scripts import Call, run
+from shared.stream.scripts import RUN, Call, run
 
 # Epochs begin with Redis's own clock, so that they rise even over a Redis that lost everything: a zombie of before is never taken for the owner.
 _TAKE = """
@@ -72,11 +72,12 @@ return 1
 CONNECTIONS = 100
 """Of one process at most; who holds more partitions than that waits a moment for the next free one."""
 
-_DUE = """
-return {
+_DUE = f"""
+return {{
   redis.call('HMGET', KEYS[1], 'epoch', 'offset'),
+  {RUN},
   redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', 0, ARGV[2]),
-}
+}}
 """
 
 
@@ -120,11 +121,6 @@ class Keys:
         return f"{{{self.namespace}:{self.group}:{self.partition}}}:"
 
     @property
-    def whole(self) -> str:
-        """Of the group, not of the partition: which partitions are whole."""
-        return f"{{{self.namespace}:{self.group}}}:whole"
-
-    @property
     def meta(self) -> str:
         return self.prefix + "meta"
 
@@ -158,6 +154,13 @@ class Held(NamedTuple):
     epoch: int
     offset: int | None
     most: int
+
+
+class Due(NamedTuple):
+    """A partition's timers that are due, earliest first, as (member, due_ms); and the run of Redis in which its state was found complete."""
+
+    timers: list[tuple[str, int]]
+    run: str
 
 
 class Store:
@@ -206,28 +209,18 @@ class Store:
         if not await self._commit(keys=[keys.meta, keys.state], args=arguments):
             raise Refused(f"{keys.prefix} at {expected}")
 
-    async def mark_whole(self, keys: Keys, *, whole: bool) -> None:
-        """Note whether all that was published of this partition has been folded, so that its claims are in the book."""
-        if whole:
-            await self._redis.hset(keys.whole, str(keys.partition), 1)
-        else:
-            await self._redis.hdel(keys.whole, str(keys.partition))
-
-    async def whole_partitions(self, keys: Keys) -> int:
-        """How many of the group's partitions are whole; a Redis that lost everything says 0."""
-        return int(await self._redis.hlen(keys.whole))
-
-    async def due(self, held: Sequence[Held], now_ms: int) -> list[list[tuple[str, int]] | None]:
-        """Timers due by `now_ms`, earliest first: (member, due_ms); None where the store knows less than the holder does, or another owner.
+    async def due(self, held: Sequence[Held], now_ms: int) -> list[Due | None]:
+        """Timers due by `now_ms`; None where the store knows less than the holder does, or another owner.
 
         One round trip. Because it compares epoch and offset too, an idle partition notices that Redis lost something.
         """
         calls = [Call(self._due, [one.keys.meta, one.keys.timers], [now_ms, one.most]) for one in held]
         answers = await run(self._redis, calls)
-        found: list[list[tuple[str, int]] | None] = []
-        for one, ((epoch, offset), rows) in zip(held, answers, strict=True):
+        found: list[Due | None] = []
+        for one, ((epoch, offset), run_id, rows) in zip(held, answers, strict=True):
             if epoch is None or int(epoch) != one.epoch or int(offset or -1) < (one.offset or -1):
                 found.append(None)
             else:
-                found.append([(rows[i].decode(), int(rows[i + 1])) for i in range(0, len(rows), 2)])
+                timers = [(rows[i].decode(), int(rows[i + 1])) for i in range(0, len(rows), 2)]
+                found.append(Due(timers, run_id.decode()))
         return found

@@ -1,4 +1,4 @@
-"""How long a one-time password takes from its topic to its call at Meta while campaigns wait and are released, and how much of its limit a campaign uses.
+"""How long a one-time password takes from its topic to the sender, and to its call at Meta, while campaigns wait and are released; and how much of its limit a campaign uses.
 
 All services run, statuses come back, and half of the campaigns is for a number that Meta does not let send.
 """
@@ -20,9 +20,10 @@ from deploy.local.system import LocalSystem
 from deploy.local.topics import create_topics
 from shared import events, kafka
 from shared.settings import ServiceSettings
-from shared.topics import ACCOUNT_EVENTS, SEND_REQUESTS, SEND_REQUESTS_BULK, Topic
+from shared.topics import ACCOUNT_EVENTS, SEND_COMMANDS, SEND_REQUESTS, SEND_REQUESTS_BULK, Topic
 from tests.bench import load
 from tests.chaos.business import append, settings_of
+from tests.reading import standing_at_start
 
 SERVICES = ("simulator", "ingress", "ingress.intake", "router", "sender")
 SOON_MS = 1000.0
@@ -46,10 +47,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Waits in ms, of one-time passwords without and with bulk; messages of the free numbers in a second meanwhile; bulk requests that were not yet released at the end."""
+    """Waits in ms, of one-time passwords without and with bulk: until the router hands them to the sender, until they are at Meta; messages of the free numbers in a second
+    meanwhile; bulk requests that were not yet released at the end."""
 
-    alone_ms: list[float]
-    beside_ms: list[float]
+    alone_ms: dict[str, list[float]]
+    beside_ms: dict[str, list[float]]
     bulk_per_s: float
     waiting: int
     refused: dict[str, int]
@@ -60,13 +62,14 @@ async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float,
     trial = Trial()
     outcome = await play(stack, trial)
     found = {}
-    for when, waits in (
+    for when, stretches in (
         ("without bulk", outcome.alone_ms),
         (f"among {trial.bulk:,} bulk requests", outcome.beside_ms),
     ):
-        cuts = statistics.quantiles(waits, n=100)
-        for what, value in (("p50", cuts[49]), ("p99", cuts[98]), ("worst", max(waits))):
-            found[f"one-time password {when}: {what}"] = (value, SOON_MS)
+        for where, waits in stretches.items():
+            cuts = statistics.quantiles(waits, n=100)
+            for what, value in (("p50", cuts[49]), ("p99", cuts[98]), ("worst", max(waits))):
+                found[f"one-time password {when}, {where}: {what}"] = (value, SOON_MS)
     return found
 
 
@@ -100,6 +103,7 @@ async def play(stack: LocalStack, trial: Trial, seconds: float = 0.0) -> Outcome
             system, sim, lambda calls: not trial.passwords or any(c["command_id"] == last for c in calls)
         )
         waiting = await _metric(system, "wa_bulk_waiting_requests{")
+        decided = await _decided(settings)
     bulk = [
         c["at"]
         for c in calls
@@ -109,9 +113,16 @@ async def play(stack: LocalStack, trial: Trial, seconds: float = 0.0) -> Outcome
         str(c["answer"]["code"]) for c in calls if c["answer"]["code"] and c["phone_number_id"] != PARKED
     )
     at = {c["command_id"]: c["at"] for c in reversed(calls) if c["command_id"]}
+    stretches = {"to the sender": decided, "to Meta": at}
     return Outcome(
-        alone_ms=[1000 * (at[id] - since) for id, since in alone.items()],
-        beside_ms=[1000 * (at[id] - since) for id, since in beside.items()],
+        alone_ms={
+            name: [1000 * (ends[id] - since) for id, since in alone.items()]
+            for name, ends in stretches.items()
+        },
+        beside_ms={
+            name: [1000 * (ends[id] - since) for id, since in beside.items()]
+            for name, ends in stretches.items()
+        },
         bulk_per_s=sum(began <= one < ended for one in bulk) / (ended - began),
         waiting=int(waiting),
         refused=dict(refused),
@@ -214,6 +225,19 @@ async def _passwords(settings: ServiceSettings, name: str, trial: Trial) -> dict
     finally:
         await producer.stop()
     return asked
+
+
+async def _decided(settings: ServiceSettings) -> dict[str, float]:
+    """Command id → when the router put it on `send.commands`."""
+    found = dict[str, float]()
+    async with standing_at_start(settings, SEND_COMMANDS) as (consumer, ends):
+        for place, end in ends.items():
+            while await consumer.position(place) < end:
+                for rows in (await consumer.getmany(place, timeout_ms=500)).values():
+                    found |= {
+                        events.decode_command(row.value).command_id: row.timestamp / 1000 for row in rows
+                    }
+    return found
 
 
 async def _until(

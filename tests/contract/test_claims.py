@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from deploy.local.stack import LocalStack
-from shared.stream.claims import Claims
+from shared.stream.claims import BookIncomplete, Claims
 from shared.stream.fold import Claim, Owned, Release
 from tests import claims_book
 
@@ -144,7 +144,7 @@ async def test_names_of_one_bucket_are_forgotten_after_their_time_and_not_before
     assert (await book.ask([one], NOW))["id"].granted
     assert not (await book.ask([other], NOW + KEEP_MS - 1000))["id"].granted
     assert (await book.ask([other], NOW + KEEP_MS))["id"].granted
-    keys = [key async for key in redis.scan_iter(f"{{{namespace}:owned:*")]
+    keys = [key async for key in redis.scan_iter(f"{{{namespace}:claims}}:names:*")]
     assert len(keys) == 1
     assert 0 < await redis.ttl(keys[0]) <= KEEP_MS // 1000
 
@@ -164,3 +164,38 @@ async def test_thousands_of_places_that_are_over_refuse_nobody(redis: Redis) -> 
     await book.ask(held, NOW)
     answers = await book.ask([Claim("tier:P1", "one", "4915", 250, NOW + 9000)], NOW + 2000)
     assert answers["one"].granted
+
+
+async def test_a_book_answers_only_while_all_partitions_vouch_to_this_run_of_redis(redis: Redis) -> None:
+    namespace = f"claims-{uuid4().hex}"
+    book = Claims(redis, namespace, group="router", partitions=2)
+    run = (await redis.info("server"))["run_id"]
+    place, name = Claim("tier:P1", "one", "4915", 1, NOW + 9000), Owned("id", "r1", "N1:4915", KEEP_MS, NOW)
+
+    async def answers() -> bool:
+        """Whether it answers; it takes nothing either where it does not."""
+        given = []
+        for claim in (place, name):
+            try:
+                given.append((await book.ask([claim], NOW))[claim.id].granted)
+            except BookIncomplete:
+                continue
+        assert given in ([], [True, True])
+        return bool(given)
+
+    assert not await answers()
+    await book.vouch(0, run)
+    await book.vouch(1, "0" * 40)
+    assert not await answers()
+    assert [key async for key in redis.scan_iter(f"{{{namespace}:claims}}:*")] == [
+        f"{{{namespace}:claims}}:vouched:router".encode()
+    ]
+    await book.vouch(1, run)
+    assert await answers()
+    await book.doubt(0)
+    assert not await answers()
+    assert (await book.ask([replace(place, id="two", member="4916")], NOW, force=True))["two"].used == 2
+    await book.vouch(0, run)
+    assert await answers()
+    await redis.delete(*[key async for key in redis.scan_iter(f"{{{namespace}:*")])
+    assert not await answers()

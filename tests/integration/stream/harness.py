@@ -102,13 +102,17 @@ class Bench:
             found |= {key.decode(): msgspec.json.decode(value, type=Total) for key, value in rows.items()}
         return found
 
-    async def folded(self) -> int:
-        """Records of the source folded by now, by what the store says."""
+    async def offsets(self) -> list[int]:
+        """What the store says is folded of each partition."""
         offsets = [
             await self.redis.hget(Keys(self.settings.redis_namespace, "router", p).meta, "offset")
             for p in range(PARTITIONS)
         ]
-        return sum(int(offset or 0) for offset in offsets)
+        return [int(offset or 0) for offset in offsets]
+
+    async def folded(self) -> int:
+        """Records of the source folded by now, by what the store says."""
+        return sum(await self.offsets())
 
     async def published(self) -> int:
         """Records of the source published by now: the group's committed offsets."""

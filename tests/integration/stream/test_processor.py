@@ -2,9 +2,13 @@
 
 import asyncio
 import random
+import re
 import shutil
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 import msgspec
@@ -14,6 +18,7 @@ import pytest_asyncio
 from deploy.local.process import OwnedProcess
 from deploy.local.stack import LocalStack
 from shared.clock import FileClock
+from shared.stream.publisher import partition_of
 from shared.stream.store import Keys
 from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
 from tests.conftest import Prefix
@@ -29,6 +34,16 @@ async def bench(stack: LocalStack, prefix: Prefix, tmp_path: Path) -> AsyncItera
     await bench.start()
     yield bench
     await bench.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def lossy(prefix: Prefix, tmp_path: Path) -> AsyncIterator[Bench]:
+    """On a stack of its own."""
+    async with LocalStack(name="lossy") as stack:
+        bench = Bench(stack, prefix, tmp_path)
+        await bench.start()
+        yield bench
+        await bench.stop()
 
 
 def encoded(load: list[tuple[str, Add]]) -> list[tuple[str, bytes]]:
@@ -147,28 +162,71 @@ async def _empty(bench: Bench) -> None:
     await bench.redis.delete(*keys)
 
 
-async def test_redis_that_loses_its_last_second_is_caught_up_silently(prefix: Prefix, tmp_path: Path) -> None:
-    async with LocalStack(name="lossy") as stack:
-        bench = Bench(stack, prefix, tmp_path)
-        await bench.start()
-        try:
-            load = adds(15_000)
-            await bench.feed(encoded(load[:5000]))
-            bench.worker()
-            await all_published(bench, 5000)
-            older = tmp_path / "older"
-            shutil.copytree(stack.redis.data_dir, older)
-            await bench.feed(encoded(load[5000:10_000]))
-            await all_published(bench, 10_000)
-            await stack.redis.kill()
-            shutil.rmtree(stack.redis.data_dir)
-            shutil.copytree(older, stack.redis.data_dir)
-            await stack.redis.start()
-            await bench.feed(encoded(load[10_000:]))
-            await all_published(bench, len(load))
-            assert (await assert_exactly_once(bench, load, PLACES))["repeated"] == 0
-        finally:
-            await bench.stop()
+async def test_redis_that_loses_its_last_second_is_caught_up_silently(lossy: Bench) -> None:
+    load = adds(15_000)
+    await lossy.feed(encoded(load[:5000]))
+    lossy.worker()
+    await all_published(lossy, 5000)
+    async with redis_losing(lossy):
+        await lossy.feed(encoded(load[5000:10_000]))
+        await all_published(lossy, 10_000)
+    await lossy.feed(encoded(load[10_000:]))
+    await all_published(lossy, len(load))
+    assert (await assert_exactly_once(lossy, load, PLACES))["repeated"] == 0
+
+
+async def test_places_lost_with_the_last_second_are_not_granted_to_who_lost_nothing(lossy: Bench) -> None:
+    load = list[tuple[str, Add]]()
+
+    async def feed(partitions: Collection[int], count: int, *, claims: bool) -> None:
+        keys = [f"k{n}" for n in range(64) if partition_of(b"k%d" % n, PARTITIONS) in partitions]
+        more = [
+            (key, Add(f"{key}/{len(load) + n}", 1, claim=claims))
+            for n, key in enumerate(islice(cycle(keys), count))
+        ]
+        load.extend(more)
+        await lossy.feed(encoded(more))
+
+    await has_taken(lossy.worker("a"), PARTITIONS)
+    other = lossy.worker("b")
+    held = await has_taken(other, PARTITIONS // 2)
+    await feed(range(PARTITIONS), 64, claims=False)
+    await all_published(lossy, len(load))
+    async with redis_losing(lossy):
+        await feed(held, PLACES - 10, claims=True)
+        await all_published(lossy, len(load))
+        other.send_signal(signal.SIGSTOP)
+    await feed(set(range(PARTITIONS)) - held, PLACES, claims=True)
+    await all_published(lossy, len(load))
+    await assert_exactly_once(lossy, load, PLACES)
+
+
+_TAKEN = re.compile(r'"partition": (\d+),.*"partition_taken"')
+
+
+async def has_taken(worker: OwnedProcess, count: int) -> set[int]:
+    """Which partitions a new worker takes, once these are so many."""
+    found = set[int]()
+
+    async def taken() -> bool:
+        found.update(map(int, _TAKEN.findall(worker.log_tail(100))))
+        return len(found) >= count
+
+    await until(taken, f"{count} partitions taken")
+    return found
+
+
+@asynccontextmanager
+async def redis_losing(bench: Bench) -> AsyncIterator[None]:
+    """Redis forgets what happens meanwhile, and is started again."""
+    redis, older = bench.stack.redis, bench.logs / "older"
+    shutil.copytree(redis.data_dir, older)
+    yield
+    await redis.kill()
+    shutil.rmtree(redis.data_dir)
+    shutil.copytree(older, redis.data_dir)
+    await redis.start()
+    await bench.redis.connection_pool.disconnect()
 
 
 async def test_two_workers_share_the_places_of_a_limit_exactly(bench: Bench) -> None:

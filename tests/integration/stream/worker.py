@@ -18,7 +18,7 @@ from shared.lifecycle import Service, run
 from shared.settings import ServiceSettings
 from shared.stream.processor import Processor
 from shared.stream.publisher import Publisher, Record
-from shared.stream.store import Keys, Store, connect
+from shared.stream.store import Keys, Store, Taken, connect
 from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
 from tests.integration.stream.counting import Counting
 
@@ -55,9 +55,10 @@ class FaultyStore(Store):
         self._stop = stop
         self._slow_s = slow_s
 
-    async def mark_whole(self, keys: Keys, *, whole: bool) -> None:
-        await super().mark_whole(keys, whole=whole)
+    async def take(self, keys: Keys) -> Taken:
+        taken = await super().take(keys)
         await asyncio.sleep(self._slow_s)
+        return taken
 
     async def commit(self, *arguments: Any) -> None:
         self._stop()
