@@ -58,6 +58,21 @@ def producer(
     )
 
 
+async def abandon(producer: AIOKafkaProducer, within_s: float) -> None:
+    """Close a producer whose batches nobody waits for any more. Left to itself it would try on, without a pause where a partition has no leader."""
+    producer._sender.sender_task.cancel()
+    await close(producer, within_s)
+
+
+async def close(producer: AIOKafkaProducer, within_s: float) -> None:
+    """Close a producer; who sent what is then left in it has been told that it failed."""
+    try:
+        async with asyncio.timeout(within_s):
+            await producer.stop()
+    except TimeoutError:
+        log.warning("producer_stopped_with_batches_left")
+
+
 def group_consumer(
     settings: ServiceSettings, group: str, *, fetch_bytes: int = 50 * 1024 * 1024
 ) -> AIOKafkaConsumer:

@@ -13,7 +13,8 @@ from shared import metrics
 
 log = structlog.get_logger(__name__)
 
-_BACKLOG = 1024
+_BACKLOG = 4096
+"""Connections that wait to be accepted: what Linux allows by default. Beyond it a caller hears nothing, and tries again after 1, 3, 7 s."""
 _OTHER_FILES = 256
 """Open files beside the connections: Kafka, Redis, logs, the probes."""
 

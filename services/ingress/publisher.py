@@ -143,7 +143,7 @@ class KafkaPublisher:
         self._probing.cancel()
         for task in self._renewals:
             task.cancel()
-        await self._close(self._producer)
+        await kafka.close(self._producer, self._timeout_s)
         for task in self._under_way:
             task.cancel()
 
@@ -157,14 +157,6 @@ class KafkaPublisher:
         except BaseException:
             await producer.stop()
             raise
-
-    async def _close(self, producer: AIOKafkaProducer) -> None:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await producer.stop()
-        except TimeoutError:
-            # Whoever sent what is left was told that it failed.
-            log.warning("producer_stopped_with_batches_left")
 
     def _give_up(self, error: BaseException) -> None:
         """Have a new producer instead of this one."""
@@ -180,9 +172,7 @@ class KafkaPublisher:
         for lane in (lane for lanes in self._lanes.values() for lane in lanes):
             if lane.delivery is not None and not lane.delivery.done():
                 lane.delivery.set_exception(ProducerClosed())
-        # Left alone it would try on, without a pause where a partition has no leader.
-        self._producer._sender.sender_task.cancel()
-        await self._close(self._producer)
+        await kafka.abandon(self._producer, self._timeout_s)
         while True:
             try:
                 async with asyncio.timeout(self._timeout_s):

@@ -5,11 +5,9 @@ from typing import NamedTuple
 
 import structlog
 import tenacity
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from services.sender.together import Together
-from shared import kafka
 from shared.events import AccountChanged, encode
 from shared.settings import ServiceSettings
 from shared.stream.publisher import KafkaPublisher, Record, partition_of
@@ -32,17 +30,14 @@ class Outcomes:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
-        self._producer: AIOKafkaProducer
-        self._publisher: KafkaPublisher
+        self._publisher = KafkaPublisher(settings)
         self._together = Together(self._publish)
 
     async def start(self) -> None:
-        self._producer = kafka.producer(self._settings)
-        await self._producer.start()
-        self._publisher = KafkaPublisher(self._producer, lambda name: self._settings.topic_prefix + name)
+        await self._publisher.start()
 
     async def stop(self) -> None:
-        await self._producer.stop()
+        await self._publisher.stop()
 
     async def report(self, outcomes: Sequence[Outcome]) -> None:
         """Append each to its conversation; tries until Kafka takes them, or raises KafkaError after the watchdog's time."""
@@ -67,7 +62,6 @@ class Outcomes:
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(KafkaError),
             wait=tenacity.wait_exponential_jitter(0.1, 5.0),
-            # A producer that lost its place in a partition never finds it again; the process ends, and the journal still has the outcome.
             stop=tenacity.stop_after_delay(self._settings.watchdog_s),
             reraise=True,
             before_sleep=lambda state: log.warning("outcome_not_reported_yet", tries=state.attempt_number),

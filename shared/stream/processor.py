@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 import tenacity
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
@@ -191,7 +191,6 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._room = room
         self._expected = Expected()
         self._store = store or Store(redis)
-        self._wrap = publisher
         self._topic = kafka.name_of(source, settings)
         self._origin = (GROUP_HEADER, b"/" + group.encode())
         self._partitions = 1 if source.single else settings.partitions
@@ -206,8 +205,8 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._ends: dict[TopicPartition, int] = {}
         self._failure: BaseException | None = None
         self._consumer: AIOKafkaConsumer
-        self._producer: AIOKafkaProducer
-        self._publisher: Publisher
+        self._kafka_publisher = KafkaPublisher(settings)
+        self._publisher = publisher(self._kafka_publisher)
         self._loop_task: asyncio.Task[None] | None = None
         label = (group,)
         self._m_records = metrics.STREAM_RECORDS.labels(*label)
@@ -221,11 +220,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
     # --- life
 
     async def start(self) -> None:
-        self._producer = kafka.producer(self._settings)
-        await self._producer.start()
-        self._publisher = self._wrap(
-            KafkaPublisher(self._producer, lambda name: self._settings.topic_prefix + name)
-        )
+        await self._kafka_publisher.start()
         self._consumer = kafka.group_consumer(self._settings, f"{self._settings.topic_prefix}{self.group}")
         await self._consumer.start()
         self._consumer.subscribe([self._topic], listener=self)
@@ -248,7 +243,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             async with asyncio.timeout(self._settings.drain_s / 4):
                 await self._consumer.stop()
         finally:
-            await self._producer.stop()
+            await self._kafka_publisher.stop()
 
     # --- ownership
 

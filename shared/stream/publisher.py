@@ -9,9 +9,14 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
+from shared import kafka
+from shared.settings import ServiceSettings
 from shared.stream.fold import Release
 from shared.topics import SEND_COMMANDS
+
+_ABANDONED_WITHIN_S = 2.0
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -76,35 +81,68 @@ class Publisher(Protocol):
 
 
 class KafkaPublisher:
-    """Publishes to Kafka in batches built here: a third of the cost of one `send` per record."""
+    """Publishes to Kafka in batches built here: a third of the cost of one `send` per record.
 
-    def __init__(self, producer: AIOKafkaProducer, name_of: Callable[[str], str]) -> None:
-        self._producer = producer
-        self._name_of = name_of
+    A producer that gave up a batch has a gap in the numbers by which Kafka knows duplicates, and is refused from then on (OutOfOrderSequenceNumber). So after a failure
+    another one takes its place: what is published again is published twice at most, the same to the byte.
+    """
+
+    def __init__(self, settings: ServiceSettings, name_of: Callable[[str], str] | None = None) -> None:
+        """`name_of` makes a topic's full name of that in its records; by default they have the catalogue's."""
+        self._settings = settings
+        self._name_of = name_of or (lambda name: settings.topic_prefix + name)
+        self._producer: AIOKafkaProducer | None = None
+        self._connecting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect; raises KafkaError when Kafka is not there."""
+        await self._connected()
+
+    async def stop(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
 
     async def publish(self, records: Sequence[Record]) -> None:
         places: defaultdict[tuple[str, int], list[Record]] = defaultdict(list)
         for record in records:
             places[record.topic, record.partition].append(record)
-        for last in (False, True):
-            await asyncio.gather(
-                *(
-                    self._send(topic, partition, rows)
-                    for (topic, partition), rows in places.items()
-                    if (topic == SEND_COMMANDS.name) is last
-                )
-            )
+        producer = await self._connected()
+        try:
+            for last in (False, True):
+                async with asyncio.TaskGroup() as sending:
+                    for (topic, partition), rows in places.items():
+                        if (topic == SEND_COMMANDS.name) is last:
+                            sending.create_task(self._send(producer, topic, partition, rows))
+        except ExceptionGroup as failed:
+            if failed.subgroup(KafkaError) and producer is self._producer:
+                self._producer = None
+                await kafka.abandon(producer, _ABANDONED_WITHIN_S)
+            raise failed.exceptions[0] from None
 
-    async def _send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+    async def _connected(self) -> AIOKafkaProducer:
+        async with self._connecting:
+            if self._producer is None:
+                producer = kafka.producer(self._settings)
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def _send(
+        self, producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]
+    ) -> None:
         name = self._name_of(topic)
-        batch = self._producer.create_batch()
+        batch = producer.create_batch()
         acknowledgements = []
         for record in records:
             key, value, headers = record.key, record.value, record.headers
             while batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
                 if not batch.record_count():
                     raise ValueError(f"record of {len(value)} bytes for {name} exceeds the producer's batch")
-                acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
-                batch = self._producer.create_batch()
-        acknowledgements.append(await self._producer.send_batch(batch, name, partition=partition))
+                acknowledgements.append(await producer.send_batch(batch, name, partition=partition))
+                batch = producer.create_batch()
+        acknowledgements.append(await producer.send_batch(batch, name, partition=partition))
         await asyncio.gather(*acknowledgements)

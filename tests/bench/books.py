@@ -63,9 +63,8 @@ async def main(entries: int) -> None:
 
 async def make(settings: TalliesSettings, messages: int) -> int:
     """Publish the events and entries of so many messages; the count of entries."""
-    producer = kafka.producer(settings)
-    await producer.start()
-    publisher = KafkaPublisher(producer, lambda name: settings.topic_prefix + name)
+    publisher = KafkaPublisher(settings)
+    await publisher.start()
     ledger, entries = MadeLedger(PARTITIONS, messages), 0
     waiting: list[Record] = []
     for records in ledger.records(range(messages), keep=False):
@@ -75,7 +74,7 @@ async def make(settings: TalliesSettings, messages: int) -> int:
             await publisher.publish(waiting)
             waiting = []
     await publisher.publish(waiting)
-    await producer.stop()
+    await publisher.stop()
     return entries
 
 

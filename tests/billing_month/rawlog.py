@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from shared import kafka
 from shared.events import UserRef
 from shared.ids import conversation_key
 from shared.settings import ServiceSettings
@@ -77,9 +76,8 @@ def write(month: Iterable[Message], size: int, seed: int, path: Path, wrote: Cal
 
 async def publish(raw: RawLog, settings: ServiceSettings, published: Callable[[int], None]) -> None:
     """Append the whole log to `send.events`; `published` hears of progress, in events."""
-    producer = kafka.producer(settings)
-    await producer.start()
-    publisher = KafkaPublisher(producer, lambda name: settings.topic_prefix + name)
+    publisher = KafkaPublisher(settings)
+    await publisher.start()
     try:
         done = 0
         batch: list[Record] = []
@@ -93,7 +91,7 @@ async def publish(raw: RawLog, settings: ServiceSettings, published: Callable[[i
                     batch = []
         await publisher.publish(batch)
     finally:
-        await producer.stop()
+        await publisher.stop()
 
 
 class _Event(msgspec.Struct):

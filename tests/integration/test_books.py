@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
@@ -28,7 +27,7 @@ from shared.stream.publisher import KafkaPublisher, Record
 from shared.stream.source import SOURCE_HEADER, Source
 from shared.topics import BILLING_CHARGES, SEND_EVENTS
 from tests.conftest import Prefix
-from tests.integration.test_billing import PARTITIONS, process, producer, settings_of, until_committed
+from tests.integration.test_billing import PARTITIONS, process, settings_of, until_committed
 from tests.made_ledger import ACCOUNTS, MadeLedger
 
 MADE_AT = "2026-11-20T00:00:00.000Z"
@@ -50,13 +49,11 @@ async def redis(settings: TalliesSettings) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def sending(settings: TalliesSettings) -> AsyncIterator[AIOKafkaProducer]:
-    async with producer(settings) as one:
-        yield one
-
-
-async def publish(sending: AIOKafkaProducer, settings: TalliesSettings, records: Iterable[Record]) -> None:
-    await KafkaPublisher(sending, lambda name: settings.topic_prefix + name).publish(list(records))
+async def sending(settings: TalliesSettings) -> AsyncIterator[KafkaPublisher]:
+    publisher = KafkaPublisher(settings)
+    await publisher.start()
+    yield publisher
+    await publisher.stop()
 
 
 def made(ledger: MadeLedger, numbers: range) -> list[Record]:
@@ -94,10 +91,10 @@ def booked(entries: Iterable[LedgerEntry], month: str) -> int:
 
 @pytest.mark.timeout(300)
 async def test_archived_truncated_and_rebuilt_the_books_are_what_they_were(
-    settings: TalliesSettings, redis: Redis, sending: AIOKafkaProducer, tmp_path: Path
+    settings: TalliesSettings, redis: Redis, sending: KafkaPublisher, tmp_path: Path
 ) -> None:
     ledger = MadeLedger(PARTITIONS, 1000)
-    await publish(sending, settings, made(ledger, range(600)))
+    await sending.publish(made(ledger, range(600)))
     async with process("services.billing.tallies", settings, tmp_path / "log") as tallies:
         tallies.start()
         await tallies.ready()
@@ -117,7 +114,7 @@ async def test_archived_truncated_and_rebuilt_the_books_are_what_they_were(
         assert after.verification.counts.earlier == len(ledger.entries)
         assert not (await rebuilding.check(settings, None)).agrees, "without the archive there is a gap"
 
-        await publish(sending, settings, made(ledger, range(600, 1000)))
+        await sending.publish(made(ledger, range(600, 1000)))
         live = await rebuilding.check(settings, archive)
         assert live.agrees, live.rows
         tallies.terminate()
@@ -130,7 +127,7 @@ async def test_archived_truncated_and_rebuilt_the_books_are_what_they_were(
     second = settings.model_copy(update={"tallies_generation": 2})
     more = MadeLedger(PARTITIONS, 1000)
     more.go_on_from(ledger)
-    await publish(sending, settings, made(more, range(1000, 1100)))
+    await sending.publish(made(more, range(1000, 1100)))
     async with process("services.billing.tallies", second, tmp_path / "log2") as tallies:
         tallies.start()
         await tallies.ready()
@@ -147,9 +144,9 @@ async def test_archived_truncated_and_rebuilt_the_books_are_what_they_were(
 
 @pytest.mark.timeout(120)
 async def test_a_new_generation_that_nobody_seeded_does_not_count_a_truncated_ledger(
-    settings: TalliesSettings, sending: AIOKafkaProducer, tmp_path: Path
+    settings: TalliesSettings, sending: KafkaPublisher, tmp_path: Path
 ) -> None:
-    await publish(sending, settings, made(MadeLedger(PARTITIONS, 400), range(400)))
+    await sending.publish(made(MadeLedger(PARTITIONS, 400), range(400)))
     async with TopicReader(settings, BILLING_CHARGES) as topic:
         await delete_before(settings, topic.name, dict.fromkeys(topic.partitions, 10))
     async with process("services.billing.tallies", settings, tmp_path / "log") as tallies:
@@ -161,9 +158,9 @@ async def test_a_new_generation_that_nobody_seeded_does_not_count_a_truncated_le
 
 
 async def test_what_the_tallies_have_not_read_is_not_deleted(
-    settings: TalliesSettings, sending: AIOKafkaProducer, tmp_path: Path
+    settings: TalliesSettings, sending: KafkaPublisher, tmp_path: Path
 ) -> None:
-    await publish(sending, settings, made(MadeLedger(PARTITIONS, 200), range(200)))
+    await sending.publish(made(MadeLedger(PARTITIONS, 200), range(200)))
     archive = await archived(settings, tmp_path)
     await forget_events(settings)
     with pytest.raises(NotDeletable, match="tallies"):
@@ -173,9 +170,9 @@ async def test_what_the_tallies_have_not_read_is_not_deleted(
 
 
 async def test_a_file_that_is_not_what_the_topic_has_lets_nothing_be_deleted(
-    settings: TalliesSettings, sending: AIOKafkaProducer, tmp_path: Path
+    settings: TalliesSettings, sending: KafkaPublisher, tmp_path: Path
 ) -> None:
-    await publish(sending, settings, made(MadeLedger(PARTITIONS, 200), range(200)))
+    await sending.publish(made(MadeLedger(PARTITIONS, 200), range(200)))
     archive = await archived(settings, tmp_path, format="csv")
     await forget_events(settings)
     file = changed_in_one_row(tmp_path)
@@ -194,17 +191,17 @@ def changed_in_one_row(folder: Path) -> Path:
 
 @pytest.mark.parametrize("format", ["parquet", "csv"])
 async def test_an_archive_holds_each_entry_once_in_either_format_and_late_ones_in_a_later_segment(
-    settings: TalliesSettings, sending: AIOKafkaProducer, tmp_path: Path, format: Format
+    settings: TalliesSettings, sending: KafkaPublisher, tmp_path: Path, format: Format
 ) -> None:
     ledger = MadeLedger(PARTITIONS, 400)
     records = made(ledger, range(400))
     of_ledger = [record for record in records if record.topic == BILLING_CHARGES.name]
     late = [r for r in of_ledger if decode_ledger_entry(r.value).wamid == "wamid.3"][1:]
-    await publish(sending, settings, [record for record in records if record not in late])
+    await sending.publish([record for record in records if record not in late])
     archive = await archived(settings, tmp_path, format=format)
     assert await archive_before(settings, archive, "2026-11", format, MADE_AT) is None
     later = [replace_source(record, 10_000 + n) for n, record in enumerate(late)]
-    await publish(sending, settings, later)
+    await sending.publish(later)
     second = await archive_before(settings, archive, "2026-11", format, MADE_AT)
     assert second is not None
     assert (second.manifest.records, len(archive.chain)) == (len(late), 2)
@@ -221,9 +218,9 @@ def replace_source(record: Record, offset: int) -> Record:
 
 
 async def test_an_archive_in_another_folder_is_not_begun_in_the_middle(
-    settings: TalliesSettings, sending: AIOKafkaProducer, tmp_path: Path
+    settings: TalliesSettings, sending: KafkaPublisher, tmp_path: Path
 ) -> None:
-    await publish(sending, settings, made(MadeLedger(PARTITIONS, 200), range(200)))
+    await sending.publish(made(MadeLedger(PARTITIONS, 200), range(200)))
     async with TopicReader(settings, BILLING_CHARGES) as topic:
         await delete_before(settings, topic.name, dict.fromkeys(topic.partitions, 10))
     with pytest.raises(NotArchivable, match="begins at 10"):
@@ -240,10 +237,10 @@ MOMENTS = (
 @pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_a_run_killed_at_any_moment_leaves_nothing_half(
-    settings: TalliesSettings, sending: AIOKafkaProducer, tmp_path: Path
+    settings: TalliesSettings, sending: KafkaPublisher, tmp_path: Path
 ) -> None:
     ledger = MadeLedger(PARTITIONS, 20_000)
-    await publish(sending, settings, made(ledger, range(20_000)))
+    await sending.publish(made(ledger, range(20_000)))
     books = tmp_path / "books"
     for moment in MOMENTS:
         await killed_at(settings, books, lambda moment=moment: any(books.glob(moment)))  # type: ignore[misc]
@@ -282,7 +279,7 @@ async def killed_at(settings: TalliesSettings, folder: Path, reached: Callable[[
 
 
 async def test_what_was_planted_is_found_and_named_each(
-    settings: TalliesSettings, sending: AIOKafkaProducer
+    settings: TalliesSettings, sending: KafkaPublisher
 ) -> None:
     ledger = MadeLedger(PARTITIONS, 400)
     records = made(ledger, range(400))
@@ -298,7 +295,7 @@ async def test_what_was_planted_is_found_and_named_each(
     put(records, twice, twice, with_source(twice, nth=1))
     repeated = [record for record in records if record.topic == BILLING_CHARGES.name][-50:]
     nobody = with_source(altered(twice, event_id="wamid.x:charge", wamid="wamid.x"), offset=9_999)
-    await publish(sending, settings, [*records, *repeated, nobody])
+    await sending.publish([*records, *repeated, nobody])
     report = await verify(settings, None)
     assert report.counts.repetitions == 50
     found = {(finding.kind, finding.event): finding for finding in report.findings}
@@ -340,10 +337,10 @@ def source_of(record: Record) -> str:
 
 
 async def test_a_row_of_the_tallies_that_was_changed_is_named_and_made_right_by_a_rebuild(
-    settings: TalliesSettings, redis: Redis, sending: AIOKafkaProducer, tmp_path: Path
+    settings: TalliesSettings, redis: Redis, sending: KafkaPublisher, tmp_path: Path
 ) -> None:
     ledger = MadeLedger(PARTITIONS, 100)
-    await publish(sending, settings, made(ledger, range(100)))
+    await sending.publish(made(ledger, range(100)))
     assert (await rebuilding.write(settings, None, 1)).agrees
     (key, *_) = [key async for key in redis.scan_iter(f"{settings.redis_namespace}:tallies:*:W1:2026-11")]
     field, value = next(iter((await values_of(redis, key)).items()))

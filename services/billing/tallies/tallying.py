@@ -15,7 +15,6 @@ from typing import cast
 import faust
 import msgspec
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from services.billing.reconciliation.words import word
 from services.billing.settings import TalliesSettings
@@ -39,7 +38,7 @@ from shared.metrics import (
     PREDICTED_MICROS,
     TALLIED,
 )
-from shared.stream.publisher import KafkaPublisher, Publisher, Record
+from shared.stream.publisher import KafkaPublisher, Record
 from shared.stream.source import SOURCE_HEADER, Source
 from shared.topics import BILLING_CHARGES
 
@@ -90,8 +89,7 @@ class Tallying:
         self._clock = clock
         self._topic = kafka.name_of(BILLING_CHARGES, settings)
         self._changelog = changelog_name(settings)
-        self._producer: AIOKafkaProducer
-        self._publisher: Publisher
+        self._publisher = KafkaPublisher(settings, str)
         self._app: faust.App
         self._table: Table
         self._stopping = False
@@ -108,9 +106,7 @@ class Tallying:
         """Read the rows back, then join the group."""
         settings = self._settings
         self.partition_count = await create_changelog(settings, source=self._topic, changelog=self._changelog)
-        self._producer = kafka.producer(settings)
-        await self._producer.start()
-        self._publisher = KafkaPublisher(self._producer, str)
+        await self._publisher.start()
         self._app, self._table = create_app(settings, self.partition_count)
         rows, self._table.read_to = await read_changelog(settings, self._changelog, self.partition_count)
         self._table.data.update(rows)
@@ -133,7 +129,7 @@ class Tallying:
         self.partitions = None
         await self._flush()
         await self._app.stop()
-        await self._producer.stop()
+        await self._publisher.stop()
 
     # --- entries
 
@@ -241,15 +237,14 @@ class Tallying:
         coordinates = f"{message.topic}:{message.partition}:{message.offset}"
         log.error("entry_parked", source=coordinates, reason=reason)
         DLQ_RECORDS.labels(BILLING_CHARGES.dead_letters.name).inc()
-        await self._producer.send_and_wait(
-            kafka.name_of(BILLING_CHARGES.dead_letters, self._settings),
-            message.value,
-            key=message.key,
-            headers=[
-                ("dlq-reason", reason.encode()),
-                ("dlq-group", b"tallies"),
-                ("dlq-source", coordinates.encode()),
-            ],
+        headers = [
+            ("dlq-reason", reason.encode()),
+            ("dlq-group", b"tallies"),
+            ("dlq-source", coordinates.encode()),
+        ]
+        parked = kafka.name_of(BILLING_CHARGES.dead_letters, self._settings)
+        await self._publisher.publish(
+            [Record(parked, message.partition, message.key or b"", message.value or b"", headers)]
         )
 
     # --- partitions

@@ -1,6 +1,7 @@
 """What the stream processor promises, each promise broken at on purpose by kill, stop, loss and poison."""
 
 import asyncio
+import os
 import random
 import re
 import shutil
@@ -227,6 +228,23 @@ async def redis_losing(bench: Bench) -> AsyncIterator[None]:
     shutil.copytree(older, redis.data_dir)
     await redis.start()
     await bench.redis.connection_pool.disconnect()
+
+
+async def test_a_worker_outlives_a_kafka_that_hangs_longer_than_it_waits_for_an_answer(lossy: Bench) -> None:
+    load = adds(30_000)
+    await lossy.feed(encoded(load))
+    worker = lossy.worker()
+    await folded_at_least(lossy, 2000)
+    os.kill(lossy.stack.kafka.pid, signal.SIGSTOP)
+
+    async def gave_up() -> bool:
+        return "kafka_unavailable" in worker.log_tail(100)
+
+    await until(gave_up, "a publication that got no answer", every_s=0.2)
+    os.kill(lossy.stack.kafka.pid, signal.SIGCONT)
+    await all_published(lossy, len(load))
+    await assert_exactly_once(lossy, load, PLACES)
+    assert worker.returncode is None
 
 
 async def test_two_workers_share_the_places_of_a_limit_exactly(bench: Bench) -> None:
