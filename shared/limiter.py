@@ -24,8 +24,3 @@ class Limit:
     def taken(self, due: float, at: float) -> float:
         """The new `due` after an event at `at`, which `next_allowed` permitted."""
         return max(due, at) + self.interval
-
-
-def per_second(rate: float, burst: int = 1) -> Limit:
-    """A limit of `rate` events a second, in seconds."""
-    return Limit(1 / rate, burst)

@@ -31,6 +31,35 @@ class AppsUnreadable(ValueError):
     """The apps can't be read; the text says where and why, and holds no secret."""
 
 
+class Signature:
+    """Checks one body's signature. What comes in pieces is hashed piece by piece, so that 3 MB, which take 10 ms, hold up nobody.
+
+    Source: Meta, webhooks, getting started: `X-Hub-Signature-256`, HMAC-SHA256 of the body as it came under the app's secret.
+    """
+
+    __slots__ = ("_codes", "_secrets")
+
+    def __init__(self, secrets: tuple[bytes, ...]) -> None:
+        self._secrets = secrets
+        self._codes: list[hmac.HMAC] = []
+
+    def update(self, piece: bytes) -> None:
+        """The next piece has come."""
+        if not self._codes:
+            self._codes = [hmac.new(secret, digestmod="sha256") for secret in self._secrets]
+        for code in self._codes:
+            code.update(piece)
+
+    def matches(self, header: str | None, body: bytes) -> bool:
+        """Whether any of the secrets signed exactly these bytes, of which all pieces have been seen, or none; compared as bytes, so any header is only a wrong one."""
+        given = (header or "").encode(errors="surrogateescape")
+        digests = [code.digest() for code in self._codes] or [
+            hmac.digest(secret, body, "sha256") for secret in self._secrets
+        ]
+        matches = [hmac.compare_digest(given, b"sha256=" + digest.hex().encode()) for digest in digests]
+        return any(matches)
+
+
 @dataclass(frozen=True, slots=True)
 class App:
     """One Meta app: the secrets it may sign with, the current one first, and the token that Meta repeats when the webhook is set up."""
@@ -39,17 +68,9 @@ class App:
     secrets: tuple[bytes, ...] = field(repr=False)
     token: bytes = field(repr=False)
 
-    def signed(self, header: str | None, body: bytes) -> bool:
-        """Whether any of the secrets signed exactly these bytes; compared as bytes, so any header is only a wrong one.
-
-        Source: Meta, webhooks, getting started: `X-Hub-Signature-256`, HMAC-SHA256 of the body as it came under the app's secret.
-        """
-        given = (header or "").encode(errors="surrogateescape")
-        matches = [
-            hmac.compare_digest(given, b"sha256=" + hmac.digest(secret, body, "sha256").hex().encode())
-            for secret in self.secrets
-        ]
-        return any(matches)
+    def signature(self) -> "Signature":
+        """To check the signature of one body."""
+        return Signature(self.secrets)
 
     def greeted(self, token: str) -> bool:
         """Whether a handshake gives this app's token."""

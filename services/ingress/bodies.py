@@ -1,6 +1,7 @@
 """Bodies that come over the network, in bounded memory: when too many bytes are held, the one that has been coming for the longest makes room."""
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp import ClientError, StreamReader, http_exceptions
 
@@ -61,8 +62,8 @@ class Bodies:
         self._coming: dict[Body, None] = {}
         self.held = 0
 
-    async def read(self, body: Body, stream: StreamReader) -> None:
-        """Read it whole into `body.data`; whatever happens, `release` it afterwards.
+    async def read(self, body: Body, stream: StreamReader, came: Callable[[bytes], None]) -> None:
+        """Read it whole into `body.data`; whatever happens, `release` it afterwards. Of one that comes in pieces, `came` is given each.
 
         Raises:
             BodyTooLarge, BodyTooSlow, BodyBroken, NoRoom: it is not whole.
@@ -79,6 +80,7 @@ class Bodies:
                     while not stream.at_eof():
                         chunks.append(await stream.readany())
                         self._hold(body, len(chunks[-1]))
+                        came(chunks[-1])
             finally:
                 self._coming.pop(body, None)
             body.data = b"".join(chunks)

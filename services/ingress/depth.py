@@ -4,10 +4,13 @@ Meta nests a dozen levels. Whatever an item holds below `DEEPEST` gives way to a
 """
 
 import re
+from collections.abc import Generator
 from typing import NamedTuple
 
 DEEPEST = 100
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{},:]', re.DOTALL)
+_STEP = 2000
+"""Tokens."""
 _LEVELS = 7
 """`entry/0/changes/0/value/messages/0`: no item's place has more."""
 
@@ -20,13 +23,15 @@ class Deep(NamedTuple):
     mark: bytes
 
 
-def shallow(body: bytes) -> tuple[bytes, list[Deep]]:
-    """The body with a mark in place of each list or object below `DEEPEST` levels; brackets that do not match are left as they are."""
+def shallow(body: bytes) -> Generator[None, None, tuple[bytes, list[Deep]]]:
+    """The body with a mark in place of each list or object below `DEEPEST` levels; brackets that do not match are left as they are. In steps of a millisecond."""
     path: list[str | int] = []
     """Of each open list or object, the index or key read last."""
     kept, found = list[bytes](), list[Deep]()
     end, begun, word = 0, None, b""
-    for token in _TOKEN.finditer(body):
+    for nth, token in enumerate(_TOKEN.finditer(body), 1):
+        if not nth % _STEP:
+            yield
         match token[0]:
             case b"[" | b"{":
                 path.append(0 if token[0] == b"[" else "")

@@ -1,6 +1,8 @@
 """The HTTP listener for webhooks as a part of the service: it stops taking first and finishes what it has."""
 
+import asyncio
 import resource
+import socket
 from collections.abc import Callable
 
 import structlog
@@ -14,7 +16,10 @@ from shared import metrics
 log = structlog.get_logger(__name__)
 
 _BACKLOG = 4096
-"""Connections that wait to be accepted: what Linux allows by default. Beyond it a caller hears nothing, and tries again after 1, 3, 7 s."""
+"""What waits to be accepted; who finds no place there hears nothing, and comes again after 1, 3, 7 s."""
+_AT_A_TURN = 64
+"""Connections accepted before others have their turn: some milliseconds. uvloop's own server accepts one, so among thousands a good one waited for seconds."""
+_NO_MORE_FILES_S = 1.0
 _OTHER_FILES = 256
 """Open files beside the connections: Kafka, Redis, logs, the probes."""
 
@@ -39,8 +44,10 @@ class Listener:
         self._webhooks = webhooks
         self._app_at = app_at
         self._counts = metrics.webhook_requests("none")
-        server = Door(self._handle, limits, lambda verdict: self._counts[verdict].inc())
-        self._runner = web.ServerRunner(server, shutdown_timeout=drain_s)
+        self._door = Door(self._handle, limits, lambda verdict: self._counts[verdict].inc())
+        self._runner = web.ServerRunner(self._door, shutdown_timeout=drain_s)
+        self._socket: socket.socket | None = None
+        self._entering: set[asyncio.Task[object]] = set()
         self._most_files = limits.most + _OTHER_FILES
         self._host = host
         self._reuse_port = reuse_port
@@ -49,15 +56,47 @@ class Listener:
     async def start(self) -> None:
         _allow_files(self._most_files)
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self._host, self.port, backlog=_BACKLOG, reuse_port=self._reuse_port or None
+        self._socket = socket.create_server(
+            (self._host, self.port),
+            family=socket.AF_INET6 if ":" in self._host else socket.AF_INET,
+            backlog=_BACKLOG,
+            reuse_port=self._reuse_port,
         )
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        self._socket.setblocking(False)
+        self.port = self._socket.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._socket, self._accept)
         log.info("webhooks_listening", host=self._host, port=self.port)
 
     async def stop(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
         await self._runner.cleanup()
+
+    def _accept(self) -> None:
+        """Let in who waits."""
+        loop, listening = asyncio.get_running_loop(), self._socket
+        for _ in range(_AT_A_TURN):
+            if listening is None:
+                return
+            try:
+                connection, _ = listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("no_connection_accepted", error=repr(error))
+                loop.remove_reader(listening)
+                loop.call_later(_NO_MORE_FILES_S, self._accept_again)
+                return
+            connection.setblocking(False)
+            entering = loop.create_task(loop.connect_accepted_socket(self._door, connection))
+            self._entering.add(entering)
+            entering.add_done_callback(self._entering.discard)
+
+    def _accept_again(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().add_reader(self._socket, self._accept)
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         app = self._app_at(request.raw_path) or self._app_at(request.path)

@@ -6,6 +6,7 @@ Source: Meta, webhooks, getting started (handshake, X-Hub-Signature-256 over the
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 from aiohttp import HttpVersion11, web
@@ -26,7 +27,7 @@ from services.ingress.dead_letters import dead_letters
 from services.ingress.publisher import Publisher, Unavailable
 from services.ingress.record import Record
 from services.ingress.updates import Part, Undecodable, Update
-from services.ingress.webhooks import NotJson, UnknownObject, updates
+from services.ingress.webhooks import NotJson, UnknownObject, in_steps, updates
 from shared import metrics
 from shared.clock import Clock
 from shared.events import MessageReceived, encode
@@ -159,8 +160,9 @@ class Webhooks:
             _expected(request)
         body = Body()
         try:
-            await self._bodies.read(body, request.content)
-            if not app.signed(headers.get(_SIGNATURE), body.data):
+            signature = app.signature()
+            await self._bodies.read(body, request.content, signature.update)
+            if not signature.matches(headers.get(_SIGNATURE), body.data):
                 raise _Refused(401)
             if isinstance(request.protocol, Connection):
                 request.protocol.prove()
@@ -177,11 +179,17 @@ class Webhooks:
             self._bodies.release(body)
 
     async def _broken_up(self, body: bytes, now_ms: int) -> list[Part]:
-        """Its updates; a large one's beside the event loop, one after the other, so that the small ones wait for none."""
+        """Its updates; a large one's step by step, one after the other, so that the small ones wait for none."""
         if len(body) < _LARGE_BYTES:
             return updates(body, now_ms)
         async with self._large:
-            return await asyncio.to_thread(updates, body, now_ms)
+            steps = in_steps(body, now_ms)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as done:
+                    return cast("list[Part]", done.value)
+                await asyncio.sleep(0)
 
     async def _publish(self, body: bytes) -> int:
         now = self._clock.time()

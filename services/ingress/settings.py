@@ -45,7 +45,7 @@ class IngressSettings(ServiceSettings):
         description="Longest time a connection may be idle; longer than that of the proxy before it.",
     )
     http_max_connections: int = Field(
-        2000,
+        10_000,
         ge=1,
         description="Connections at once; beyond, the oldest that brought no verified webhook is closed.",
     )

@@ -4,9 +4,9 @@ Source: Meta, webhooks, notification payload: up to 1,000 updates of many accoun
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Raw
@@ -36,6 +36,7 @@ class _Envelope(msgspec.Struct):
     entry: Raw = ABSENT
 
 
+Steps = Generator[None, None, list[Part]]
 _EntryReader = Callable[[Raw, str, int, list[Part]], None]
 _READERS: dict[str, _EntryReader] = {
     BUSINESS_ACCOUNT_OBJECT: whatsapp.entry,
@@ -64,18 +65,28 @@ def updates(body: bytes, received_ms: int) -> list[Part]:
         NotJson: nothing of it can be read.
         UnknownObject: JSON, but not of WhatsApp, Instagram or Messenger.
     """
+    steps = in_steps(body, received_ms)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast("list[Part]", done.value)
+
+
+def in_steps(body: bytes, received_ms: int) -> Steps:
+    """The same in steps, between which somebody else may have a turn: a body of 3 MB takes a tenth of a second, one that is deep on purpose half of one."""
     try:
-        return _updates(_opened(body), body, received_ms)
+        return (yield from _updates(_opened(body), body, received_ms))
     except RecursionError:
-        readable, deep = shallow(body)
+        readable, deep = yield from shallow(body)
     try:
-        found = _updates(_opened(readable), readable, received_ms)
+        found = yield from _updates(_opened(readable), readable, received_ms)
     except RecursionError as error:
         raise NotJson(str(error)) from error
     return _parked(found, deep)
 
 
-def _updates(envelope: _Envelope, body: bytes, received_ms: int) -> list[Part]:
+def _updates(envelope: _Envelope, body: bytes, received_ms: int) -> Steps:
     reader = _READERS.get(envelope.object) if isinstance(envelope.object, str) else None
     if reader is None:
         raise UnknownObject("unknown object")
@@ -92,6 +103,7 @@ def _updates(envelope: _Envelope, body: bytes, received_ms: int) -> list[Part]:
             reader(raw, place, received_ms, found)
         except DAMAGE as error:
             found.append(Undecodable(place, str(error), bytes(raw)))
+        yield
     return found
 
 

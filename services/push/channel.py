@@ -38,6 +38,7 @@ from services.push.standing import EndpointSwitched, recall, told_ms
 from services.push.wall import now_ms
 from shared import kafka
 from shared.topics import PUSH_REDELIVERIES
+from shared.trying import until_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,6 @@ _FETCH_BYTES = 4 * 1024 * 1024
 _COMMIT_S = 0.5
 _HANDOVER_S = 10.0
 """Longest wait for what is under way when Kafka takes partitions away; less than a rebalance waits."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _LAST_WORD_S = 4.0
 """Longest a stop waits for Kafka, once for the offsets and once for the state."""
 
@@ -114,18 +114,13 @@ class Channel:
         await self._http.start()
         reporting = asyncio.create_task(self._reporting.run(), name=f"push-reporting-{name}")
         reporting.add_done_callback(self._broke)
-        pause_s = _FIRST_PAUSE_S
         try:
-            while not self._stopping.is_set():
-                started_s = time.monotonic()
-                try:
-                    await self._consume()
-                except (KafkaError, OSError) as error:
-                    log.error("push_interrupted", endpoint=self.endpoint.name, error=repr(error))
-                    if time.monotonic() - started_s > _LONGEST_PAUSE_S:
-                        pause_s = _FIRST_PAUSE_S
-                    await self._pause(pause_s)
-                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            await until_stopped(
+                self._stopping,
+                self._consume,
+                (KafkaError, OSError),
+                lambda error: log.error("push_interrupted", endpoint=name, error=repr(error)),
+            )
         finally:
             reporting.cancel()
             if self._timer is not None:
@@ -143,12 +138,6 @@ class Channel:
         self._desk.switch(now_ms(), enabled=word.enabled)
         self._reporting.turned()
         self._pump()
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-
-    # --- reading
 
     async def _consume(self) -> None:
         """Read until the stop or the first failure, with a consumer of this one run."""

@@ -70,7 +70,7 @@ async def main(
     rounds: int, only: str | None, *, pin: bool, million: bool, troubles: str | None
 ) -> list[Result]:
     """Measure on one local stack."""
-    console = Console()
+    console = _console()
     cpus = sorted(os.sched_getaffinity(0))
     core = cpus[-1] if pin and len(cpus) > 1 else None
     pairs: dict[str, list[tuple[float, float]]] = {}
@@ -127,6 +127,11 @@ async def main(
     return [Result(what, kinds[what][0], measured, *kinds[what][1:]) for what, measured in pairs.items()]
 
 
+def _console() -> Console:
+    """As wide as the terminal; in a file as wide as the table."""
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
 def report(results: list[Result], rounds: int) -> None:
     """Print the table and write the report."""
     table = Table("measured", "value", "ceiling", "ratio", "spread", "goal")
@@ -139,7 +144,7 @@ def report(results: list[Result], rounds: int) -> None:
             "{} - {}".format(*row["spread"]),  # type: ignore[misc]
             f"{row['goal_is']} {row['goal']}",
         )
-    Console().print(table)
+    _console().print(table)
     REPORT.parent.mkdir(exist_ok=True)
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     body = {"machine": machine, "rounds": rounds, "results": [result.row() for result in results]}

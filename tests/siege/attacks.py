@@ -5,6 +5,7 @@ Those of whom the body is looked into are signed rightly: without the secret the
 
 import asyncio
 import hmac
+import os
 import random
 import resource
 import sys
@@ -179,7 +180,8 @@ NAMES: dict[str, Callable[[Attack], Awaitable[None]]] = {
 
 
 async def main(name: str, port: int, seconds: float, count: int, seed: int) -> None:
-    """Run one attack."""
+    """Run one attack, as from elsewhere: on this machine it must not take the processor from whom it attacks."""
+    os.nice(10)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
     await NAMES[name](Attack(port, seconds, count, seed))

@@ -16,12 +16,13 @@ from shared.ids import conversation_key
 from shared.stream.fold import Grants
 from shared.topics import MESSAGES_RECEIVED, SEND_EVENTS, WEBHOOKS_PASSED
 from tests.unit.router.make import NOW, accepted, request, world
-from tests.webhooks.told import BSUIDS, DISPLAYED, NUMBER, PHONES, SENT, WABA, Brings, Told
+from tests.webhooks.told import BSUIDS, DISPLAYED, NEW_BSUID, NUMBER, PHONES, SENT, WABA, Brings, Told
 
 _STEPS = ("accepted", "sent", "delivered", "read", "played", "failed")
 _received = msgspec.json.Decoder(ReceivedMessage).decode
 _ENTRY = 12
-_BSUIDS = dict(zip(PHONES, BSUIDS, strict=True))
+_BSUIDS = {phone: {bsuid} for phone, bsuid in zip(PHONES, BSUIDS, strict=True)}
+_BSUIDS[PHONES[0]].add(NEW_BSUID)
 _NAMES = {phone: f"U{which}" for which, phone in enumerate(PHONES)}
 
 
@@ -121,10 +122,10 @@ def _tell(found: Effects, told: list[Any]) -> None:
 
 
 def _without_company(value: bytes) -> dict[str, Any]:
-    """The event without what a contact that came beside it may add: the business-scoped id of a user who is known by number, and the user's name. Another's id or name stays."""
+    """The event without what may be known by then or not: the business-scoped id of a user who is known by number, and the user's name. Another's id or name stays."""
     event: dict[str, Any] = msgspec.json.decode(value)
     user = event["user"]
-    if user is not None and _BSUIDS.get(user["user_id"]) == user["bsuid"]:
+    if user is not None and user["bsuid"] in _BSUIDS.get(user["user_id"], ()):
         user["bsuid"] = None
     if user is not None and event.get("profile_name") == _NAMES.get(user["user_id"]):
         event["profile_name"] = None

@@ -22,6 +22,8 @@ SENT = 6
 """So many messages of ours are on their way to `PHONES[0]`; those of odd number fail."""
 PHONES = ("4915110000010", "16505551234", "5511987654321")
 BSUIDS = ("DE.10", "US.20", "BR.30")
+NEW_BSUID = "DE.11"
+"""The first one's after a change."""
 HIDDEN = "US.99"
 """A user without a number."""
 
@@ -224,7 +226,7 @@ def noted(draw: Draw, n: int) -> Told:
         ("brand_new_field", "brand_new_list", {**names, "n": n, "any": [None, True]}, True),
         ("calls", "statuses", {"id": f"wacid.s{n}", "type": "call", "status": "RINGING", "recipient_id": PHONES[0], **stamp}, False),
         ("group_participants_update", "groups", {"group_id": f"G{n}", "type": "x", **stamp}, False),
-        ("user_id_update", "user_id_update", {"wa_id": PHONES[0], "user_id": {"previous": BSUIDS[0], "current": "DE.11"}, "n": n}, False),
+        ("user_id_update", "user_id_update", {"wa_id": PHONES[0], "user_id": {"previous": BSUIDS[0], "current": NEW_BSUID}, "n": n}, False),
         ("smb_app_state_sync", "state_sync", {"type": "contact", "contact": {"phone_number": PHONES[1]}, "metadata": stamp, "n": n}, False),
         ("messages", "errors", {"code": 130429, "n": n}, False),
     )))  # fmt: skip

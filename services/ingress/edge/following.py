@@ -28,13 +28,13 @@ from shared.events import UserRef, decode_send_event
 from shared.lifecycle import Service
 from shared.times import DAY_MS
 from shared.topics import MESSAGES_RECEIVED, SEND_EVENTS, Topic
+from shared.trying import until_stopped
 
 log = structlog.get_logger(__name__)
 
 GROUP = "edge"
 _POLL_MS = 500
 _POLL_RECORDS = 1000
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 _NOT_OURS = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, IllegalStateError)
 
 _NOTED = {verdict: metrics.EDGE_EVENTS.labels(verdict) for verdict in ("ok", "undecodable")}
@@ -79,20 +79,13 @@ class Following:
             await self._running
 
     async def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while not self._stopping.is_set():
-            began_s = time.monotonic()
-            try:
-                await self._consume()
-            except (KafkaError, RedisError, OSError) as error:
-                # What was read and not committed is read again by the next clients.
-                log.error("edge_following_failed", error=repr(error))
-                if time.monotonic() - began_s > _LONGEST_PAUSE_S:
-                    pause_s = _FIRST_PAUSE_S
-                try:
-                    await asyncio.wait_for(self._stopping.wait(), pause_s)
-                except TimeoutError:
-                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        # What was read and not committed is read again by the next clients.
+        await until_stopped(
+            self._stopping,
+            self._consume,
+            (KafkaError, RedisError, OSError),
+            lambda error: log.error("edge_following_failed", error=repr(error)),
+        )
 
     async def _consume(self) -> None:
         settings = self._settings

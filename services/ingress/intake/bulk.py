@@ -13,7 +13,7 @@ from aiokafka.structs import ConsumerRecord
 from redis.asyncio import Redis
 
 from services.ingress.intake.address import address
-from services.ingress.intake.consuming import ACK_TIMEOUT_S, pause
+from services.ingress.intake.consuming import ACK_TIMEOUT_S
 from services.ingress.intake.done import Done
 from services.ingress.intake.flow import Flow
 from services.ingress.intake.held import in_turn
@@ -28,6 +28,7 @@ from shared.accounts import AccountFacts
 from shared.clock import Clock
 from shared.stream.publisher import partition_of
 from shared.topics import CONVERSATION_EVENTS, SEND_REQUESTS_BULK
+from shared.trying import pause
 
 TURN_S = 0.05
 """Between two turns when there is nothing to do."""

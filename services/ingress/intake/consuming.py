@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from services.ingress.publisher import Unavailable
 from shared.lifecycle import Service
 from shared.times import DAY_MS
+from shared.trying import until_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,6 @@ ACK_TIMEOUT_S = 30.0
 """Longer than a leader election takes; a batch that Kafka does not take by then is read again."""
 HANDOVER_S = 5.0
 """Longest wait for the batch in work when Kafka takes partitions away."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _OLDEST_MS = 7 * DAY_MS
 """A day less than the router remembers a request id."""
 
@@ -60,17 +60,12 @@ class Consuming:
             await self._running
 
     async def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while not self._stopping.is_set():
-            started_s = asyncio.get_running_loop().time()
-            try:
-                await self._consume(self._stopping)
-            except (KafkaError, RedisError, Unavailable, OSError) as error:
-                log.error("intake_failed", reader=self._name, error=repr(error))
-                if asyncio.get_running_loop().time() - started_s > _LONGEST_PAUSE_S:
-                    pause_s = _FIRST_PAUSE_S
-                await pause(self._stopping, pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        await until_stopped(
+            self._stopping,
+            lambda: self._consume(self._stopping),
+            (KafkaError, RedisError, Unavailable, OSError),
+            lambda error: log.error("intake_failed", reader=self._name, error=repr(error)),
+        )
 
 
 class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -97,14 +92,6 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await told(list(places))
         except Exception as failure:  # noqa: BLE001 the consumer would swallow it
             self._failure = failure
-
-
-async def pause(stopping: asyncio.Event, seconds: float) -> None:
-    """Wait, no longer than until the stop."""
-    try:
-        await asyncio.wait_for(stopping.wait(), seconds)
-    except TimeoutError:
-        return
 
 
 async def begin(consumer: AIOKafkaConsumer, places: Iterable[TopicPartition]) -> list[TopicPartition]:

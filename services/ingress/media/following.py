@@ -23,13 +23,13 @@ from shared.clock import Clock
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
 from shared.topics import MESSAGES_RECEIVED
+from shared.trying import until_stopped
 
 log = structlog.get_logger(__name__)
 
 GROUP = "media"
 _POLL_MS = 500
 _POLL_RECORDS = 500
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _MARKS_AT_ONCE = 32
 _LAG = metrics.STREAM_LAG.labels(GROUP)
 _READ = metrics.STREAM_RECORDS.labels(GROUP)
@@ -73,24 +73,12 @@ class Following(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             self._running.cancel()
 
     async def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while not self._stopping.is_set():
-            started_s = asyncio.get_running_loop().time()
-            try:
-                await self._consume()
-            except (KafkaError, StoreUnavailable, OSError) as error:
-                log.error("media_following_failed", error=repr(error))
-                if asyncio.get_running_loop().time() - started_s > _LONGEST_PAUSE_S:
-                    pause_s = _FIRST_PAUSE_S
-                await self._pause(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+        await until_stopped(
+            self._stopping,
+            self._consume,
+            (KafkaError, StoreUnavailable, OSError),
+            lambda error: log.error("media_following_failed", error=repr(error)),
+        )
 
     async def _consume(self) -> None:
         """Consume until the stop or the first failure, with a client of this one run."""

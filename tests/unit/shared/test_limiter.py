@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.limiter import Limit, per_second
+from shared.limiter import Limit
 
 
 class SlidingWindows:
@@ -62,7 +62,3 @@ def test_a_second_never_holds_more_than_the_rate() -> None:
         due = limit.taken(due, now)
         times.append(now)
     assert max(sum(1 for t in times if start <= t < start + 1_000_000) for start in times) == 80
-
-
-def test_a_rate_is_the_interval_s_inverse() -> None:
-    assert per_second(80).interval == 0.0125
