@@ -646,7 +646,11 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             await asyncio.sleep(1)
             if self._parts and monotonic() - asked > END_POLL_S:
                 asked = monotonic()
-                self._ends = await self._consumer.end_offsets(list(self._parts))
+                try:
+                    async with asyncio.timeout(END_POLL_S):
+                        self._ends = await self._consumer.end_offsets(list(self._parts))
+                except (KafkaError, TimeoutError) as error:
+                    log.warning("ends_not_known", group=self.group, error=repr(error))
             waiting, idle = self._lag(), monotonic() - self._moved
             if waiting and idle > self._settings.watchdog_s:
                 raise Stalled(f"{self.group}: {waiting} records wait, no progress for {idle:.0f} s")
