@@ -10,6 +10,9 @@ APT_VENV = apt-get update -q >/dev/null && apt-get install -y -q python3-venv >/
 COMPILE = .local/uv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 
+# Bytecode is kept, whatever the shell says: else every process compiles every module anew.
+export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check static pure up down status cases histories webhooks chaos crashes siege fuzz outage month bench images k8s-check dashboards-check \
 	format lock docs install clean
@@ -33,8 +36,8 @@ test: $(STAMP) ## Everything that must pass: static checks, and the tests (LONG=
 	$(BIN)/pytest -n 2 $(SHORT) --dist loadfile $(ON_THE_STACK)
 	$(BIN)/pytest -n 2 $(SHORT) --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(PURE) $(ON_THE_STACK))
 
-check: static ## Format, lint, types, import rules, unit tests; under a minute
-	$(BIN)/pytest -n auto tests/unit
+check: static ## Format, lint, types, import rules, the quick unit tests with few examples; under a minute
+	$(BIN)/pytest -n auto -m "not slow" --hypothesis-profile quick tests/unit
 
 pure: $(STAMP)
 	$(BIN)/pytest -n 2 $(PURE)

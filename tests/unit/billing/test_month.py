@@ -26,6 +26,8 @@ from tests.billing_month.rules import Rules, instant
 from tests.billing_month.truth import Message
 from tests.billing_month.world import ACCOUNTS, BY_ID, COUNTRIES
 
+pytestmark = pytest.mark.slow
+
 SIZE = 6_000
 Sums = dict[tuple[object, ...], list[int]]
 

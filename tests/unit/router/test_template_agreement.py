@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from services.simulator.objections import template_fault
 from shared.message_content import content_problems
 from shared.template_definition import read
 from tests.unit.templates import Definition, Json, definitions, fitting, mutations
+
+pytestmark = pytest.mark.slow
 
 SCALARS: list[Any] = [
     *(None, True, 0, 1, 9, 10, "0", "1", "", "text", "image", "currency", "url", "quick_reply", "NOBODY"),

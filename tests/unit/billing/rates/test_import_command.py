@@ -17,6 +17,8 @@ from shared.pricing import PriceBook, RateCardError
 from tests.unit.billing.rates.configs import CONFIG, FIXTURES, SHIPPED, folder, planned, shipped
 from tests.unit.billing.rates.test_reading import EXPECTED
 
+pytestmark = pytest.mark.slow
+
 CARD = shipped("usd_2026-10-01")
 
 
