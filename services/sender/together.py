@@ -9,6 +9,8 @@ A = TypeVar("A")
 
 MOST = 256
 """Questions in one round trip: so many are answered within some milliseconds."""
+GATHER_S = 0.004
+"""Where several asked last time, more are waited for so long: a round trip costs what ten questions do (docs/decisions/0013)."""
 
 
 class Together(Generic[Q, A]):
@@ -31,8 +33,12 @@ class Together(Generic[Q, A]):
         return await future
 
     async def _ask_all(self) -> None:
+        askers = 1
         while self._waiting:
+            if askers > 1:
+                await asyncio.sleep(GATHER_S)
             now = self._next()
+            askers = len(now)
             try:
                 answers = await self._ask([question for questions, _ in now for question in questions])
             except Exception as failure:  # noqa: BLE001 it is raised where the question was asked
