@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import ProducerClosed, TopicAlreadyExistsError, for_code
 
 from shared.settings import ServiceSettings
 from shared.topics import DEAD_LETTERS, MAX_RECORD_BYTES, TOPICS, Topic
@@ -59,9 +59,10 @@ def producer(
 
 
 async def abandon(producer: AIOKafkaProducer, within_s: float) -> None:
-    """Close a producer whose batches nobody waits for any more. Left to itself it would try on, without a pause where a partition has no leader."""
+    """Close a producer that gave a batch up: what else is in it fails, with ProducerClosed. Left to itself it would try on, without a pause where a partition has no leader."""
     producer._sender.sender_task.cancel()
     await close(producer, within_s)
+    producer._message_accumulator.fail_all(ProducerClosed())
 
 
 async def close(producer: AIOKafkaProducer, within_s: float) -> None:
@@ -71,6 +72,7 @@ async def close(producer: AIOKafkaProducer, within_s: float) -> None:
             await producer.stop()
     except TimeoutError:
         log.warning("producer_stopped_with_batches_left")
+        await producer.client.close()
 
 
 def group_consumer(

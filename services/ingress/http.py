@@ -72,6 +72,7 @@ class Listener:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
+        await asyncio.gather(*self._entering, return_exceptions=True)
         await self._runner.cleanup()
 
     def _accept(self) -> None:

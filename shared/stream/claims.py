@@ -9,6 +9,7 @@ script that grants looks for itself, not even to who asked a moment before (docs
 
 from collections.abc import Iterable
 from hashlib import blake2b
+from typing import NamedTuple
 
 from redis.asyncio import Redis
 
@@ -42,18 +43,28 @@ end
 """
 
 _COMPLETE = f"""
+local run = {RUN}
 local function complete(vouched, partitions)
   local here = 0
   if partitions > 0 then
-    local run = {RUN}
-    for _, value in ipairs(redis.call('HVALS', vouched)) do here = here + (value == run and 1 or 0) end
+    for _, value in ipairs(redis.call('HVALS', vouched)) do
+      here = here + (string.match(value, ' (.*)$') == run and 1 or 0)
+    end
   end
   return here >= partitions
 end
 """
 
+# KEYS: vouched; ARGV: partition, epoch, run. An earlier owner's late word is not heard.
+_VOUCH = """
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+if not known or tonumber(string.match(known, '^%d+')) <= tonumber(ARGV[2]) then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
+end
+"""
+
 # KEYS: members, holders, spent, waiters, vouched; ARGV: how many must vouch, now, force, then (id, member, weight, limit, expiry, take, waits until) of each claim.
-# Answers (granted, used, when a place becomes free) of each; nothing while too few vouch.
+# Answers the run, then (granted, used, when a place becomes free) of each; nothing while too few vouch.
 _ASK = (
     _COMPLETE
     + _HOLDERS
@@ -73,7 +84,7 @@ local function forget()
 end
 forget()
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now)
-local answers = {}
+local answers = {run}
 for i = 4, #ARGV, 7 do
   local id, member, weight, limit = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
   local expiry, take, until_ = tonumber(ARGV[i + 4]), ARGV[i + 5] == '1', tonumber(ARGV[i + 6])
@@ -140,13 +151,13 @@ end
 )
 
 # KEYS: vouched, the buckets, one per name; ARGV: how many must vouch, now, keep (both in s), then (name, owner as 8 bytes each, since when in s) of each.
-# Answers 1 for each name that the owner has; nothing while too few vouch.
+# Answers the run, then 1 for each name that the owner has; nothing while too few vouch.
 _OWN = (
     _COMPLETE
     + """
 if not complete(KEYS[1], tonumber(ARGV[1])) then return false end
 local now, keep = tonumber(ARGV[2]), tonumber(ARGV[3])
-local answers = {}
+local answers = {run}
 for i = 1, #KEYS - 1 do
   local bucket = KEYS[i + 1]
   local name, owner, since = ARGV[3 * i + 1], ARGV[3 * i + 2], tonumber(ARGV[3 * i + 3])
@@ -162,7 +173,7 @@ for i = 1, #KEYS - 1 do
     redis.call('HSET', bucket, name, owner .. struct.pack('>I4', since))
     redis.call('EXPIRE', bucket, keep)
   end
-  answers[i] = (not known or string.sub(known, 1, 8) == owner) and 1 or 0
+  answers[i + 1] = (not known or string.sub(known, 1, 8) == owner) and 1 or 0
 end
 return answers
 """
@@ -174,6 +185,21 @@ _BUCKETS = 262_144
 
 class BookIncomplete(Exception):
     """Some partition doesn't vouch for its claims; those asked now could be granted too often."""
+
+
+class Voucher(NamedTuple):
+    """All that a partition published is in the book: so its owner of `epoch` found it in this run of Redis. An empty run takes that back."""
+
+    partition: int
+    epoch: int
+    run: str
+
+
+class Asked(NamedTuple):
+    """The answers by the claims' ids, and the run of Redis that gave them; another one may have lost them."""
+
+    grants: dict[str, Grant]
+    run: str
 
 
 class Claims:
@@ -191,22 +217,19 @@ class Claims:
         self._ask = redis.register_script(_ASK)
         self._release = redis.register_script(_RELEASE)
         self._own = redis.register_script(_OWN)
+        self._vouch = redis.register_script(_VOUCH)
 
     def _keys(self, scope: str) -> list[str]:
         return [f"{self._tag}:{kind}:{scope}" for kind in ("members", "holders", "spent", "waiters")]
 
-    async def vouch(self, partition: int, run: str) -> None:
-        """All that the partition published is in the book: so it was found in this run of Redis."""
-        await self._redis.hset(self._vouched, str(partition), run)
+    async def vouch(self, vouchers: Iterable[Voucher]) -> None:
+        """Note the word of partitions' owners, in one round trip; that of a later owner stands."""
+        calls = [Call(self._vouch, [self._vouched], voucher) for voucher in vouchers]
+        if calls:
+            await run(self._redis, calls)
 
-    async def doubt(self, partition: int) -> None:
-        """Something that the partition published is not in the book."""
-        await self._redis.hdel(self._vouched, str(partition))
-
-    async def ask(
-        self, claims: Iterable[Claim | Owned], now_ms: int, *, force: bool = False
-    ) -> dict[str, Grant]:
-        """Ask, in order, with one script for each scope and one for all names, in one round trip; the answers by id.
+    async def ask(self, claims: Iterable[Claim | Owned], now_ms: int, *, force: bool = False) -> Asked:
+        """Ask, in order, with one script for each scope and one for all names, in one round trip.
 
         With `force` the book need not be complete, and a place is granted beyond its limit: what was granted before its record was lost.
 
@@ -237,17 +260,17 @@ class Claims:
                 words += (name, _hash(owned.owner), owned.at_ms // 1000)
             calls.append(Call(self._own, keys, words))
         found = await run(self._redis, calls)
-        if None in found:
+        if None in found or len({answer[0] for answer in found}) != 1:
             raise BookIncomplete(self._vouched)
-        answers: dict[str, Grant] = {}
+        grants: dict[str, Grant] = {}
         for wanted, places in zip(scopes.values(), found, strict=False):
             for index, claim in enumerate(wanted):
-                granted, used, free_ms = places[3 * index : 3 * index + 3]
-                answers[claim.id] = Grant(bool(granted), int(used), int(free_ms))
+                granted, used, free_ms = places[3 * index + 1 : 3 * index + 4]
+                grants[claim.id] = Grant(bool(granted), int(used), int(free_ms))
         if names:
-            for owned, has in zip(names, found[-1], strict=True):
-                answers[owned.id] = Grant(bool(has), 1)
-        return answers
+            for owned, has in zip(names, found[-1][1:], strict=True):
+                grants[owned.id] = Grant(bool(has), 1)
+        return Asked(grants, found[0][0].decode())
 
     async def release(self, releases: Iterable[Release], now_ms: int) -> None:
         """Give places back, waiting ones too, in one round trip; a release of what is not held does nothing."""

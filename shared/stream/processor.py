@@ -37,8 +37,8 @@ from shared.clock import Clock
 from shared.events import TimerFired, encode
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
-from shared.stream.claims import BookIncomplete, Claims
-from shared.stream.fold import Claim, Expected, Fold, Grant, Grants, Outgoing, Owned, Recalled, Step
+from shared.stream.claims import Asked, BookIncomplete, Claims, Voucher
+from shared.stream.fold import Claim, Expected, Fold, Grants, Outgoing, Owned, Recalled, Step
 from shared.stream.folding import Folding, Item
 from shared.stream.publisher import (
     KafkaPublisher,
@@ -51,7 +51,7 @@ from shared.stream.publisher import (
 )
 from shared.stream.recall import GROUP_HEADER, Recall
 from shared.stream.source import SOURCE_HEADER, source_header
-from shared.stream.store import Held, Keys, Refused, Store
+from shared.stream.store import Due, Held, Keys, Refused, Store
 from shared.topics import MAX_RECORD_BYTES, Topic
 
 log = structlog.get_logger(__name__)
@@ -70,6 +70,7 @@ MAX_POLL = 1000
 """Records per poll: large enough that the fixed costs vanish, small enough that a batch is some 50 ms."""
 TIMER_POLL_S = 0.1
 TIMERS_PER_POLL = 500
+VOUCH_AGAIN_S = 1.0
 TIMER_AGAIN_S = 600.0
 """A timer that was put on the topic and is still there after so long is put there again: its fold failed then, and may not now."""
 REBUILD_POLL_S = 0.25
@@ -113,8 +114,8 @@ class _Owned(Generic[S]):
     """The former owner's outbox, to be published again before anything else."""
     recall: Recall | None = None
     cache: dict[str, S | None] = field(default_factory=dict)
-    vouched: str = ""
-    """The run of Redis to which the claims book has our word for the partition."""
+    vouched: tuple[str, float] = ("", 0.0)
+    """The run of Redis to which the claims book has our word for the partition, and since when (monotonic)."""
     appended: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Timers put on the topic and not yet folded: member → due, and when they were put there (monotonic)."""
 
@@ -280,7 +281,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         if taken.offset is not None and taken.offset > published:
             owned.pending = decode_outbox(taken.outbox)
         if owned.silent:
-            await self._claims.doubt(tp.partition)
+            await self._claims.vouch([Voucher(tp.partition, taken.epoch, "")])
         # No await between these two: what is fetched after the seek must find its owner, or it would be passed over.
         self._consumer.seek(tp, start)
         self._parts[tp] = owned
@@ -441,11 +442,19 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         known = await self._load(owned, {item.key for item in items})
         folding = Folding(self._fold, facts, dict(known), poisoned=poisoned)
         folding.feed(items)
+        granted_in = ""
         try:
             while folding.wanted:
-                folding.answer(await self._ask(folding.wanted, force=recalled is not None))
+                grants, run = await self._ask(folding.wanted, force=recalled is not None)
+                if granted_in not in ("", run):
+                    raise BookIncomplete(owned.tp)
+                granted_in = run
+                folding.answer(grants)
         except BookIncomplete:
-            self._consumer.seek(owned.tp, owned.position)
+            if recalled is None:
+                self._consumer.seek(owned.tp, owned.position)
+            else:
+                await self._refused(owned)  # what was recalled is not recalled a second time
             return None
         next_offset = records[-1].offset + 1
         outbox = Outbox([], [])
@@ -461,7 +470,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             return None
         try:
             await self._store.commit(
-                owned.keys, owned.epoch, owned.offset, next_offset, encode_outbox(outbox), changes
+                owned.keys, owned.epoch, owned.offset, next_offset, encode_outbox(outbox), changes, granted_in
             )
         except Refused:
             await self._refused(owned)
@@ -515,12 +524,12 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                 f"{sum(self._verdicts)} of the last {len(self._verdicts)} records of {self._topic} failed"
             )
 
-    async def _ask(self, wanted: Sequence[Claim | Owned], *, force: bool) -> dict[str, Grant]:
-        answers = await self._claims.ask(wanted, self._now_ms(), force=force)
-        granted = sum(grant.granted for grant in answers.values())
+    async def _ask(self, wanted: Sequence[Claim | Owned], *, force: bool) -> Asked:
+        asked = await self._claims.ask(wanted, self._now_ms(), force=force)
+        granted = sum(grant.granted for grant in asked.grants.values())
         self._m_granted.inc(granted)
-        self._m_refused.inc(len(answers) - granted)
-        return answers
+        self._m_refused.inc(len(asked.grants) - granted)
+        return asked
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1000)
@@ -604,15 +613,13 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             found = await self._store.due(
                 [Held(o.keys, o.epoch, o.offset, TIMERS_PER_POLL + len(o.appended)) for o in held], now_ms
             )
+            await self._vouch(zip(held, found, strict=True))
             for owned, due in zip(held, found, strict=True):
                 if due is None:
                     async with self._busy:
                         if self._parts.get(owned.tp) is owned:
                             await self._refused(owned)
                     continue
-                if owned.vouched != due.run:
-                    await self._claims.vouch(owned.tp.partition, due.run)
-                    owned.vouched = due.run
                 since = monotonic() - TIMER_AGAIN_S
                 fresh = [
                     (member, at)
@@ -623,6 +630,19 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                     owned.appended.update((member, (at, monotonic())) for member, at in fresh)
                     await self._append(owned, fresh, now_ms)
             await asyncio.sleep(TIMER_POLL_S)
+
+    async def _vouch(self, found: Iterable[tuple[_Owned[S], Due | None]]) -> None:
+        """Vouch for what was found as we know it, and now and then again: a voucher that somebody's late word replaced must not stay away."""
+        again = monotonic() - VOUCH_AGAIN_S
+        vouchers = []
+        for owned, due in found:
+            if due is None or self._parts.get(owned.tp) is not owned or due.offset < (owned.offset or -1):
+                continue
+            run, since = owned.vouched
+            if run != due.run or since < again:
+                owned.vouched = (due.run, monotonic())
+                vouchers.append(Voucher(owned.tp.partition, owned.epoch, due.run))
+        await self._claims.vouch(vouchers)
 
     async def _append(self, owned: _Owned[S], timers: Sequence[tuple[str, int]], now_ms: int) -> None:
         rows = [_timer_record(self._source, owned.tp.partition, member, at, now_ms) for member, at in timers]

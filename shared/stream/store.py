@@ -1,6 +1,6 @@
 """The partition's state in Redis, and the one script that commits it: state, timers, ranks, input offset and outbox, all or nothing.
 
-All keys of a partition carry the hash tag `{namespace:group:partition}`, so Redis Cluster serves as well as one primary. A commit is refused unless the caller
+All keys of a partition carry the hash tag `{namespace:group:partition}`. A commit is refused unless the caller
 still holds the partition's epoch and the stored offset is the one it started from.
 """
 
@@ -28,15 +28,20 @@ redis.call('HSET', KEYS[1], 'epoch', epoch)
 return {epoch, redis.call('HGET', KEYS[1], 'offset'), redis.call('HGET', KEYS[1], 'outbox'), before}
 """
 
-# ARGV: epoch, offset it started from ('' for none), new offset, outbox, prefix of sets,
+# ARGV: epoch, offset it started from ('' for none), new offset, outbox, prefix of sets, the run of Redis in which claims were granted ('' for none),
 #       n, n x (key, state), n, n x key, n, n x (set, member, score, how)
 # how: set | remove | due (remove only if the score is still this one)
-_COMMIT = """
+_COMMIT = (
+    f"""
+local function here() return {RUN} end
+"""
+    + """
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
 if meta[1] ~= ARGV[1] then return 0 end
 if meta[2] == ARGV[3] and ARGV[2] ~= ARGV[3] then return 1 end
 if (meta[2] or '') ~= ARGV[2] then return 0 end
-local i = 6
+if ARGV[6] ~= '' and ARGV[6] ~= here() then return 0 end
+local i = 7
 local n = tonumber(ARGV[i])
 i = i + 1
 local stop = i + 2 * n
@@ -68,6 +73,7 @@ end
 redis.call('HSET', KEYS[1], 'offset', ARGV[3], 'outbox', ARGV[4])
 return 1
 """
+)
 
 CONNECTIONS = 100
 """Of one process at most; who holds more partitions than that waits a moment for the next free one."""
@@ -161,6 +167,8 @@ class Due(NamedTuple):
 
     timers: list[tuple[str, int]]
     run: str
+    offset: int
+    """-1 where nothing was ever committed."""
 
 
 class Store:
@@ -184,9 +192,16 @@ class Store:
         return cast("list[bytes | None]", await self._redis.hmget(keys.state, names))
 
     async def commit(
-        self, keys: Keys, epoch: int, expected: int | None, offset: int, outbox: bytes, changes: Changes
+        self,
+        keys: Keys,
+        epoch: int,
+        expected: int | None,
+        offset: int,
+        outbox: bytes,
+        changes: Changes,
+        granted_in: str = "",
     ) -> None:
-        """Store a batch.
+        """Store a batch; with `granted_in`, only in that run of Redis: another one may know nothing of the claims that the batch rests on.
 
         Raises:
             Refused: nothing was stored.
@@ -197,6 +212,7 @@ class Store:
             offset,
             outbox,
             keys.set(""),
+            granted_in,
             len(changes.states),
         ]
         for pair in changes.states.items():
@@ -222,5 +238,5 @@ class Store:
                 found.append(None)
             else:
                 timers = [(rows[i].decode(), int(rows[i + 1])) for i in range(0, len(rows), 2)]
-                found.append(Due(timers, run_id.decode()))
+                found.append(Due(timers, run_id.decode(), int(offset or -1)))
         return found

@@ -189,7 +189,7 @@ class _Bench:
             folding = Folding(self._fold, self._facts, dict(known))
             folding.feed(_items((key, self._fold.decode(value)) for key, value in rows))
             while folding.wanted:
-                folding.answer(await claims.ask(folding.wanted, self._now_ms))
+                folding.answer((await claims.ask(folding.wanted, self._now_ms)).grants)
             _check(folding)
             await self._commit(partition, folding.changes(known), encode_outbox(Outbox([], folding.releases)))
             spent.append(process_time() - began)
