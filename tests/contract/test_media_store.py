@@ -138,11 +138,13 @@ async def test_the_library_keeps_what_it_is_given(store: ObjectStore) -> None:
     stored = await library.keep(
         place, Checked(pieces(LARGE), len(LARGE), ()), "video/mp4", "a.mp4", SystemClock()
     )
+    assert stored is not None
     assert stored.sha256 == hashlib.sha256(LARGE).hexdigest()
     assert await library.find(place) == stored
     await library.note_owner(place, ["ab"])
     assert await library.erase_person("ab") == 1
     assert await library.find(place) is None
+    assert await library.was_erased(place)
 
 
 async def test_on_s3_the_type_is_kept_with_the_object(s3: str) -> None:

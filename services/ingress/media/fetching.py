@@ -81,6 +81,8 @@ class Fetching:
             async with asyncio.timeout(self._timeout_s):
                 if (stored := await self._library.find(wanted.place)) is not None:
                     return stored
+                if await self._library.was_erased(wanted.place):
+                    raise _erased()
                 stored = await self._from_meta(wanted)
         except StoreUnavailable as error:
             raise NotFetched("store", str(error)) from error
@@ -114,7 +116,14 @@ class Fetching:
             pieces = Checked(download.pieces, most, (wanted.sha256, found.sha256))
             told = (wanted.mime_type, found.mime_type, download.mime_type)
             mime_type = next((type for type in told if type and _TYPE.fullmatch(type)), _UNKNOWN_TYPE)
-            return await self._library.keep(wanted.place, pieces, mime_type, wanted.filename, self._clock)
+            stored = await self._library.keep(wanted.place, pieces, mime_type, wanted.filename, self._clock)
+            if stored is None:
+                raise _erased()
+            return stored
+
+
+def _erased() -> NotFetched:
+    return NotFetched("gone", "it was erased here")
 
 
 def _refuse_too_large(announced: int | None, most: int) -> None:

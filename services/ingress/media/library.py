@@ -3,6 +3,7 @@
     files/{number}/{key}              the bytes
     about/{number}/{key}              what they are, as JSON; written last, so a file without it is not there
     people/{ref}/{number}/{key}       empty: that the file is of the person whose keyed hash is `ref`
+    erased/{number}/{key}             empty: that the file was erased, and is not to be fetched again
 
 `number` is the phone number id (a page's or account's id on the other channels), `key` Meta's id of the file or one of ours. Erasing a person is
 going through `people/{ref}`.
@@ -31,11 +32,14 @@ class Library:
 
     async def keep(
         self, place: Place, pieces: Checked, mime_type: str, filename: str | None, clock: Clock
-    ) -> Stored:
-        """Store a file; what `pieces` raises passes through, and then nothing is stored."""
+    ) -> Stored | None:
+        """Store a file, None if it has been erased by then; what `pieces` raises passes through, and then nothing is stored."""
         await self._store.put(place.file, aiter(pieces), mime_type)
         stored = Stored(mime_type, pieces.bytes, pieces.sha256, int(clock.time() * 1000), filename)
         await self._store.put(place.about, _encode(stored))
+        if await self.was_erased(place):
+            await self._store.delete((place.about, place.file))
+            return None
         return stored
 
     async def read(self, place: Place, start: int, end: int) -> AsyncIterator[bytes] | None:
@@ -48,8 +52,13 @@ class Library:
             await self._store.put(f"people/{ref}/{place.number}/{place.key}", b"")
 
     async def erase(self, place: Place) -> None:
-        """Delete a file."""
+        """Delete a file for good, also one that is being fetched or will be."""
+        await self._store.put(place.erased, b"")
         await self._store.delete((place.about, place.file))
+
+    async def was_erased(self, place: Place) -> bool:
+        """Whether the file is not to come back."""
+        return await self._store.read(place.erased) is not None
 
     async def erase_person(self, ref: str) -> int:
         """Delete all files of a person; how many were noted."""

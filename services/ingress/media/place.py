@@ -33,6 +33,11 @@ class Place(NamedTuple):
         """What is known of them."""
         return f"about/{self.number}/{self.key}"
 
+    @property
+    def erased(self) -> str:
+        """That there was one, and that nobody wants it back."""
+        return f"erased/{self.number}/{self.key}"
+
 
 class Stored(msgspec.Struct, frozen=True):
     """A file that is kept. `sha256` is hex, `stored_ms` when it was complete."""

@@ -2,17 +2,19 @@
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from services.ingress.media.checked import Checked
 from services.ingress.media.failures import NotFetched
 from services.ingress.media.fetching import Fetching
 from services.ingress.media.library import Library
 from services.ingress.media.place import Place
 from services.ingress.media.wanted import Wanted
-from shared.clock import ManualClock
+from shared.clock import ManualClock, SystemClock
 from shared.events import UserRef
 from shared.tokens import Credentials
 from tests.unit.ingress.media.fakes import CREDENTIALS, FakeMeta, MemoryStore, MetaFile, sha_base64
@@ -179,6 +181,30 @@ async def test_erasing_a_person_leaves_nothing_of_theirs_and_all_of_others() -> 
     assert await world.library.find(Place("106", "8")) is not None
     assert await world.library.erase_person("ref-of-7") == 0
     assert await world.library.erase_person("ref-of-all") == 2
+    assert [key for key in world.store.values if key.startswith(("files", "about"))] == []
+
+
+async def test_what_was_erased_is_not_fetched_again() -> None:
+    world = World()
+    world.meta.files["7"] = MetaFile(DATA)
+    await world.library.erase(Place("106", "7"))
+    with pytest.raises(NotFetched) as caught:
+        await world.fetching.fetch(wanted())
+    assert (caught.value.reason, caught.value.again) == ("gone", False)
+    assert world.meta.downloads == []
+
+
+async def test_what_is_erased_while_it_is_being_stored_does_not_stay() -> None:
+    world, place = World(), Place("106", "7")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield DATA
+        await world.library.erase(place)
+
+    stored = await world.library.keep(
+        place, Checked(pieces(), len(DATA), ()), "image/png", None, SystemClock()
+    )
+    assert stored is None
     assert [key for key in world.store.values if key.startswith(("files", "about"))] == []
 
 

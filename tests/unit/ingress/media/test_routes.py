@@ -158,8 +158,10 @@ async def test_our_copy_can_be_deleted(edge: Edge) -> None:
     await edge.call("GET", "/v1/media/106/7")
     answer, _ = await edge.call("DELETE", "/v1/media/106/7")
     assert answer.status == 200
-    assert edge.store.values == {}
+    assert edge.store.values == {"erased/106/7": b""}
     assert "7" in edge.meta.files
+    answer, _ = await edge.call("GET", "/v1/media/106/7")
+    assert answer.status == 404
 
 
 async def test_an_upload_reaches_meta_whole_with_the_fields_it_came_with(edge: Edge) -> None:
@@ -228,7 +230,7 @@ async def test_deleting_at_meta_deletes_our_copy_too(edge: Edge) -> None:
     await edge.call("GET", "/v1/media/106/7")
     answer, _ = await edge.call("DELETE", "/v23.0/7")
     assert await answer.json() == {"success": True}
-    assert edge.store.values == {}
+    assert edge.store.values == {"erased/106/7": b""}
     assert edge.meta.files == {}
 
 
