@@ -74,7 +74,7 @@ def updates(body: bytes, received_ms: int) -> list[Part]:
 
 
 def in_steps(body: bytes, received_ms: int) -> Steps:
-    """The same in steps, between which somebody else may have a turn: a body of 3 MB takes a tenth of a second, one that is deep on purpose half of one."""
+    """The same in steps, between which somebody else may have a turn: one that is deep on purpose takes 0.2 s. Entry by entry, or some brackets at a time."""
     try:
         return (yield from _updates(_opened(body), body, received_ms))
     except RecursionError:

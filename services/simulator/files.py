@@ -86,6 +86,8 @@ class Files:
 
     run_id: str
     _files: dict[str, File] = field(default_factory=dict)
+    _made: int = 0
+    """Files ever: no id comes again."""
 
     def clear(self) -> None:
         """Forget all."""
@@ -153,11 +155,12 @@ class Files:
         return hmac.digest(self.run_id.encode(), f"{id}:{until}".encode(), "sha256").hex()[:32]
 
     def _add(self, phone_number_id: str, mime_type: str, data: bytes, expires_at: float) -> File:
-        id = str(10**15 + int(self.run_id, 16) % 10**9 * 10**6 + len(self._files))
+        id = str(10**15 + int(self.run_id, 16) % 10**9 * 10**6 + self._made)
         file = File(
             id, phone_number_id, mime_type, data, expires_at, hashlib.sha256(data).hexdigest(), len(data)
         )
         self._files[id] = file
+        self._made += 1
         return file
 
 
