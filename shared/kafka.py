@@ -8,7 +8,8 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import ProducerClosed, TopicAlreadyExistsError, for_code
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError, ProducerClosed, TopicAlreadyExistsError, for_code
 
 from shared.settings import ServiceSettings
 from shared.topics import DEAD_LETTERS, MAX_RECORD_BYTES, TOPICS, Topic
@@ -18,6 +19,27 @@ log = structlog.get_logger(__name__)
 _LEADERS_WITHIN_S = 60.0
 """Longest that new topics may take to be served; a busy broker takes seconds."""
 _LOOK_EVERY_S = 0.02
+
+
+_send = AIOKafkaConnection.send
+
+
+def _send_or_break(connection: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
+    """A request sent, or KafkaConnectionError.
+
+    uvloop refuses to write to a transport that was closed a moment ago with a RuntimeError. aiokafka (0.14) expects none there but OSError: it would take it for a fault of
+    its own, and end the consumer for good.
+    """
+    try:
+        return _send(connection, request, expect_response)
+    except RuntimeError as error:
+        connection.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(
+            f"connection to {connection.host}:{connection.port} broken: {error}"
+        ) from error
+
+
+AIOKafkaConnection.send = _send_or_break
 
 
 def name_of(topic: Topic, settings: ServiceSettings) -> str:
