@@ -30,10 +30,11 @@ async def until_stopped(
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
-async def pause(stopping: asyncio.Event, seconds: float) -> None:
-    """Wait, no longer than until the stop."""
+async def pause(until: asyncio.Event, seconds: float) -> None:
+    """Wait so long, no longer than until the event."""
+    # Not `wait_for`: in Python 3.11 that may swallow a cancellation which comes together with the event.
     try:
         async with asyncio.timeout(seconds):
-            await stopping.wait()
+            await until.wait()
     except TimeoutError:
         return

@@ -68,7 +68,7 @@ class App:
     secrets: tuple[bytes, ...] = field(repr=False)
     token: bytes = field(repr=False)
 
-    def signature(self) -> "Signature":
+    def signature(self) -> Signature:
         """To check the signature of one body."""
         return Signature(self.secrets)
 

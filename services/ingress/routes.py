@@ -6,7 +6,6 @@ Source: Meta, webhooks, getting started (handshake, X-Hub-Signature-256 over the
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import structlog
 from aiohttp import HttpVersion11, web
@@ -183,13 +182,10 @@ class Webhooks:
         if len(body) < _LARGE_BYTES:
             return updates(body, now_ms)
         async with self._large:
-            steps = in_steps(body, now_ms)
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as done:
-                    return cast("list[Part]", done.value)
+            parts: list[Part] = []
+            for _ in in_steps(body, now_ms, parts):
                 await asyncio.sleep(0)
+            return parts
 
     async def _publish(self, body: bytes) -> int:
         now = self._clock.time()

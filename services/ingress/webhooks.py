@@ -4,9 +4,9 @@ Source: Meta, webhooks, notification payload: up to 1,000 updates of many accoun
 """
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -36,7 +36,6 @@ class _Envelope(msgspec.Struct):
     entry: Raw = ABSENT
 
 
-Steps = Generator[None, None, list[Part]]
 _EntryReader = Callable[[Raw, str, int, list[Part]], None]
 _READERS: dict[str, _EntryReader] = {
     BUSINESS_ACCOUNT_OBJECT: whatsapp.entry,
@@ -65,28 +64,27 @@ def updates(body: bytes, received_ms: int) -> list[Part]:
         NotJson: nothing of it can be read.
         UnknownObject: JSON, but not of WhatsApp, Instagram or Messenger.
     """
-    steps = in_steps(body, received_ms)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return cast("list[Part]", done.value)
+    found: list[Part] = []
+    for _ in in_steps(body, received_ms, found):
+        pass
+    return found
 
 
-def in_steps(body: bytes, received_ms: int) -> Steps:
-    """The same in steps, between which somebody else may have a turn: one that is deep on purpose takes 0.2 s. Entry by entry, or some brackets at a time."""
+def in_steps(body: bytes, received_ms: int, parts: list[Part]) -> Iterator[None]:
+    """The same in steps, appended to `parts` in the last one, between which somebody else may have a turn: one that is deep on purpose takes 0.2 s. Entry by entry, or some brackets at a time."""
     try:
-        return (yield from _updates(_opened(body), body, received_ms))
+        parts += yield from _updates(_opened(body), body, received_ms)
+        return
     except RecursionError:
         readable, deep = yield from shallow(body)
     try:
         found = yield from _updates(_opened(readable), readable, received_ms)
     except RecursionError as error:
         raise NotJson(str(error)) from error
-    return _parked(found, deep)
+    parts += _parked(found, deep)
 
 
-def _updates(envelope: _Envelope, body: bytes, received_ms: int) -> Steps:
+def _updates(envelope: _Envelope, body: bytes, received_ms: int) -> Generator[None, None, list[Part]]:
     reader = _READERS.get(envelope.object) if isinstance(envelope.object, str) else None
     if reader is None:
         raise UnknownObject("unknown object")

@@ -22,6 +22,7 @@ from shared.clock import Clock
 from shared.events import MediaFile, encode
 from shared.lifecycle import Service
 from shared.topics import MEDIA
+from shared.trying import pause
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,7 @@ class Collecting:
                     self._begin(file, self._collect(file))
             if not taken:
                 self._ended.clear()
-                await _wait(self._ended, POLL_S)
+                await pause(self._ended, POLL_S)
 
     def _begin(self, file: Wanted, work: Coroutine[Any, Any, None]) -> None:
         task = self._service.spawn(work, "media-collect")
@@ -149,12 +150,3 @@ class Collecting:
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1000)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    # Not `wait_for`: in Python 3.11 that may swallow a stop which comes together with the event.
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
