@@ -2,9 +2,10 @@
 
 Two kinds: places in a limit (`Claim`: distinct members, or amounts, of a scope) and names that only one may bear (`Owned`).
 
-The book answers only while it is *complete*: while every partition vouches that what it published is in there. A partition vouches to the run of Redis that it has
-compared its state with. So neither a Redis that was emptied nor one that came back without its last second grants a place a second time; and because the
-script that grants looks for itself, not even to who asked a moment before (docs/decisions/0001). All keys share one hash slot for that.
+The book answers only while it is *complete*: while every partition vouches that what it published is in there. A voucher names the run of Redis in which the
+partition's state was found as its owner knows it, by the very script that noted it (store.py). So neither a Redis that was emptied nor one that came back without
+its last second grants a place a second time; and because the script that grants looks for itself, not even to who asked a moment before (docs/decisions/0001).
+All keys share one hash slot for that.
 """
 
 from collections.abc import Iterable
@@ -48,18 +49,10 @@ local function complete(vouched, partitions)
   local here = 0
   if partitions > 0 then
     for _, value in ipairs(redis.call('HVALS', vouched)) do
-      here = here + (string.match(value, ' (.*)$') == run and 1 or 0)
+      here = here + (value == run and 1 or 0)
     end
   end
   return here >= partitions
-end
-"""
-
-# KEYS: vouched; ARGV: partition, epoch, run. An earlier owner's late word is not heard.
-_VOUCH = """
-local known = redis.call('HGET', KEYS[1], ARGV[1])
-if not known or tonumber(string.match(known, '^%d+')) <= tonumber(ARGV[2]) then
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
 end
 """
 
@@ -187,14 +180,6 @@ class BookIncomplete(Exception):
     """Some partition doesn't vouch for its claims; those asked now could be granted too often."""
 
 
-class Voucher(NamedTuple):
-    """All that a partition published is in the book: so its owner of `epoch` found it in this run of Redis. An empty run takes that back."""
-
-    partition: int
-    epoch: int
-    run: str
-
-
 class Asked(NamedTuple):
     """The answers by the claims' ids, and the run of Redis that gave them; another one may have lost them."""
 
@@ -212,21 +197,15 @@ class Claims:
     def __init__(self, redis: Redis, namespace: str, *, group: str = "", partitions: int = 0) -> None:
         self._redis = redis
         self._tag = f"{{{namespace}:claims}}"
-        self._vouched = f"{self._tag}:vouched:{group}"
+        self.vouched = f"{self._tag}:vouched:{group}"
+        """The key of the vouchers: partition → the run of Redis in which its owner found its state complete."""
         self._partitions = partitions
         self._ask = redis.register_script(_ASK)
         self._release = redis.register_script(_RELEASE)
         self._own = redis.register_script(_OWN)
-        self._vouch = redis.register_script(_VOUCH)
 
     def _keys(self, scope: str) -> list[str]:
         return [f"{self._tag}:{kind}:{scope}" for kind in ("members", "holders", "spent", "waiters")]
-
-    async def vouch(self, vouchers: Iterable[Voucher]) -> None:
-        """Note the word of partitions' owners, in one round trip; that of a later owner stands."""
-        calls = [Call(self._vouch, [self._vouched], voucher) for voucher in vouchers]
-        if calls:
-            await run(self._redis, calls)
 
     async def ask(self, claims: Iterable[Claim | Owned], now_ms: int, *, force: bool = False) -> Asked:
         """Ask, in order, with one script for each scope and one for all names, in one round trip.
@@ -250,9 +229,9 @@ class Claims:
             for claim in wanted:
                 arguments += (claim.id, claim.member, claim.weight, claim.limit, claim.expires_ms)
                 arguments += (int(claim.take), claim.waits_until_ms)
-            calls.append(Call(self._ask, [*self._keys(scope), self._vouched], arguments))
+            calls.append(Call(self._ask, [*self._keys(scope), self.vouched], arguments))
         if names:
-            keys = [self._vouched]
+            keys = [self.vouched]
             words: list[int | bytes] = [must_vouch, now_ms // 1000, names[0].keep_ms // 1000]
             for owned in names:
                 name = _hash(owned.name)
@@ -261,7 +240,7 @@ class Claims:
             calls.append(Call(self._own, keys, words))
         found = await run(self._redis, calls)
         if None in found or len({answer[0] for answer in found}) != 1:
-            raise BookIncomplete(self._vouched)
+            raise BookIncomplete(self.vouched)
         grants: dict[str, Grant] = {}
         for wanted, places in zip(scopes.values(), found, strict=False):
             for index, claim in enumerate(wanted):

@@ -37,7 +37,7 @@ from shared.clock import Clock
 from shared.events import TimerFired, encode
 from shared.lifecycle import Service
 from shared.settings import ServiceSettings
-from shared.stream.claims import Asked, BookIncomplete, Claims, Voucher
+from shared.stream.claims import Asked, BookIncomplete, Claims
 from shared.stream.fold import Claim, Expected, Fold, Grants, Outgoing, Owned, Recalled, Step
 from shared.stream.folding import Folding, Item
 from shared.stream.publisher import (
@@ -51,7 +51,7 @@ from shared.stream.publisher import (
 )
 from shared.stream.recall import GROUP_HEADER, Recall
 from shared.stream.source import SOURCE_HEADER, source_header
-from shared.stream.store import Due, Held, Keys, Refused, Store
+from shared.stream.store import Held, Keys, Refused, Store
 from shared.topics import MAX_RECORD_BYTES, Topic
 
 log = structlog.get_logger(__name__)
@@ -70,7 +70,6 @@ MAX_POLL = 1000
 """Records per poll: large enough that the fixed costs vanish, small enough that a batch is some 50 ms."""
 TIMER_POLL_S = 0.1
 TIMERS_PER_POLL = 500
-VOUCH_AGAIN_S = 1.0
 TIMER_AGAIN_S = 600.0
 """A timer that was put on the topic and is still there after so long is put there again: its fold failed then, and may not now."""
 REBUILD_POLL_S = 0.25
@@ -114,8 +113,6 @@ class _Owned(Generic[S]):
     """The former owner's outbox, to be published again before anything else."""
     recall: Recall | None = None
     cache: dict[str, S | None] = field(default_factory=dict)
-    vouched: tuple[str, float] = ("", 0.0)
-    """The run of Redis to which the claims book has our word for the partition, and since when (monotonic)."""
     appended: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Timers put on the topic and not yet folded: member → due, and when they were put there (monotonic)."""
 
@@ -280,8 +277,6 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         owned: _Owned[S] = _Owned(tp, keys, taken.epoch, taken.offset, start, published)
         if taken.offset is not None and taken.offset > published:
             owned.pending = decode_outbox(taken.outbox)
-        if owned.silent:
-            await self._claims.vouch([Voucher(tp.partition, taken.epoch, "")])
         # No await between these two: what is fetched after the seek must find its owner, or it would be passed over.
         self._consumer.seek(tp, start)
         self._parts[tp] = owned
@@ -611,9 +606,10 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             now_ms = self._now_ms()
             held = [owned for owned in self._parts.values() if owned.live]
             found = await self._store.due(
-                [Held(o.keys, o.epoch, o.offset, TIMERS_PER_POLL + len(o.appended)) for o in held], now_ms
+                [Held(o.keys, o.epoch, o.offset, TIMERS_PER_POLL + len(o.appended)) for o in held],
+                now_ms,
+                self._claims.vouched,
             )
-            await self._vouch(zip(held, found, strict=True))
             for owned, due in zip(held, found, strict=True):
                 if due is None:
                     async with self._busy:
@@ -623,26 +619,13 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
                 since = monotonic() - TIMER_AGAIN_S
                 fresh = [
                     (member, at)
-                    for member, at in due.timers
+                    for member, at in due
                     if (known := owned.appended.get(member)) is None or known[0] != at or known[1] < since
                 ]
                 if fresh and self._parts.get(owned.tp) is owned:
                     owned.appended.update((member, (at, monotonic())) for member, at in fresh)
                     await self._append(owned, fresh, now_ms)
             await asyncio.sleep(TIMER_POLL_S)
-
-    async def _vouch(self, found: Iterable[tuple[_Owned[S], Due | None]]) -> None:
-        """Vouch for what was found as we know it, and now and then again: a voucher that somebody's late word replaced must not stay away."""
-        again = monotonic() - VOUCH_AGAIN_S
-        vouchers = []
-        for owned, due in found:
-            if due is None or self._parts.get(owned.tp) is not owned or due.offset < (owned.offset or -1):
-                continue
-            run, since = owned.vouched
-            if run != due.run or since < again:
-                owned.vouched = (due.run, monotonic())
-                vouchers.append(Voucher(owned.tp.partition, owned.epoch, due.run))
-        await self._claims.vouch(vouchers)
 
     async def _append(self, owned: _Owned[S], timers: Sequence[tuple[str, int]], now_ms: int) -> None:
         rows = [_timer_record(self._source, owned.tp.partition, member, at, now_ms) for member, at in timers]

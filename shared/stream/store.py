@@ -78,12 +78,14 @@ return 1
 CONNECTIONS = 100
 """Of one process at most; who holds more partitions than that waits a moment for the next free one."""
 
+# KEYS: meta, timers, vouched; ARGV: epoch, offset (-1 for none), partition, now, most. Vouches only for what it sees itself: a Redis emptied in between
+# would keep a voucher for what it has lost.
 _DUE = f"""
-return {{
-  redis.call('HMGET', KEYS[1], 'epoch', 'offset'),
-  {RUN},
-  redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', 0, ARGV[2]),
-}}
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
+if meta[1] ~= ARGV[1] or tonumber(meta[2] or '-1') < tonumber(ARGV[2]) then return false end
+local run = {RUN}
+if redis.call('HGET', KEYS[3], ARGV[3]) ~= run then redis.call('HSET', KEYS[3], ARGV[3], run) end
+return redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[4], 'WITHSCORES', 'LIMIT', 0, ARGV[5])
 """
 
 
@@ -162,15 +164,6 @@ class Held(NamedTuple):
     most: int
 
 
-class Due(NamedTuple):
-    """A partition's timers that are due, earliest first, as (member, due_ms); and the run of Redis in which its state was found complete."""
-
-    timers: list[tuple[str, int]]
-    run: str
-    offset: int
-    """-1 where nothing was ever committed."""
-
-
 class Store:
     """Redis as the home of partition states."""
 
@@ -225,18 +218,22 @@ class Store:
         if not await self._commit(keys=[keys.meta, keys.state], args=arguments):
             raise Refused(f"{keys.prefix} at {expected}")
 
-    async def due(self, held: Sequence[Held], now_ms: int) -> list[Due | None]:
-        """Timers due by `now_ms`; None where the store knows less than the holder does, or another owner.
+    async def due(
+        self, held: Sequence[Held], now_ms: int, vouched: str
+    ) -> list[list[tuple[str, int]] | None]:
+        """Each partition's timers due by `now_ms`, earliest first, as (member, due_ms); None where the store knows less than the holder does, or another owner.
 
-        One round trip. Because it compares epoch and offset too, an idle partition notices that Redis lost something.
+        One round trip. Because it compares epoch and offset too, an idle partition notices that Redis lost something; and for each one found complete it vouches
+        under the key `vouched` (claims.py).
         """
-        calls = [Call(self._due, [one.keys.meta, one.keys.timers], [now_ms, one.most]) for one in held]
-        answers = await run(self._redis, calls)
-        found: list[Due | None] = []
-        for one, ((epoch, offset), run_id, rows) in zip(held, answers, strict=True):
-            if epoch is None or int(epoch) != one.epoch or int(offset or -1) < (one.offset or -1):
+        calls = []
+        for keys, epoch, offset, most in held:
+            words = (epoch, -1 if offset is None else offset, keys.partition, now_ms, most)
+            calls.append(Call(self._due, [keys.meta, keys.timers, vouched], words))
+        found: list[list[tuple[str, int]] | None] = []
+        for rows in await run(self._redis, calls):
+            if rows is None:
                 found.append(None)
             else:
-                timers = [(rows[i].decode(), int(rows[i + 1])) for i in range(0, len(rows), 2)]
-                found.append(Due(timers, run_id.decode(), int(offset or -1)))
+                found.append([(rows[i].decode(), int(rows[i + 1])) for i in range(0, len(rows), 2)])
         return found

@@ -34,10 +34,27 @@ async def test_what_rests_on_claims_of_another_run_of_redis_is_not_stored(redis:
         before = None if not granted_in else 5
         await store.commit(keys, epoch, before, (before or 0) + 5, b"", Changes({"k": b"1"}), granted_in)
     await store.commit(keys, epoch, 5, 10, b"", Changes(), "0" * 40)  # repeated: it is there already
-    (due,) = await store.due([Held(keys, epoch, 10, 1)], 0)
-    assert due is not None
-    assert (due.offset, due.run) == (10, run)
-    assert await store.due([Held(keys, epoch, 11, 1)], 0) == [None]
+
+
+async def test_only_what_is_as_its_owner_knows_it_is_vouched_for(redis: Redis) -> None:
+    namespace = f"store-{uuid4().hex}"
+    store, vouched = Store(redis), f"{{{namespace}:claims}}:vouched:router"
+    run = (await redis.info("server"))["run_id"].encode()
+    fresh, known, behind, taken = (Keys(namespace, "router", n) for n in range(4))
+    epochs = {keys: (await store.take(keys)).epoch for keys in (fresh, known, behind, taken)}
+    timers = Changes(ranks=[("timers", "4915\nlife", 500, "set"), ("timers", "4915\nwindow", 900, "set")])
+    for keys in (known, behind, taken):
+        await store.commit(keys, epochs[keys], None, 10, b"", timers)
+    await store.take(taken)
+    held = [
+        Held(keys, epochs[keys], offset, 5) for keys, offset in zip(epochs, (None, 10, 11, 10), strict=True)
+    ]
+    assert await store.due(held, 600, vouched) == [[], [("4915\nlife", 500)], None, None]
+    assert await redis.hgetall(vouched) == {b"0": run, b"1": run}
+    await redis.delete(*(keys.meta for keys in epochs))
+    await redis.delete(vouched)
+    assert await store.due(held, 600, vouched) == [None] * 4
+    assert not await redis.exists(vouched)
 
 
 async def test_a_producer_that_is_given_up_lets_nobody_wait(stack: LocalStack, prefix: Prefix) -> None:
