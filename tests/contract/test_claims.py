@@ -15,6 +15,7 @@ from deploy.local.stack import LocalStack
 from shared.stream.claims import BookIncomplete, Claims
 from shared.stream.fold import Claim, Grant, Owned, Release
 from tests import claims_book
+from tests.losing import lose
 
 NOW = 1_793_620_800_000
 KEEP_MS = 10_000
@@ -201,5 +202,5 @@ async def test_a_book_answers_only_while_all_partitions_vouch_to_this_run_of_red
     assert (await ask(book, [replace(place, id="two", member="4916")], NOW, force=True))["two"].used == 2
     await redis.hset(book.vouched, "0", run)
     assert await answers()
-    await redis.delete(*[key async for key in redis.scan_iter(f"{{{namespace}:*")])
+    await lose(redis, f"{{{namespace}:*")
     assert not await answers()

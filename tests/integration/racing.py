@@ -28,6 +28,7 @@ from shared.ids import command_id, conversation_key
 from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, SEND_COMMANDS, SEND_EVENTS
 from tests.forking import ForkedProcess
 from tests.integration.stream.harness import Bench, until
+from tests.losing import lose
 from tests.reading import length
 
 Record = tuple[str, bytes]
@@ -87,10 +88,7 @@ class Race(Bench):
 
     async def lose_redis(self) -> None:
         """Delete all that this deployment has in Redis."""
-        names = [
-            name async for name in self.redis.scan_iter(f"*{self.settings.redis_namespace}*", count=10_000)
-        ]
-        await self.redis.delete(*names)
+        await lose(self.redis, f"*{self.settings.redis_namespace}*")
 
     async def events(self, event: str) -> list[SendEvent]:
         """The send events of a kind, each once: what is published twice has the same bytes."""

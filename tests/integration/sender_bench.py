@@ -26,6 +26,7 @@ from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, SEND_COMMANDS
 from tests.conftest import Prefix
 from tests.forking import ForkedProcess
 from tests.integration.stream.harness import Bench, until
+from tests.losing import lose
 
 TOKEN = "a-test-token"
 PRIORITIES: dict[str, int] = {"authentication": 0, "service": 1, "utility": 2, "marketing": 3}
@@ -233,9 +234,7 @@ class SenderBench(Bench):
 
     async def lose_redis(self) -> None:
         """Empty everything this test has in Redis."""
-        found = [key async for key in self.redis.scan_iter(f"*{self.settings.redis_namespace}*", count=1000)]
-        if found:
-            await self.redis.delete(*found)
+        await lose(self.redis, f"*{self.settings.redis_namespace}*")
 
 
 async def forever(call: Call) -> web.StreamResponse:

@@ -33,6 +33,7 @@ from shared.uncertain import RESENT
 from tests.conftest import Prefix
 from tests.forking import ForkedProcess
 from tests.integration.stream.harness import Bench, until
+from tests.losing import lose
 
 pytestmark = pytest.mark.timeout(240)
 NUMBER, OTHER = "1001", "1002"
@@ -213,10 +214,7 @@ async def test_a_lost_answer_is_told_by_the_status_and_a_lost_call_is_sent_once_
 
     commands = [row.headers["ce_id"] for row in await bench.read(SEND_COMMANDS)]
     await bench.router.kill()
-    router = f"{{{bench.settings.redis_namespace}:router"
-    lost = [key async for key in bench.redis.scan_iter(f"{router}*", count=1000)]
-    assert lost
-    await bench.redis.delete(*lost)
+    await lose(bench.redis, f"{{{bench.settings.redis_namespace}:router*")
     bench.router = bench.spawn("router")
     bench.clock.advance(4 * 3600)
     await bench.ask("afterwards")

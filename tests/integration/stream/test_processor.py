@@ -25,6 +25,7 @@ from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
 from tests.conftest import Prefix
 from tests.integration.stream.counting import PLACES, Add, Burst
 from tests.integration.stream.harness import PARTITIONS, Bench, adds, assert_exactly_once, until
+from tests.losing import lose
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
@@ -133,7 +134,7 @@ async def test_an_emptied_redis_is_rebuilt_without_publishing_or_deciding_anythi
     await all_published(bench, 5000)
     before = await bench.read(SEND_EVENTS)
     states = await bench.states()
-    await _empty(bench)
+    await lose(bench.redis, f"*{bench.settings.redis_namespace}:*")
 
     async def rebuilt() -> bool:
         return await bench.folded() == 5000 and await bench.states() == states
@@ -150,17 +151,9 @@ async def test_redis_emptied_in_the_middle_of_the_load_changes_nothing(bench: Be
     await bench.feed(encoded(load))
     bench.worker()
     await folded_at_least(bench, 6000)
-    await _empty(bench)
+    await lose(bench.redis, f"*{bench.settings.redis_namespace}:*")
     await all_published(bench, len(load))
     await assert_exactly_once(bench, load, None)
-
-
-async def _empty(bench: Bench) -> None:
-    """Delete all that this test keeps in Redis, at once."""
-    keys = [
-        key async for key in bench.redis.scan_iter(match=f"*{bench.settings.redis_namespace}:*", count=1000)
-    ]
-    await bench.redis.delete(*keys)
 
 
 async def test_redis_that_loses_its_last_second_is_caught_up_silently(lossy: Bench) -> None:
