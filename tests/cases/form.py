@@ -6,6 +6,7 @@ What a case may say is told in docs/cases.md.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, TypeGuard
@@ -222,8 +223,9 @@ class Case:
         return frozenset().union(*found)
 
 
+@cache
 def load(path: Path) -> list[Case]:
-    """Read a file of cases.
+    """Read a file of cases, once.
 
     Raises:
         FormError: it is not of the form.

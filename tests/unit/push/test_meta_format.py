@@ -102,7 +102,7 @@ class Bot:
         return self.got[0] if self.got else None
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bot() -> Bot:
     return Bot()
 

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 import msgspec
+import pytest
 import pytest_asyncio
 
 from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
@@ -355,6 +356,7 @@ async def test_a_hundred_thousand_waiting_commands_cost_a_window_of_memory(offic
     assert len(schedule.window(2)) <= 256
 
 
+@pytest.mark.slow
 async def test_calls_without_an_answer_hold_up_their_number_and_no_other(office: Office) -> None:
     never = asyncio.Event()
 

@@ -277,11 +277,14 @@ async def test_nonsense_is_400_and_nothing_comes_of_it(edge: World, path: str, b
 
 async def test_a_body_too_large_too_slow_or_encoded_is_refused(edge: World) -> None:
     head = f"POST {MESSAGES} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer shop-token\r\n".encode()
-    assert b" 413 " in await edge.raw(head + b"Content-Length: 99999999\r\n\r\n{")
-    assert b" 408 " in await edge.raw(head + b"Content-Length: 100\r\n\r\n{")
-    assert b" 415 " in await edge.raw(head + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}")
     chunk = b"ffff\r\n" + b"x" * 0xFFFF + b"\r\n"
-    assert b" 413 " in await edge.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 5)
+    answers = await asyncio.gather(
+        edge.raw(head + b"Content-Length: 99999999\r\n\r\n{"),
+        edge.raw(head + b"Content-Length: 100\r\n\r\n{"),
+        edge.raw(head + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"),
+        edge.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 5),
+    )
+    assert [answer.split(b" ", 2)[1] for answer in answers] == [b"413", b"408", b"415", b"413"]
 
 
 async def test_a_head_too_large_or_too_slow_ends_the_connection(edge: World) -> None:
