@@ -14,7 +14,7 @@ UNEVEN_S = 0.02
 HURRY = 1.02
 """The pace of calls beside the limit: what a stall has cost is made up for, and the places still say when that is enough."""
 AT_ONCE_S = 0.05
-"""Calls made at once: those of so much time."""
+"""Calls made at once: those of so much time, and two at least; a pace without any play would make up for a late call by no more than `HURRY`."""
 
 
 @dataclass(slots=True)
@@ -66,4 +66,4 @@ class MovingSecond:
 
 def _ahead_s(limit: int) -> float:
     """How far calls may run ahead of their even pace."""
-    return max(0.0, (limit * AT_ONCE_S - 1) / (limit * HURRY))
+    return (max(2.0, limit * AT_ONCE_S) - 1) / (limit * HURRY)

@@ -12,6 +12,7 @@ import asyncio
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -148,7 +149,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         told: called with what each committed batch tells, before it is published: (event, state before, step) of each record that brought forth others, in no particular order; not of a silent one.
         cache: states kept decoded per partition; 0 when others change the states too.
         most: records in one poll.
+        each: of those, the records of one partition; None: what has come first, whosever it is.
         room: whether a partition may take in more; while it may not, its records wait in Kafka and the other partitions go on.
+        rest: for how long to leave the process to others after a batch that took so long (both in seconds).
         store, publisher: for tests that stop a worker at a certain step; the real ones otherwise.
     """
 
@@ -167,7 +170,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         cache: int = 50_000,
         told: Callable[[Iterable[Told[E, S]]], None] = lambda _: None,
         most: int = MAX_POLL,
+        each: int | None = None,
         room: Callable[[int], bool] = lambda partition: True,
+        rest: Callable[[float], float] = lambda took_s: 0.0,
         store: Store | None = None,
         publisher: Callable[[Publisher], Publisher] = lambda publisher: publisher,
     ) -> None:
@@ -186,7 +191,9 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         self._cache = cache
         self._told = told
         self._most = most
+        self._each = each
         self._room = room
+        self._rest = rest
         self._expected = Expected()
         self._store = store or Store(redis)
         self._topic = kafka.name_of(source, settings)
@@ -341,8 +348,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             before = dict(self._parts)
             self._hold_back()
             try:
-                rebuilding = [owned.tp for owned in self._parts.values() if owned.silent]
-                polled = await self._consumer.getmany(*rebuilding, timeout_ms=100, max_records=self._most)
+                polled = await self._poll()
             except NoOffsetForPartitionError:
                 continue  # seen before the assignment's own seek; positions come from the store
             if not polled:
@@ -361,8 +367,25 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             if postponed:
                 self._moved = monotonic()  # waiting until others have rebuilt is health
                 await asyncio.sleep(REBUILD_POLL_S)
-            self._m_batch.observe(monotonic() - started)
+            took_s = monotonic() - started
+            self._m_batch.observe(took_s)
             self._lag()
+            if rest_s := self._rest(took_s):
+                await asyncio.sleep(rest_s)
+
+    async def _poll(self) -> dict[TopicPartition, list[Any]]:
+        """The next records, only of partitions to be rebuilt while there are any; nothing if nothing comes for a tenth of a second."""
+        polled: dict[TopicPartition, list[Any]] = {}
+        rebuilding = [owned.tp for owned in self._parts.values() if owned.silent]
+        if self._each is not None and not rebuilding:
+            for tp in list(self._parts):
+                with suppress(NoOffsetForPartitionError):  # what others have given is not dropped for it
+                    polled |= await self._consumer.getmany(tp, timeout_ms=0, max_records=self._each)
+        if not polled:
+            polled = await self._consumer.getmany(
+                *rebuilding, timeout_ms=100, max_records=self._each or self._most
+            )
+        return polled
 
     def _hold_back(self) -> None:
         """Fetch nothing of partitions that have no room; go on with those that have some again."""

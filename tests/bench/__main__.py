@@ -91,7 +91,6 @@ async def main(
             partial(tallies.restart, entries=1_000_000 if million else tallies.ENTRIES),
         ),
         ("waits", 1, "ms or MB", 1.2, True, waits.measure),
-        ("limits", 1, "messages/s", 0.95, False, limits.measure),
         ("recovery", 1, "", 1.0, True, partial(recovery.measure, names=troubles)),
         (
             "decisions",
@@ -105,6 +104,7 @@ async def main(
     whole_system = (
         ("edge", 1, "ms or KB", 10.0, True, edge.waits),
         ("apart", 1, "ms", 1.5, True, apart.measure),
+        ("limits", 1, "messages/s", 0.95, False, limits.measure),
         ("bulk", 1, "ms", 1.0, True, bulk.measure),
         ("bulk", 1, "messages/s", 0.95, False, bulk.limits),
     )

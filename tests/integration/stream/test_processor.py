@@ -156,6 +156,16 @@ async def test_redis_emptied_in_the_middle_of_the_load_changes_nothing(bench: Be
     await assert_exactly_once(bench, load, None)
 
 
+async def test_a_backlog_is_taken_in_turns_so_that_no_partition_waits_for_another_s(bench: Bench) -> None:
+    await bench.feed(encoded(adds(6000)))
+    worker = bench.worker(EACH="50", FAULT="stop-before-commit:9")
+    await until(lambda: _stopped(worker.pid), "the ninth commit", every_s=0.1)
+    assert 0 < max(await bench.offsets()) <= 4 * 50
+    await worker.kill()
+    bench.worker(EACH="50")
+    await all_published(bench, 6000)
+
+
 async def test_redis_that_loses_its_last_second_is_caught_up_silently(lossy: Bench) -> None:
     load = adds(15_000)
     await lossy.feed(encoded(load[:5000]))

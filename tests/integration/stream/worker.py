@@ -1,7 +1,7 @@
 """One worker of the counting fold as a process; faults are in what it is wired with, never in the code under test.
 
 `FAULT=slow-takeover:MS`: every takeover lasts so much longer. `FAULT=stop-before-commit:N` or `FAULT=stop-before-publish:N`: the process stops itself (SIGSTOP) before the commit, or between the commit and
-the publication, of its N-th batch.
+the publication, of its N-th batch. `EACH`: it takes so many records of a partition at once.
 """
 
 import asyncio
@@ -84,6 +84,7 @@ def build(service: Service) -> None:
             facts=lambda: str(os.getpid()),
             redis=redis,
             clock=clock_from(str(settings.clock_file) if settings.clock_file else None),
+            each=int(os.environ["EACH"]) if "EACH" in os.environ else None,
             store=FaultyStore(redis, before_commit, int(nth) / 1000 if fault == "slow-takeover" else 0.0),
             publisher=lambda real: StopsBeforePublishing(real, before_publish),
         )

@@ -87,6 +87,19 @@ def test_the_limit_is_used_to_the_full(limit: int) -> None:
     assert len(arrivals) >= 0.98 * 30 * limit
 
 
+def uneven(rng: random.Random) -> tuple[float, float]:
+    """One trip of ten takes 10 ms longer, one of fifty 40 ms."""
+    delay = 0.01 * (rng.random() < 0.1) + 0.04 * (rng.random() < 0.02)
+    return 0.003 + rng.expovariate(400) + delay, 0.002
+
+
+@pytest.mark.parametrize("limit", [10, 20, 80])
+def test_a_late_call_costs_its_own_place_and_no_other(limit: int) -> None:
+    arrivals = play(limit, uneven, 60, early=0.008)
+    assert busiest(arrivals) <= limit
+    assert len(arrivals) >= 0.988 * 60 * limit
+
+
 def test_a_long_way_costs_its_length_until_caution_has_gone() -> None:
     assert len(play(80, far, 60)) >= 0.85 * 60 * 80
     arrivals = play(80, far, 60, caution=0.0)
