@@ -33,11 +33,10 @@ from shared.topics import SEND_COMMANDS
 log = structlog.get_logger(__name__)
 
 GROUP = "sender"
-INTAKE_AT_ONCE = 50
-"""Commands of a partition: while they are folded, some milliseconds, answers to calls wait to be read, and each millisecond of a call is one of its place."""
-INTAKE_RESTS = 2.0
-"""While calls are under way, the intake of a backlog leaves them so many times as long as a batch took."""
-INTAKE_RESTS_AT_MOST_S = 0.1
+INTAKE_AT_ONCE = 400
+"""Commands: while they are folded, some milliseconds, answers to calls wait to be read, and each millisecond of a call is one of its place."""
+INTAKE_EACH = 25
+"""Commands of a partition before the next one's: all numbers begin at once."""
 
 
 class _JournalCheck:
@@ -86,9 +85,10 @@ def build(service: Service, settings: SenderSettings) -> Desk:
             redis=redis,
             clock=clock,
             cache=0,
-            each=INTAKE_AT_ONCE,
+            most=INTAKE_AT_ONCE,
+            each=INTAKE_EACH,
             room=lambda partition: dispatcher.room(partition),
-            rest=lambda took_s: min(INTAKE_RESTS * took_s, INTAKE_RESTS_AT_MOST_S) if desk.in_flight else 0.0,
+            rest=lambda took_s: dispatcher.rest(took_s),
         )
     )
     inbound = service.add(

@@ -15,6 +15,9 @@ log = structlog.get_logger(__name__)
 LOOK_S = 0.01
 """How often the partitions held are compared with the lanes, and lanes that got commands are woken; memory only, no round trip."""
 GAUGES_S = 1.0
+INTAKE_RESTS = 1.0
+"""While commands are on their way, a batch of the intake leaves them so many times as long as it took itself."""
+INTAKE_RESTS_AT_MOST_S = 0.1
 DRAIN_MARGIN_S = 1.0
 """Left of the drain time for the other parts."""
 
@@ -50,6 +53,10 @@ class Dispatcher:
         if lane is None or lane.survey is None:
             return True
         return sum(count for count, _ in lane.survey.unsent.values()) < self._max_waiting
+
+    def rest(self, took_s: float) -> float:
+        """For how long the intake lets the calls go first after a batch that took so long: a call that is late loses its place for good."""
+        return min(INTAKE_RESTS * took_s, INTAKE_RESTS_AT_MOST_S) if self._desk.shares.calls else 0.0
 
     def backlog(self) -> dict[int, Note]:
         """What waits in each partition: for those who ask the router for more."""

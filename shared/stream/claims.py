@@ -2,10 +2,9 @@
 
 Two kinds: places in a limit (`Claim`: distinct members, or amounts, of a scope) and names that only one may bear (`Owned`).
 
-The book answers only while it is *complete*: while every partition vouches that what it published is in there. A voucher names the run of Redis in which the
-partition's state was found as its owner knows it, by the very script that noted it (store.py). So neither a Redis that was emptied nor one that came back without
-its last second grants a place a second time; and because the script that grants looks for itself, not even to who asked a moment before (docs/decisions/0001).
-All keys share one hash slot for that.
+The book answers only while it is *complete*: while every partition vouches that what it published is in there (`vouched`). So neither a Redis that was emptied nor one
+that came back without its last second grants a place a second time; and because the script that grants looks for itself, not even to who asked a moment before
+(docs/decisions/0001). The book's keys share one hash slot for that.
 """
 
 from collections.abc import Iterable
@@ -176,6 +175,11 @@ _BUCKETS = 262_144
 30 among 33 million in 8 days; beyond that some 100."""
 
 
+def vouched(namespace: str, group: str) -> str:
+    """The key of the group's vouchers: partition → the run of Redis in which its owner took it and found its state complete (store.py)."""
+    return f"{{{namespace}:claims}}:vouched:{group}"
+
+
 class BookIncomplete(Exception):
     """Some partition doesn't vouch for its claims; those asked now could be granted too often."""
 
@@ -197,8 +201,7 @@ class Claims:
     def __init__(self, redis: Redis, namespace: str, *, group: str = "", partitions: int = 0) -> None:
         self._redis = redis
         self._tag = f"{{{namespace}:claims}}"
-        self.vouched = f"{self._tag}:vouched:{group}"
-        """The key of the vouchers: partition → the run of Redis in which its owner found its state complete."""
+        self._vouched = vouched(namespace, group)
         self._partitions = partitions
         self._ask = redis.register_script(_ASK)
         self._release = redis.register_script(_RELEASE)
@@ -229,9 +232,9 @@ class Claims:
             for claim in wanted:
                 arguments += (claim.id, claim.member, claim.weight, claim.limit, claim.expires_ms)
                 arguments += (int(claim.take), claim.waits_until_ms)
-            calls.append(Call(self._ask, [*self._keys(scope), self.vouched], arguments))
+            calls.append(Call(self._ask, [*self._keys(scope), self._vouched], arguments))
         if names:
-            keys = [self.vouched]
+            keys = [self._vouched]
             words: list[int | bytes] = [must_vouch, now_ms // 1000, names[0].keep_ms // 1000]
             for owned in names:
                 name = _hash(owned.name)
@@ -240,7 +243,7 @@ class Claims:
             calls.append(Call(self._own, keys, words))
         found = await run(self._redis, calls)
         if None in found or len({answer[0] for answer in found}) != 1:
-            raise BookIncomplete(self.vouched)
+            raise BookIncomplete(self._vouched)
         grants: dict[str, Grant] = {}
         for wanted, places in zip(scopes.values(), found, strict=False):
             for index, claim in enumerate(wanted):

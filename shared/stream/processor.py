@@ -149,7 +149,7 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         told: called with what each committed batch tells, before it is published: (event, state before, step) of each record that brought forth others, in no particular order; not of a silent one.
         cache: states kept decoded per partition; 0 when others change the states too.
         most: records in one poll.
-        each: of those, the records of one partition; None: what has come first, whosever it is.
+        each: so many of one partition before others have their turn; None: what has come first, whosever it is.
         room: whether a partition may take in more; while it may not, its records wait in Kafka and the other partitions go on.
         rest: for how long to leave the process to others after a batch that took so long (both in seconds).
         store, publisher: for tests that stop a worker at a certain step; the real ones otherwise.
@@ -370,21 +370,35 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             took_s = monotonic() - started
             self._m_batch.observe(took_s)
             self._lag()
-            if rest_s := self._rest(took_s):
+            rest_s = self._rest(took_s)
+            if rest_s and not any(owned.silent for owned in self._parts.values()):
                 await asyncio.sleep(rest_s)
 
     async def _poll(self) -> dict[TopicPartition, list[Any]]:
         """The next records, only of partitions to be rebuilt while there are any; nothing if nothing comes for a tenth of a second."""
-        polled: dict[TopicPartition, list[Any]] = {}
         rebuilding = [owned.tp for owned in self._parts.values() if owned.silent]
-        if self._each is not None and not rebuilding:
+        if self._each is not None and not rebuilding and (polled := await self._poll_in_turn(self._each)):
+            return polled
+        return await self._consumer.getmany(*rebuilding, timeout_ms=100, max_records=self._most)  # type: ignore[no-any-return]
+
+    async def _poll_in_turn(self, each: int) -> dict[TopicPartition, list[Any]]:
+        """What has come, beginning with the partition served longest ago; those that have more fill what the others leave."""
+        polled: dict[TopicPartition, list[Any]] = {}
+        left, more = self._most, False
+        with suppress(NoOffsetForPartitionError):  # as above; what others have given is kept
             for tp in list(self._parts):
-                with suppress(NoOffsetForPartitionError):  # what others have given is not dropped for it
-                    polled |= await self._consumer.getmany(tp, timeout_ms=0, max_records=self._each)
-        if not polled:
-            polled = await self._consumer.getmany(
-                *rebuilding, timeout_ms=100, max_records=self._each or self._most
-            )
+                if left <= 0:
+                    break
+                came = await self._consumer.getmany(tp, timeout_ms=0, max_records=min(each, left))
+                if records := came.get(tp):
+                    polled[tp] = records
+                    left -= len(records)
+                    more |= len(records) == each
+                    if tp in self._parts:
+                        self._parts[tp] = self._parts.pop(tp)
+            if more and left > 0:
+                for tp, records in (await self._consumer.getmany(timeout_ms=0, max_records=left)).items():
+                    polled[tp] = polled.get(tp, []) + records
         return polled
 
     def _hold_back(self) -> None:
@@ -631,7 +645,6 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             found = await self._store.due(
                 [Held(o.keys, o.epoch, o.offset, TIMERS_PER_POLL + len(o.appended)) for o in held],
                 now_ms,
-                self._claims.vouched,
             )
             for owned, due in zip(held, found, strict=True):
                 if due is None:

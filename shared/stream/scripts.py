@@ -7,8 +7,8 @@ from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError, RedisError
 
-RUN = "string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')"
-"""In Lua: this run of Redis, another one after each restart and failover."""
+RUN = "string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')"
+"""In Lua: this run of Redis, another one after each restart (its `run_id`) and each failover, also back to where it was before (its `master_replid`)."""
 
 
 class Call(NamedTuple):

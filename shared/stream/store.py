@@ -15,17 +15,20 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 
 from shared.settings import ServiceSettings
+from shared.stream.claims import vouched
 from shared.stream.folding import TIMERS, Changes
 from shared.stream.scripts import RUN, Call, run
 
-# Epochs begin with Redis's own clock, so that they rise even over a Redis that lost everything: a zombie of before is never taken for the owner.
-_TAKE = """
+# KEYS: meta, vouched; ARGV: partition. Epochs begin with Redis's own clock, so that they rise even over a Redis that lost everything: a zombie of before is never
+# taken for the owner. What is taken is vouched for only once it has been found complete.
+_TAKE = f"""
 local now = redis.call('TIME')
 local epoch = now[1] * 1000 + math.floor(now[2] / 1000)
 local before = redis.call('HGET', KEYS[1], 'epoch') or 0
 epoch = string.format('%.0f', math.max(epoch, before + 1))
-redis.call('HSET', KEYS[1], 'epoch', epoch)
-return {epoch, redis.call('HGET', KEYS[1], 'offset'), redis.call('HGET', KEYS[1], 'outbox'), before}
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'run', {RUN})
+redis.call('HDEL', KEYS[2], ARGV[1])
+return {{epoch, redis.call('HGET', KEYS[1], 'offset'), redis.call('HGET', KEYS[1], 'outbox'), before}}
 """
 
 # ARGV: epoch, offset it started from ('' for none), new offset, outbox, prefix of sets, the run of Redis in which claims were granted ('' for none),
@@ -78,12 +81,12 @@ return 1
 CONNECTIONS = 100
 """Of one process at most; who holds more partitions than that waits a moment for the next free one."""
 
-# KEYS: meta, timers, vouched; ARGV: epoch, offset (-1 for none), partition, now, most. Vouches only for what it sees itself: a Redis emptied in between
-# would keep a voucher for what it has lost.
+# KEYS: meta, timers, vouched; ARGV: epoch, offset (-1 for none), partition, now, most. What was taken in another run of Redis may have lost more than its owner
+# knew when it asked: it must be taken again.
 _DUE = f"""
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
-if meta[1] ~= ARGV[1] or tonumber(meta[2] or '-1') < tonumber(ARGV[2]) then return false end
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'run')
 local run = {RUN}
+if meta[1] ~= ARGV[1] or meta[3] ~= run or tonumber(meta[2] or '-1') < tonumber(ARGV[2]) then return false end
 if redis.call('HGET', KEYS[3], ARGV[3]) ~= run then redis.call('HSET', KEYS[3], ARGV[3], run) end
 return redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[4], 'WITHSCORES', 'LIMIT', 0, ARGV[5])
 """
@@ -137,6 +140,11 @@ class Keys:
         return self.prefix + "state"
 
     @property
+    def vouched(self) -> str:
+        """The claims book's, of the whole group."""
+        return vouched(self.namespace, self.group)
+
+    @property
     def timers(self) -> str:
         return self.set(TIMERS)
 
@@ -174,8 +182,10 @@ class Store:
         self._due = redis.register_script(_DUE)
 
     async def take(self, keys: Keys) -> Taken:
-        """Become the partition's owner: every earlier owner's commits are refused from now on."""
-        epoch, offset, outbox, before = await self._take(keys=[keys.meta])
+        """Become the partition's owner: every earlier owner's commits are refused from now on, and its voucher is gone."""
+        epoch, offset, outbox, before = await self._take(
+            keys=[keys.meta, keys.vouched], args=[keys.partition]
+        )
         return Taken(int(epoch), None if offset is None else int(offset), outbox or b"", int(before))
 
     async def load(self, keys: Keys, names: Sequence[str]) -> list[bytes | None]:
@@ -218,18 +228,15 @@ class Store:
         if not await self._commit(keys=[keys.meta, keys.state], args=arguments):
             raise Refused(f"{keys.prefix} at {expected}")
 
-    async def due(
-        self, held: Sequence[Held], now_ms: int, vouched: str
-    ) -> list[list[tuple[str, int]] | None]:
-        """Each partition's timers due by `now_ms`, earliest first, as (member, due_ms); None where the store knows less than the holder does, or another owner.
+    async def due(self, held: Sequence[Held], now_ms: int) -> list[list[tuple[str, int]] | None]:
+        """Each partition's timers due by `now_ms`, earliest first, as (member, due_ms); None where the store knows less than the holder does, or another owner, or was started since.
 
-        One round trip. Because it compares epoch and offset too, an idle partition notices that Redis lost something; and for each one found complete it vouches
-        under the key `vouched` (claims.py).
+        One round trip. Because it looks at the state too, an idle partition notices that Redis lost something; and for each one found complete it vouches.
         """
         calls = []
         for keys, epoch, offset, most in held:
             words = (epoch, -1 if offset is None else offset, keys.partition, now_ms, most)
-            calls.append(Call(self._due, [keys.meta, keys.timers, vouched], words))
+            calls.append(Call(self._due, [keys.meta, keys.timers, keys.vouched], words))
         found: list[list[tuple[str, int]] | None] = []
         for rows in await run(self._redis, calls):
             if rows is None:

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from deploy.local.stack import LocalStack
-from shared.stream.claims import BookIncomplete, Claims
+from shared.stream.claims import BookIncomplete, Claims, vouched
 from shared.stream.fold import Claim, Grant, Owned, Release
 from tests import claims_book
-from tests.losing import lose
+from tests.losing import lose, run_of
 
 NOW = 1_793_620_800_000
 KEEP_MS = 10_000
@@ -176,7 +176,7 @@ async def test_thousands_of_places_that_are_over_refuse_nobody(redis: Redis) -> 
 async def test_a_book_answers_only_while_all_partitions_vouch_to_this_run_of_redis(redis: Redis) -> None:
     namespace = f"claims-{uuid4().hex}"
     book = Claims(redis, namespace, group="router", partitions=2)
-    run = (await redis.info("server"))["run_id"]
+    run, vouchers = await run_of(redis), vouched(namespace, "router")
     place, name = Claim("tier:P1", "one", "4915", 1, NOW + 9000), Owned("id", "r1", "N1:4915", KEEP_MS, NOW)
 
     async def answers() -> bool:
@@ -191,16 +191,16 @@ async def test_a_book_answers_only_while_all_partitions_vouch_to_this_run_of_red
         return bool(given)
 
     assert not await answers()
-    await redis.hset(book.vouched, mapping={"0": run, "1": "0" * 40})
+    await redis.hset(vouchers, mapping={"0": run, "1": "0" * 40})
     assert not await answers()
-    assert [key async for key in redis.scan_iter(f"{{{namespace}:claims}}:*")] == [book.vouched.encode()]
-    await redis.hset(book.vouched, "1", run)
+    assert [key async for key in redis.scan_iter(f"{{{namespace}:claims}}:*")] == [vouchers.encode()]
+    await redis.hset(vouchers, "1", run)
     assert await answers()
     assert (await book.ask([place], NOW)).run == run
-    await redis.hdel(book.vouched, "0")
+    await redis.hdel(vouchers, "0")
     assert not await answers()
     assert (await ask(book, [replace(place, id="two", member="4916")], NOW, force=True))["two"].used == 2
-    await redis.hset(book.vouched, "0", run)
+    await redis.hset(vouchers, "0", run)
     assert await answers()
     await lose(redis, f"{{{namespace}:*")
     assert not await answers()

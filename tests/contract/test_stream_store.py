@@ -15,6 +15,7 @@ from shared.stream.folding import Changes
 from shared.stream.store import Held, Keys, Refused, Store
 from shared.topics import SEND_EVENTS
 from tests.conftest import Prefix
+from tests.losing import run_of
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ async def redis(stack: LocalStack) -> AsyncIterator[Redis]:
 async def test_what_rests_on_claims_of_another_run_of_redis_is_not_stored(redis: Redis) -> None:
     store, keys = Store(redis), Keys(f"store-{uuid4().hex}", "router", 0)
     epoch = (await store.take(keys)).epoch
-    run = (await redis.info("server"))["run_id"]
+    run = await run_of(redis)
     with pytest.raises(Refused):
         await store.commit(keys, epoch, None, 5, b"", Changes({"k": b"1"}), "0" * 40)
     assert await store.load(keys, ["k"]) == [None]
@@ -37,23 +38,26 @@ async def test_what_rests_on_claims_of_another_run_of_redis_is_not_stored(redis:
 
 
 async def test_only_what_is_as_its_owner_knows_it_is_vouched_for(redis: Redis) -> None:
-    namespace = f"store-{uuid4().hex}"
-    store, vouched = Store(redis), f"{{{namespace}:claims}}:vouched:router"
-    run = (await redis.info("server"))["run_id"].encode()
-    fresh, known, behind, taken = (Keys(namespace, "router", n) for n in range(4))
-    epochs = {keys: (await store.take(keys)).epoch for keys in (fresh, known, behind, taken)}
+    store, namespace = Store(redis), f"store-{uuid4().hex}"
+    run = (await run_of(redis)).encode()
+    fresh, known, behind, other, elsewhen = (Keys(namespace, "router", n) for n in range(5))
+    vouched = known.vouched
+    places = (fresh, known, behind, other, elsewhen)
+    epochs = {keys: (await store.take(keys)).epoch for keys in places}
     timers = Changes(ranks=[("timers", "4915\nlife", 500, "set"), ("timers", "4915\nwindow", 900, "set")])
-    for keys in (known, behind, taken):
+    for keys in places[1:]:
         await store.commit(keys, epochs[keys], None, 10, b"", timers)
-    await store.take(taken)
-    held = [
-        Held(keys, epochs[keys], offset, 5) for keys, offset in zip(epochs, (None, 10, 11, 10), strict=True)
-    ]
-    assert await store.due(held, 600, vouched) == [[], [("4915\nlife", 500)], None, None]
+    await store.take(other)
+    await redis.hset(elsewhen.meta, "run", "0" * 80)
+    offsets = (None, 10, 11, 10, 10)
+    held = [Held(keys, epochs[keys], offset, 5) for keys, offset in zip(places, offsets, strict=True)]
+    assert await store.due(held, 600) == [[], [("4915\nlife", 500)], None, None, None]
     assert await redis.hgetall(vouched) == {b"0": run, b"1": run}
-    await redis.delete(*(keys.meta for keys in epochs))
+    await store.take(known)
+    assert await redis.hgetall(vouched) == {b"0": run}
+    await redis.delete(*(keys.meta for keys in places))
     await redis.delete(vouched)
-    assert await store.due(held, 600, vouched) == [None] * 4
+    assert await store.due(held, 600) == [None] * 5
     assert not await redis.exists(vouched)
 
 

@@ -1,7 +1,7 @@
 """One worker of the counting fold as a process; faults are in what it is wired with, never in the code under test.
 
 `FAULT=slow-takeover:MS`: every takeover lasts so much longer. `FAULT=stop-before-commit:N` or `FAULT=stop-before-publish:N`: the process stops itself (SIGSTOP) before the commit, or between the commit and
-the publication, of its N-th batch. `EACH`: it takes so many records of a partition at once.
+the publication, of its N-th batch. `EACH`: it takes so many records of a partition before the next one's, and four times as many at once.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from shared.clock import clock_from
 from shared.lifecycle import Service, run
 from shared.settings import ServiceSettings
-from shared.stream.processor import Processor
+from shared.stream.processor import MAX_POLL, Processor
 from shared.stream.publisher import Publisher, Record
 from shared.stream.store import Keys, Store, Taken, connect
 from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
@@ -72,6 +72,7 @@ def build(service: Service) -> None:
     never = 0
     before_commit = Stops(int(nth) if fault == "stop-before-commit" else never)
     before_publish = Stops(int(nth) if fault == "stop-before-publish" else never)
+    each = int(os.environ["EACH"]) if "EACH" in os.environ else None
     redis = connect(settings)
     service.add(
         Processor(
@@ -84,7 +85,8 @@ def build(service: Service) -> None:
             facts=lambda: str(os.getpid()),
             redis=redis,
             clock=clock_from(str(settings.clock_file) if settings.clock_file else None),
-            each=int(os.environ["EACH"]) if "EACH" in os.environ else None,
+            each=each,
+            most=4 * each if each else MAX_POLL,
             store=FaultyStore(redis, before_commit, int(nth) / 1000 if fault == "slow-takeover" else 0.0),
             publisher=lambda real: StopsBeforePublishing(real, before_publish),
         )

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
 from services.sender.breakers import Part
+from services.sender.dispatch import Dispatcher
 from services.sender.entry import claimed, decode_entry, encode_entry
 from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, queue
 from services.sender.journal import DELAYED, LINED, PAIRS
@@ -518,3 +519,11 @@ def _waits_again(office: Office, tries: int) -> bool:
 def _set(office: Office, subject: Any, id: str, waba: str = "10", **fields: Any) -> None:
     event = AccountChanged(event_id=id, at_ms=NOW_MS, waba_id=waba, subject=subject, id=id, fields=fields)
     office.facts.apply(event, office.facts.revision + 1)
+
+
+async def test_the_intake_rests_while_calls_are_under_way_and_only_then(office: Office) -> None:
+    dispatcher = Dispatcher(office.desk, drain_s=1.0, max_waiting=1000)
+    assert dispatcher.rest(0.02) == 0
+    office.desk.shares.begin("W1")
+    assert dispatcher.rest(0.02) == pytest.approx(0.02)
+    assert dispatcher.rest(5.0) == pytest.approx(0.1)
