@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from shared.events import TimerFired
-from shared.stream.fold import Claim, Fold, Grant, Grants, Owned, Release, Step
+from shared.stream.fold import Claim, Expected, Fold, Grant, Grants, Owned, Release, Step
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -80,7 +80,11 @@ class Folding(Generic[S, E, F]):
                 line.waiting.append(item)
                 continue
             state, step = states.get(key), item.step
-            if step is None or item.before is not state:
+            if (
+                step is None
+                or item.before is not state
+                or (step.claims and item.assumed != _expected(item, step))
+            ):
                 try:
                     step = fold(state, item.event, facts, item.grants)
                 except Exception as error:  # noqa: BLE001 the fold's own fault or the record's: it is parked, its state untouched
@@ -92,8 +96,7 @@ class Folding(Generic[S, E, F]):
                     continue
                 item.before, item.step = state, step
                 if step.claims:
-                    expected = item.grants.expected
-                    item.assumed = tuple([expected[claim] for claim in step.claims])
+                    item.assumed = _expected(item, step)
             if line is None:
                 if not step.claims:
                     self._apply(item, step)
@@ -106,7 +109,7 @@ class Folding(Generic[S, E, F]):
             line.ahead.append(item)
             if step.claims:
                 self.wanted += step.claims
-                _note(item, step.claims, item.assumed)
+                _note(item.grants.expected, step.claims, item.assumed)
             if step.complete:
                 states[key] = step.state
             else:
@@ -114,7 +117,14 @@ class Folding(Generic[S, E, F]):
 
     def answer(self, answers: Mapping[str, Grant]) -> None:
         """Let the steps count whose claims were answered as assumed; fold the records from the first on that was not, now with their answers."""
-        lines, self._lines, self.wanted = self._lines, {}, []
+        lines, self._lines, wanted, self.wanted = self._lines, {}, self.wanted, []
+        if lines:
+            # All of them first: what is assumed next follows the last answer of a scope, not the one that its key was given.
+            _note(
+                next(iter(lines.values())).ahead[0].grants.expected,
+                wanted,
+                [answers[claim.id] for claim in wanted],
+            )
         for key, line in lines.items():
             self.states[key] = line.ahead[0].before
             again: list[Item[E]] = []
@@ -172,9 +182,14 @@ def _wait(line: _Line[E], item: Item[E]) -> None:
     line.waiting.append(item)
 
 
-def _note(item: Item[Any], claims: Iterable[Claim | Owned], grants: Iterable[Grant]) -> None:
-    """Expect of the next claims what follows from these answers."""
+def _expected(item: Item[Any], step: Step[Any]) -> tuple[Grant, ...]:
+    """How the step's claims will probably be answered, by what is known now."""
     expected = item.grants.expected
+    return tuple([expected[claim] for claim in step.claims])
+
+
+def _note(expected: Expected, claims: Iterable[Claim | Owned], grants: Iterable[Grant]) -> None:
+    """Expect of the next claims what follows from these answers."""
     for claim, grant in zip(claims, grants, strict=True):
         expected.note(claim, grant)
 
@@ -185,7 +200,6 @@ def _proved(item: Item[Any], step: Step[Any], answers: Mapping[str, Grant]) -> S
     own = {claim.id: answers[claim.id] for claim in step.claims}
     item.grants = Grants({**grants.answers, **own}, grants.recalled, grants.expected)
     given = tuple([own[claim.id] for claim in step.claims])
-    _note(item, step.claims, given)
     if step.complete and given == item.assumed:
         return step
     item.step = None

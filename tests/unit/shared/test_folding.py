@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,6 +89,21 @@ def test_a_record_whose_claim_is_answered_otherwise_is_folded_again_with_the_ans
     assert made.states["a"] == Total(2, 3, granted=0)
     assert fold.folded == ["a/1", "a/2", "a/1", "a/2"]
     assert ids(made) == ["a/1", "a/2"]
+
+
+def test_what_follows_a_claim_that_had_to_wait_is_folded_once() -> None:
+    fold, expected = Watched(), Expected()
+    made = folding(fold)
+    made.feed(
+        item(offset, f"{key}", Add(f"{key}/{nth}", 1, claim=nth < 3), Grants(expected=expected))
+        for offset, (key, nth) in enumerate((key, nth) for key in "abc" for nth in (1, 2, 3))
+    )
+    places = count(1)
+    while made.wanted:
+        made.answer({claim.id: granted(next(places)) for claim in made.wanted})
+    assert next(places) == 7
+    assert made.states == {key: Total(3, 3, granted=2) for key in "abc"}
+    assert [fold.folded.count(f"{key}/3") for key in "abc"] == [1, 1, 1]
 
 
 def test_what_a_scope_answered_last_is_expected_of_it_next() -> None:
