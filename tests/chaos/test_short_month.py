@@ -33,6 +33,7 @@ async def test_a_months_books_equal_an_independent_reckoning_though_billing_is_k
     assert disturbed.published > disturbed.entries * 0.99 > 9_500
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 async def test_every_planted_difference_is_named_by_the_reconciliation_and_nothing_else(
     tmp_path: Path,

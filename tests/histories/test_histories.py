@@ -18,7 +18,7 @@ from tests.histories.game import Game, places_of, tally
 from tests.histories.generated import REGIMES, Setting, scripts, settings_of_two_accounts
 from tests.unit.router.world import World
 
-HISTORIES = int(os.environ.get("HISTORIES", "200"))
+HISTORIES = int(os.environ.get("HISTORIES", "100"))
 """How many are played by each of the three tests that generate some."""
 Script = list[tuple[Any, ...]]
 
