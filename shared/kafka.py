@@ -65,6 +65,10 @@ def connection(settings: ServiceSettings) -> dict[str, Any]:
     return arguments
 
 
+BATCH_BYTES = 1_000_000
+"""Of one partition in one request at most: what a batch of the stream brings forth goes out at once, and a consumer that fetches 1 MiB of a partition, Kafka's default, gets all of it."""
+
+
 def producer(
     settings: ServiceSettings, *, linger_ms: int = 0, request_timeout_ms: int = 10_000
 ) -> AIOKafkaProducer:
@@ -74,7 +78,7 @@ def producer(
         acks="all",
         enable_idempotence=True,
         linger_ms=linger_ms,
-        max_batch_size=256 * 1024,
+        max_batch_size=BATCH_BYTES,
         max_request_size=MAX_RECORD_BYTES,
         request_timeout_ms=request_timeout_ms,
     )

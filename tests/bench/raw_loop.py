@@ -10,12 +10,14 @@ import sys
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from shared.kafka import BATCH_BYTES
+
 
 async def main(source: str, target: str, group: str) -> None:
     """Copy records."""
     servers = os.environ["WA_KAFKA_BOOTSTRAP"]
     producer = AIOKafkaProducer(
-        bootstrap_servers=servers, acks="all", enable_idempotence=True, max_batch_size=256 * 1024
+        bootstrap_servers=servers, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
     )
     consumer = AIOKafkaConsumer(
         source,
