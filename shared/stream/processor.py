@@ -371,15 +371,18 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
             self._m_batch.observe(took_s)
             self._lag()
             rest_s = self._rest(took_s)
-            if rest_s and not any(owned.silent for owned in self._parts.values()):
+            if rest_s and not self._rebuilding():
                 await asyncio.sleep(rest_s)
 
     async def _poll(self) -> dict[TopicPartition, list[Any]]:
         """The next records, only of partitions to be rebuilt while there are any; nothing if nothing comes for a tenth of a second."""
-        rebuilding = [owned.tp for owned in self._parts.values() if owned.silent]
+        rebuilding = self._rebuilding()
         if self._each is not None and not rebuilding and (polled := await self._poll_in_turn(self._each)):
             return polled
         return await self._consumer.getmany(*rebuilding, timeout_ms=100, max_records=self._most)  # type: ignore[no-any-return]
+
+    def _rebuilding(self) -> list[TopicPartition]:
+        return [owned.tp for owned in self._parts.values() if owned.silent]
 
     async def _poll_in_turn(self, each: int) -> dict[TopicPartition, list[Any]]:
         """What has come, beginning with the partition served longest ago; those that have more fill what the others leave."""

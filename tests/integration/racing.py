@@ -28,7 +28,6 @@ from shared.ids import command_id, conversation_key
 from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, SEND_COMMANDS, SEND_EVENTS
 from tests.forking import ForkedProcess
 from tests.integration.stream.harness import Bench, until
-from tests.losing import lose
 from tests.reading import length
 
 Record = tuple[str, bytes]
@@ -85,10 +84,6 @@ class Race(Bench):
             return await self.published() >= await length(self.settings, CONVERSATION_EVENTS)
 
         await until(done, "everything folded and published", timeout_s=80, every_s=0.3)
-
-    async def lose_redis(self) -> None:
-        """Delete all that this deployment has in Redis."""
-        await lose(self.redis, f"*{self.settings.redis_namespace}*")
 
     async def events(self, event: str) -> list[SendEvent]:
         """The send events of a kind, each once: what is published twice has the same bytes."""

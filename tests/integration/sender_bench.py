@@ -26,7 +26,6 @@ from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, SEND_COMMANDS
 from tests.conftest import Prefix
 from tests.forking import ForkedProcess
 from tests.integration.stream.harness import Bench, until
-from tests.losing import lose
 
 TOKEN = "a-test-token"
 PRIORITIES: dict[str, int] = {"authentication": 0, "service": 1, "utility": 2, "marketing": 3}
@@ -231,10 +230,6 @@ class SenderBench(Bench):
             return len(self.graph.calls) >= count
 
         await until(enough, f"{count} calls", timeout_s)
-
-    async def lose_redis(self) -> None:
-        """Empty everything this test has in Redis."""
-        await lose(self.redis, f"*{self.settings.redis_namespace}*")
 
 
 async def forever(call: Call) -> web.StreamResponse:

@@ -23,7 +23,6 @@ from shared.topics import CONVERSATION_EVENTS, MESSAGES_RECEIVED, SEND_COMMANDS
 from tests.conftest import Prefix
 from tests.integration.stream.harness import until
 from tests.integration.test_router import RouterBench
-from tests.losing import lose
 
 USERS = [(f"49151100000{n}", f"DE.100000{n}") for n in range(10, 50)]
 
@@ -95,7 +94,7 @@ async def test_conversations_move_to_the_number_once_though_routers_are_killed_a
     assert {e.user and (e.user.user_id, e.user.bsuid) for e in await bench.told("delivered")} == set(USERS)
 
     await router.kill()
-    await lose(bench.redis, f"*{bench.settings.redis_namespace}*")
+    await bench.lose_redis()
     bench.router()
     again = [said(f"wamid.late.{id_}", id_, id_, now + 2) for _, id_ in USERS]
     await bench.feed([*first, *named, *(wish(id_, now) for _, id_ in USERS), *outcomes, *again])

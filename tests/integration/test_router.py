@@ -43,7 +43,6 @@ from shared.topics import (
 from tests.conftest import Prefix
 from tests.forking import ForkedProcess
 from tests.integration.stream.harness import Bench, until
-from tests.losing import lose
 
 USERS = [f"49151100000{n}" for n in range(10, 30)]
 
@@ -153,7 +152,7 @@ async def test_requests_are_decided_once_and_lives_told_even_when_redis_is_lost(
     await until(changed, "the account's changes")
 
     await router.kill()
-    await lose(bench.redis, f"*{bench.settings.redis_namespace}*")
+    await bench.lose_redis()
     before = await bench.read(SEND_EVENTS)
     bench.router()
     await bench.feed([wish(user, now, "promo") for user in USERS[1:]])
@@ -197,7 +196,7 @@ async def test_what_else_meta_tells_is_passed_on_once_even_when_redis_is_lost(be
 
     await until(passed, "each of them")
     await router.kill()
-    await lose(bench.redis, f"*{bench.settings.redis_namespace}*")
+    await bench.lose_redis()
     bench.router()
     await tell()
     await bench.feed([note(USERS[1])])
@@ -239,7 +238,7 @@ async def test_an_opt_out_outlives_both_the_log_it_was_said_in_and_a_lost_redis(
 
     await until(renewed, "the word is in the log again")
     await router.kill()
-    await lose(bench.redis, f"*{bench.settings.redis_namespace}*")
+    await bench.lose_redis()
     bench.router()
     await bench.feed([wish(user, int(clock.time() * 1000), "promo")])
 

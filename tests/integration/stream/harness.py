@@ -22,6 +22,7 @@ from shared.topics import CONVERSATION_EVENTS, SEND_COMMANDS, SEND_EVENTS, Topic
 from tests.conftest import Prefix
 from tests.forking import ForkedProcess
 from tests.integration.stream.counting import Add, Total, Totalled
+from tests.losing import lose
 from tests.reading import Row, committed, read_all, standing_at_start
 
 PARTITIONS = 4
@@ -117,6 +118,10 @@ class Bench:
     async def published(self) -> int:
         """Records of the source published by now: the group's committed offsets."""
         return await committed(self.settings, "router")
+
+    async def lose_redis(self) -> None:
+        """Empty all that this test has in Redis."""
+        await lose(self.redis, f"*{self.settings.redis_namespace}*")
 
     async def truncate(self, topic: Topic) -> None:
         """Delete all records of a topic up to now, as retention does."""

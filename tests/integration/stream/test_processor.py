@@ -25,7 +25,6 @@ from shared.topics import CONVERSATION_EVENTS, SEND_EVENTS
 from tests.conftest import Prefix
 from tests.integration.stream.counting import PLACES, Add, Burst
 from tests.integration.stream.harness import PARTITIONS, Bench, adds, assert_exactly_once, until
-from tests.losing import lose
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
@@ -134,7 +133,7 @@ async def test_an_emptied_redis_is_rebuilt_without_publishing_or_deciding_anythi
     await all_published(bench, 5000)
     before = await bench.read(SEND_EVENTS)
     states = await bench.states()
-    await lose(bench.redis, f"*{bench.settings.redis_namespace}:*")
+    await bench.lose_redis()
 
     async def rebuilt() -> bool:
         return await bench.folded() == 5000 and await bench.states() == states
@@ -151,7 +150,7 @@ async def test_redis_emptied_in_the_middle_of_the_load_changes_nothing(bench: Be
     await bench.feed(encoded(load))
     bench.worker()
     await folded_at_least(bench, 6000)
-    await lose(bench.redis, f"*{bench.settings.redis_namespace}:*")
+    await bench.lose_redis()
     await all_published(bench, len(load))
     await assert_exactly_once(bench, load, None)
 
