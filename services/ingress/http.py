@@ -99,7 +99,7 @@ class Listener:
         if self._socket is not None:
             asyncio.get_running_loop().add_reader(self._socket, self._accept)
 
-    async def _handle(self, request: web.BaseRequest) -> web.Response:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         app = self._app_at(request.raw_path) or self._app_at(request.path)
         if app is None:
             self._counts["unknown_app"].inc()

@@ -11,6 +11,7 @@ import structlog
 from aiohttp import HttpVersion11, web
 from prometheus_client import Counter
 
+from services.ingress.answers import taken
 from services.ingress.apps import App
 from services.ingress.bodies import (
     MAX_BODY_BYTES,
@@ -124,7 +125,7 @@ class Webhooks:
         log.info("webhook_verified", app=app.name)
         return web.Response(text=challenge, headers={"X-Content-Type-Options": "nosniff"})
 
-    async def receive(self, request: web.BaseRequest, app: App) -> web.Response:
+    async def receive(self, request: web.BaseRequest, app: App) -> web.StreamResponse:
         """One POST of updates."""
         started = asyncio.get_running_loop().time()
         counts = self._counts.get(app.name)
@@ -148,7 +149,7 @@ class Webhooks:
         counts["ok"].inc()
         metrics.WEBHOOK_SECONDS.observe(elapsed)
         self._log.debug("webhook_taken", app=app.name, updates=count, bytes=size, seconds=elapsed)
-        return web.Response()
+        return taken(request)
 
     async def _take(self, request: web.BaseRequest, app: App) -> tuple[int, int]:
         """Read, verify, break up, publish; the number of updates and of bytes."""

@@ -141,7 +141,9 @@ def millis(value: Any, default_ms: int) -> int:
         if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
             return default_ms
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _LATEST_MS:
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        return default_ms
+    if not 0 < value < _LATEST_MS:
         return default_ms
     return int(value) if value >= _MILLISECONDS_FROM else int(value * 1000)
 

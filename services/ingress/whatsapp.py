@@ -320,8 +320,7 @@ def _reported(source: _Source, raw: Raw) -> Update:
     if status not in _STATUSES:
         return _noted(source, "statuses", raw, _object(raw), user, None)
     recipient, bsuid = _also(item, source.contacts, user, participant)
-    error = first(item.errors)
-    code = text(field(error, "code"))
+    error_code, error_text = _error(item.errors)
     return of_status(
         key,
         StatusReceived(
@@ -337,12 +336,8 @@ def _reported(source: _Source, raw: Raw) -> Update:
             command_id=command,
             pricing=_pricing(item.pricing),
             conversation=_conversation(item.conversation),
-            error_code=int(code)
-            if code is not None and code.isascii() and code.isdigit() and len(code) < 10
-            else None,
-            error_text=text(field(error, "error_data", "details"))
-            or text(field(error, "message"))
-            or text(field(error, "title")),
+            error_code=error_code,
+            error_text=error_text,
             recipient=recipient,
             bsuid=bsuid,
         ),
@@ -358,10 +353,26 @@ def _also(
         return None, None
     if id_ is None and written is not None:
         id_ = text(field(contacts.of(written), "user_id"))
+    if written == user and id_ is None:
+        return None, None
     names = _users(written if written != user else None, id_ if id_ != user else None)
     number = next((name for name in names if not is_bsuid(name) and name.isdecimal()), None)
     bsuid = next((name for name in names if is_bsuid(name)), None)
     return number if number != user else None, bsuid if bsuid != user else None
+
+
+def _error(errors: Any) -> tuple[int | None, str | None]:
+    """Code and text of the first error."""
+    error = first(errors)
+    if error is None:
+        return None, None
+    code = text(field(error, "code"))
+    return (
+        int(code) if code is not None and code.isascii() and code.isdigit() and len(code) < 10 else None,
+        text(field(error, "error_data", "details"))
+        or text(field(error, "message"))
+        or text(field(error, "title")),
+    )
 
 
 def _pricing(value: Any) -> MetaPricing | None:
@@ -377,6 +388,8 @@ def _pricing(value: Any) -> MetaPricing | None:
 
 
 def _conversation(value: Any) -> MetaConversation | None:
+    if value is None:
+        return None
     id = text(field(value, "id"))
     if id is None:
         return None

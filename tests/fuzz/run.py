@@ -126,6 +126,7 @@ async def _through_the_handler(bodies: Mutator, indexes: range) -> Tally:
             content_length=len(body),
             protocol=None,
             version=HttpVersion11,
+            keep_alive=True,
             transport=None,
         )
         signal.setitimer(signal.ITIMER_REAL, _HANG_S)

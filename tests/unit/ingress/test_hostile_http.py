@@ -1,11 +1,14 @@
 """What is no honest HTTP: the right status, nothing published, no traceback, and a connection held no longer than it must be."""
 
 import asyncio
+import email
+import email.utils
 import gc
 import logging
 import re
 import zlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
@@ -101,6 +104,36 @@ async def test_http_1_0_is_answered_and_closed(ingress: Ingress) -> None:
     answer = await ingress.everything(b"POST /webhooks HTTP/1.0\r\n" + SIGNED + LENGTH + b"\r\n" + BODY)
     assert answer.startswith(b"HTTP/1.0 200 ")
     assert len(ingress.publisher.records) == 1
+
+
+async def test_http_1_0_that_wants_to_stay_is_told_that_it_may(ingress: Ingress) -> None:
+    answer = await ingress.raw(
+        b"POST /webhooks HTTP/1.0\r\nConnection: keep-alive\r\n" + SIGNED + LENGTH + b"\r\n" + BODY
+    )
+    assert answer.startswith(b"HTTP/1.0 200 ")
+    assert b"\r\nConnection: keep-alive\r\n" in answer
+
+
+async def test_the_answer_to_a_webhook_is_whole(ingress: Ingress) -> None:
+    head, fields = (await ingress.raw(GOOD)).decode().split("\r\n", 1)
+    told = email.message_from_string(fields)
+    assert (head, told["Content-Length"]) == ("HTTP/1.1 200 OK", "0")
+    written = email.utils.parsedate_to_datetime(told["Date"])
+    assert abs(written - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+async def test_who_left_before_the_answer_costs_nothing(ingress: Ingress) -> None:
+    ingress.publisher.held.clear()
+    _, writer = await asyncio.open_connection("127.0.0.1", ingress.listener.port)
+    writer.write(GOOD)
+    async with asyncio.timeout(5):
+        while not ingress.webhooks.in_flight:
+            await asyncio.sleep(0.001)
+    writer.transport.abort()
+    assert (await ingress.post(b"{}", secret=b"wrong"))[0] == 401
+    ingress.publisher.held.set()
+    assert (await ingress.post(BODY))[0] == 200
+    assert len(ingress.publisher.records) == 2
 
 
 async def test_pipelined_requests_are_answered_each_in_order(ingress: Ingress) -> None:
