@@ -4,7 +4,6 @@ Source: Meta, Cloud API, error codes (shape of `error`); Meta, Graph API, rate l
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -13,8 +12,7 @@ ACCOUNT_USAGE: Final = "X-Business-Use-Case-Usage"
 APP_USAGE: Final = "X-App-Usage"
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """The hour's allowance, as an answer's headers tell it.
 
     Percent used by the app and by the account (the worst of calls, time and processor time; None: not said), and seconds until access is
@@ -26,8 +24,7 @@ class Usage:
     regain_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """An HTTP answer other than an acceptance; what it means is for the error table to say."""
 
     http_status: int

@@ -4,7 +4,6 @@ Source: Meta, Cloud API, messages (response), mark messages as read.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -12,8 +11,7 @@ from shared.graph_answers import Refused as Refused
 from shared.graph_answers import Usage, refused, usage
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """Meta took the message. `user`: Meta's own id of the recipient, when it says one."""
 
     wamid: str
@@ -22,20 +20,17 @@ class Accepted:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Marked:
+class Marked(msgspec.Struct, frozen=True):
     """Meta took a read mark."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotSent:
+class NotSent(msgspec.Struct, frozen=True):
     """The request certainly never left: no connection, or no token."""
 
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoAnswer(msgspec.Struct, frozen=True):
     """The request left, or may have; nothing came back."""
 
     cause: str

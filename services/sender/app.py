@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 GROUP = "sender"
 INTAKE_AT_ONCE = 400
 """Commands: while they are folded, some milliseconds, answers to calls wait to be read, and each millisecond of a call is one of its place."""
-INTAKE_EACH = 25
+INTAKE_EACH = 50
 """Commands of a partition before the next one's: all numbers begin at once."""
 
 

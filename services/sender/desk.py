@@ -1,10 +1,12 @@
 """What all lanes of one sender process share: the outside systems by role, the limits, and what is in flight."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, Protocol
+
+import structlog
 
 from services.sender.answers import Answer
 from services.sender.entry import Stored
@@ -103,7 +105,7 @@ class Ownership(Protocol):
         ...
 
 
-async def _nothing(moment: Moment, command_id: str) -> None:
+def _nothing(moment: Moment, command_id: str) -> None:
     """In production nobody watches the moments of a send."""
 
 
@@ -127,7 +129,7 @@ class Desk:
     shares: Shares = field(default_factory=lambda: Shares(500))
     inbound: Callable[[str], int] = lambda number: 0
     """Messages that customers wrote to a number in a second, of late: Meta counts them too."""
-    reached: Callable[[Moment, str], Awaitable[None]] = _nothing
+    reached: Callable[[Moment, str], None] = _nothing
     """Called at each moment of a send; tests end the process there."""
     permits: Permits = field(init=False)
     """Whether a call may start, beyond the number's moment."""
@@ -141,6 +143,8 @@ class Desk:
     claim_s: float = 0.0
     """How long a claim takes, of late: it begins so much before its call may be made."""
     stopping: bool = False
+    log: Any = field(default_factory=structlog.get_logger(__name__).bind)
+    """For what is said of every send: bound once, for a module's logger asks for its configuration each time."""
     _letting: bool = False
 
     def __post_init__(self) -> None:

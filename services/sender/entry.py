@@ -1,6 +1,5 @@
 """The journal's entry of one command: what has happened to it, in a form both intake and dispatch read and write. Pure."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -49,8 +48,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.key == ""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """An entry and the very bytes it was read from, which later writes compare with."""
 
     id: str

@@ -5,6 +5,7 @@ retries (docs/decisions/0013-what-a-send-costs.md).
 """
 
 import asyncio
+from collections import deque
 from functools import lru_cache
 from time import monotonic
 from urllib.parse import quote, urlencode
@@ -38,16 +39,26 @@ class Graph:
         self._timeout_s = timeout_s
         self._connect_timeout = ClientTimeout(connect=connect_timeout_s)
         self._head = lru_cache(HEADS)(self._headed)
+        self._idle: deque[tuple[float, Connection]] = deque()
+        """With since when, ascending; the latest is taken first."""
+        self._given_up: set[Connection] = set()
+        self._loop: asyncio.AbstractEventLoop
+        self._sweeping: asyncio.TimerHandle
         self._connector: TCPConnector
         self._way: ClientRequest
         """Whom to connect to and how; never sent itself."""
 
     async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         # Unbounded here: the desk bounds the calls, and a wait for a connection would look like an unreachable platform.
-        self._connector = TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
-        self._way = ClientRequest("POST", self._root, loop=asyncio.get_running_loop())
+        self._connector = TCPConnector(limit=0)
+        self._way = ClientRequest("POST", self._root, loop=self._loop)
+        self._sweeping = self._loop.call_later(KEEPALIVE_S, self._sweep)
 
     async def stop(self) -> None:
+        self._sweeping.cancel()
+        for _, connection in self._idle:
+            connection.close()
         await self._connector.close()
 
     async def send(
@@ -60,22 +71,61 @@ class Graph:
             connection = await self._connected()
         except _FAILURES as failure:
             return NotSent(type(failure).__name__)
+        limit = self._loop.call_later(self._timeout_s, self._give_up, connection)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await _exchange(connection, b"%b%d\r\n\r\n%b" % (head, len(body), body))
-        except _FAILURES as failure:
-            return NoAnswer(type(failure).__name__)
+            answer = await _exchange(connection, b"%b%d\r\n\r\n%b" % (head, len(body), body))
+        except BaseException as failure:
+            connection.close()
+            if not isinstance(failure, _FAILURES):
+                raise
+            late = connection in self._given_up
+            return NoAnswer(TimeoutError.__name__ if late else type(failure).__name__)
+        else:
+            self._leave(connection)
+            return answer
         finally:
-            connection.close()  # without effect on one that went back to the others
+            limit.cancel()
+            self._given_up.discard(connection)
             GRAPH_SECONDS.observe(monotonic() - started)
 
     async def _connected(self) -> Connection:
         """A connection on which nothing has come that nobody asked for: it would be taken for the answer."""
-        while True:
-            connection = await self._connector.connect(self._way, [], self._connect_timeout)
-            if connection.protocol is not None and not connection.protocol.should_close:
+        long_ago_s = monotonic() - KEEPALIVE_S
+        while self._idle:
+            since_s, connection = self._idle.pop()
+            protocol = connection.protocol
+            if (
+                protocol is not None
+                and since_s > long_ago_s
+                and protocol.is_connected()
+                and not protocol.should_close
+            ):
                 return connection
             connection.close()
+        connection = await self._connector.connect(self._way, [], self._connect_timeout)
+        if connection.protocol is not None:
+            connection.protocol.set_response_params(read_until_eof=True)
+        return connection
+
+    def _leave(self, connection: Connection) -> None:
+        """Leave it to the next call, unless it is to end or the answer is not over."""
+        if connection.protocol is None or connection.protocol.should_close:
+            connection.close()
+        else:
+            self._idle.append((monotonic(), connection))
+
+    def _give_up(self, connection: Connection) -> None:
+        """Its time is over: whoever reads from it wakes up."""
+        self._given_up.add(connection)
+        if connection.transport is not None:
+            connection.transport.abort()
+
+    def _sweep(self) -> None:
+        """Close what has been idle for long."""
+        long_ago_s = monotonic() - KEEPALIVE_S
+        while self._idle and self._idle[0][0] < long_ago_s:
+            self._idle.popleft()[1].close()
+        self._sweeping = self._loop.call_later(KEEPALIVE_S, self._sweep)
 
     def _headed(self, phone_number_id: str, endpoint: Endpoint, credentials: Credentials) -> bytes:
         """A request up to the length of its body; ValueError if the token would end its line."""
@@ -94,11 +144,10 @@ class Graph:
 
 
 async def _exchange(connection: Connection, request: bytes) -> Answer:
-    """Write a request, read the answer, leave the connection to the next call."""
+    """Write a request, read the answer."""
     protocol = connection.protocol
     if protocol is None or protocol.transport is None:
         raise ConnectionError("closed")
-    protocol.set_response_params(read_until_eof=True)
     protocol.transport.write(request)
     message, payload = await protocol.read()
     while message.code < 200:  # 1xx: the answer is still to come
@@ -106,5 +155,4 @@ async def _exchange(connection: Connection, request: bytes) -> Answer:
     answer = b""
     while not payload.at_eof() and len(answer) < LARGEST_ANSWER:
         answer += await payload.read(LARGEST_ANSWER - len(answer))
-    connection.release()  # closes it if the answer is not over
     return read(message.code, answer, message.headers)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
@@ -18,6 +19,7 @@ from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, in_que
 from services.sender.together import Together
 from shared.limiter import Limit
 from shared.metrics import CATEGORIES
+from shared.stream.scripts import packed
 from shared.stream.store import Keys
 
 DELAYED = "delayed"
@@ -30,57 +32,48 @@ PAIRS = "pairs"
 PAIR_LIMIT = Limit(6000, 45)
 """In ms: one message in 6 s to one user, 45 in advance (Meta, Cloud API, pair rate limit)."""
 
-# KEYS: meta, state; ARGV: prefix of the sets, the pair limit's interval and burst, then the moves, each
-#   claim, epoch, command id, entry expected, entry to write, set to leave, member, pair, now
-#   write, epoch, command id, entry expected, entry to write ('' deletes), n, n x (set, member, score or '' to remove)
-# Answers two values for each move.
+# KEYS: meta, state; ARGV: prefix of the sets, the pair limit's interval and burst, then the moves in MessagePack, each
+#   {'claim', epoch, command id, entry expected, entry to write, set to leave, member, pair, now}
+#   {'write', epoch, command id, entry expected, entry to write ('' deletes), {{set, member, score or nil to remove}, ...}}
+# Answers with {verdict, number} for each move, in MessagePack too.
 _MOVE = """
 local prefix, interval, burst = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local epoch = redis.call('HGET', KEYS[1], 'epoch')
-local answers, i = {}, 4
-local function answer(verdict, number)
-  answers[#answers + 1] = verdict
-  answers[#answers + 1] = number
-end
+local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+local answers = {}
+local function answer(verdict, number) answers[#answers + 1] = {verdict, tonumber(number)} end
 local function claim(id, expected, new, source, member, pair, now)
   local known = redis.call('HGET', KEYS[2], id)
   local pairs = prefix .. 'pairs'
-  if known == new then return answer('claimed', redis.call('ZSCORE', pairs, pair) or '0') end
-  if known ~= expected then return answer('changed', '0') end
+  if known == new then return answer('claimed', redis.call('ZSCORE', pairs, pair) or 0) end
+  if known ~= expected then return answer('changed', 0) end
   local due = tonumber(redis.call('ZSCORE', pairs, pair) or '0')
   local at = due - interval * (burst - 1)
-  if at > tonumber(now) then return answer('held', string.format('%.0f', at)) end
-  due = string.format('%.0f', math.max(due, tonumber(now)) + interval)
+  if at > now then return answer('held', at) end
+  due = string.format('%.0f', math.max(due, now) + interval)
   redis.call('HSET', KEYS[2], id, new)
   redis.call('ZREM', prefix .. source, member)
   redis.call('ZADD', pairs, due, pair)
   redis.call('ZADD', prefix .. 'unreported', now, id)
   return answer('claimed', due)
 end
-local function write(id, expected, new, first, last)
+local function write(id, expected, new, places)
   local known = redis.call('HGET', KEYS[2], id) or ''
-  if known ~= expected and known ~= new then return answer('changed', '0') end
+  if known ~= expected and known ~= new then return answer('changed', 0) end
   if new == '' then redis.call('HDEL', KEYS[2], id)
   elseif known ~= new then redis.call('HSET', KEYS[2], id, new) end
-  for j = first, last, 3 do
-    if ARGV[j + 2] == '' then redis.call('ZREM', prefix .. ARGV[j], ARGV[j + 1])
-    else redis.call('ZADD', prefix .. ARGV[j], ARGV[j + 2], ARGV[j + 1]) end
+  for _, place in ipairs(places) do
+    local set, member, score = unpack(place, 1, 3)
+    if score then redis.call('ZADD', prefix .. set, score, member)
+    else redis.call('ZREM', prefix .. set, member) end
   end
-  return answer('ok', '0')
+  return answer('ok', 0)
 end
-while i <= #ARGV do
-  local ours = ARGV[i + 1] == epoch
-  if not ours then answer('lost', '0') end
-  if ARGV[i] == 'claim' then
-    if ours then claim(unpack(ARGV, i + 2, i + 8)) end
-    i = i + 9
-  else
-    local last = i + 5 + 3 * tonumber(ARGV[i + 5])
-    if ours then write(ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], i + 6, last) end
-    i = last + 1
-  end
+for _, move in ipairs(cmsgpack.unpack(ARGV[4])) do
+  if move[2] ~= epoch then answer('lost', 0)
+  elseif move[1] == 'claim' then claim(unpack(move, 3, 9))
+  else write(unpack(move, 3, 6)) end
 end
-return answers
+return cmsgpack.pack(answers)
 """
 
 # KEYS: meta, queue, lined; ARGV: epoch, then (member of the queue, member of the line) each; what has left the queue meanwhile stays away
@@ -90,6 +83,11 @@ for i = 2, #ARGV, 2 do
   if redis.call('ZREM', KEYS[2], ARGV[i]) == 1 then redis.call('ZADD', KEYS[3], 0, ARGV[i + 1]) end
 end
 return 1
+"""
+
+# KEYS: queue, meta; ARGV: index of the last one wanted
+_HEAD = """
+return {redis.call('ZRANGE', KEYS[1], 0, ARGV[1], 'WITHSCORES'), redis.call('HGET', KEYS[2], 'offset') or '0'}
 """
 
 # KEYS: meta, queues, delayed, expiry, unreported, pairs, cancelled, then one set of unsent commands per category; ARGV: epoch, now, limit, prefix
@@ -120,19 +118,18 @@ Verdict = Literal["ok", "changed", "lost"]
 """`changed`: the entry is not what the caller saw; `lost`: the partition is not ours any more, or Redis forgot us. Nothing was written."""
 
 
-_Move = tuple[int, list[str | bytes | int]]
+_answers = msgspec.msgpack.Decoder(list[tuple[str, int]]).decode
+_Move = tuple[int, tuple[object, ...]]
 """The partition, and the move as the script wants it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """The claim is durable. `pair_due_ms`: the pair limiter's memory with this message counted."""
 
     pair_due_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """Not claimed: the pair may not go before `until_ms`."""
 
     until_ms: int
@@ -146,13 +143,12 @@ class Waiting(NamedTuple):
     at_ms: int
 
 
-class Place:
+class Place(NamedTuple):
     """A member of one of the partition's sorted sets, to put at `score` or to remove (None)."""
 
-    __slots__ = ("member", "score", "set")
-
-    def __init__(self, set: str, member: str, score: int | None) -> None:
-        self.set, self.member, self.score = set, member, score
+    set: str
+    member: str
+    score: int | None
 
 
 class Write(NamedTuple):
@@ -192,6 +188,7 @@ class Journal:
         self._group = group
         self._move = redis.register_script(_MOVE)
         self._line_up = redis.register_script(_LINE_UP)
+        self._head = redis.register_script(_HEAD)
         self._survey = redis.register_script(_SURVEY)
         self._moves: Together[_Move, tuple[str, int]] = Together(self._make)
 
@@ -210,8 +207,7 @@ class Journal:
         now_ms: int,
     ) -> Claimed | Held | Literal["changed", "lost"]:
         """Take a command for the call: its entry becomes `new`, it leaves `source`, its pair's limiter counts it."""
-        move: list[str | bytes | int] = ["claim", epoch, found.id, found.value, new]
-        move += (source, member, pair, now_ms)
+        move = ("claim", epoch, found.id, found.value, new, source, member, pair, now_ms)
         ((verdict, number),) = await self._moves.ask((partition, move))
         match verdict:
             case "claimed":
@@ -233,16 +229,13 @@ class Journal:
         places: Sequence[Place] = (),
     ) -> Verdict:
         """Replace an entry (empty `new`: forget it) and move it between sets, all or nothing."""
-        return (await self.write_all(partition, epoch, [Write(command_id, expected, new, places)]))[0]
+        move = ("write", epoch, command_id, expected, new, places)
+        ((verdict, _),) = await self._moves.ask((partition, move))
+        return verdict  # type: ignore[return-value]
 
     async def write_all(self, partition: int, epoch: int, writes: Sequence[Write]) -> list[Verdict]:
         """Many writes in one round trip, each by itself all or nothing."""
-        moves = []
-        for command_id, expected, new, places in writes:
-            move: list[str | bytes | int] = ["write", epoch, command_id, expected, new, len(places)]
-            for place in places:
-                move += (place.set, place.member, "" if place.score is None else place.score)
-            moves.append((partition, move))
+        moves = [(partition, ("write", epoch, *write)) for write in writes]
         return [verdict for verdict, _ in await self._moves.ask(*moves)]  # type: ignore[misc]
 
     async def _make(self, moves: Sequence[_Move]) -> Sequence[tuple[str, int]]:
@@ -252,28 +245,25 @@ class Journal:
             by_partition.setdefault(partition, []).append(nth)
         calls = []
         for partition, nths in by_partition.items():
-            keys = self._keys(partition)
-            call: list[str | bytes | int] = [keys.meta, keys.state, keys.set("")]
-            call += (int(PAIR_LIMIT.interval), PAIR_LIMIT.burst)
-            for nth in nths:
-                call += moves[nth][1]
-            calls.append(call)
+            keys, together = self._keys(partition), packed([moves[nth][1] for nth in nths])
+            limit = (int(PAIR_LIMIT.interval), PAIR_LIMIT.burst)
+            calls.append((keys.meta, keys.state, keys.set(""), *limit, together))
         answers: list[tuple[str, int]] = [("", 0)] * len(moves)
         try:
             found = await self._run(calls)
         except NoScriptError:
             await self._redis.script_load(_MOVE)
             found = await self._run(calls)  # what has been moved already is answered as it was
-        for nths, verdicts in zip(by_partition.values(), found, strict=True):
-            for place, nth in enumerate(nths):
-                answers[nth] = (verdicts[2 * place].decode(), int(verdicts[2 * place + 1]))
+        for nths, packed_answers in zip(by_partition.values(), found, strict=True):
+            for nth, answer in zip(nths, _answers(packed_answers), strict=True):
+                answers[nth] = answer
         return answers
 
-    async def _run(self, calls: Sequence[list[str | bytes | int]]) -> list[list[bytes]]:
+    async def _run(self, calls: Sequence[tuple[str | bytes | int, ...]]) -> list[bytes]:
         pipeline = self._redis.pipeline(transaction=False)
         for call in calls:
             pipeline.evalsha(self._move.sha, 2, *call)
-        found: list[list[bytes]] = await pipeline.execute()
+        found: list[bytes] = await pipeline.execute()
         return found
 
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None:
@@ -304,11 +294,8 @@ class Journal:
     async def head(self, partition: int, number: str, priority: int, most: int) -> tuple[list[Waiting], int]:
         """The first commands of a queue, and the input offset up to which the partition was folded at that moment."""
         keys = self._keys(partition)
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.zrange(keys.set(queue(number, priority)), 0, most - 1, withscores=True)
-            pipe.hget(keys.meta, "offset")
-            rows, offset = await pipe.execute()
-        return _waiting(rows), int(offset or 0)
+        rows, offset = await self._head(keys=[keys.set(queue(number, priority)), keys.meta], args=[most - 1])
+        return _waiting(zip(rows[::2], rows[1::2], strict=True)), int(offset)
 
     async def tail(self, partition: int, number: str, priority: int, most: int) -> list[Waiting]:
         """The last commands of a queue."""
@@ -368,7 +355,7 @@ class Journal:
         return f"appendonly {config.get('appendonly')}, appendfsync {config.get('appendfsync')}"
 
 
-def _waiting(rows: Iterable[tuple[bytes, float]]) -> list[Waiting]:
+def _waiting(rows: Iterable[tuple[bytes, bytes | float]]) -> list[Waiting]:
     found = []
     for member, at_ms in rows:
         user, _, id = member.decode().partition("|")

@@ -1,7 +1,8 @@
 """What follows from a call: an answer and the error table in, an end to report or another try out. Pure."""
 
-from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from services.sender.answers import Accepted, Answer, Marked, NoAnswer, NotSent, Refused
 from shared.error_table import ErrorTable, Label, Scope, Verdict
@@ -17,8 +18,7 @@ class Opens(NamedTuple):
     wait_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """The command is done with; `event` says how. `opens`, `silent`: what it means for others, as in `Again`."""
 
     status: Literal["accepted", "failed", "uncertain"]
@@ -32,8 +32,7 @@ _ALLOWANCES: tuple[Label, ...] = ("rate_app", "rate_waba")
 """Refusals of which Meta's usage header says for how long, better than the table knows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(msgspec.Struct, frozen=True):
     """The message certainly did not go out and is to be tried again.
 
     Attributes:
@@ -66,7 +65,7 @@ def judge(answer: Answer, command: SendMessage, attempt: int, table: ErrorTable,
         case NotSent():
             return Again(0, called=False, label="transport")
         case NoAnswer(cause):
-            return replace(uncertain(command.command_id, cause, now_ms), silent=True)
+            return msgspec.structs.replace(uncertain(command.command_id, cause, now_ms), silent=True)
         case Refused():
             verdict = table.verdict(answer.code, answer.http_status, attempt)
             return _refused(answer, verdict, command.command_id, now_ms)
@@ -94,7 +93,7 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
     match verdict.action:
         case "uncertain":
             unclear = uncertain(command_id, f"http_{answer.http_status}", now_ms, verdict.label)
-            return replace(unclear, silent=True)
+            return msgspec.structs.replace(unclear, silent=True)
         case "retry":
             return Again(
                 round((wait_s or 0) * 1000),

@@ -32,10 +32,8 @@ log = structlog.get_logger(__name__)
 WINDOW = 256
 """Commands of one number and priority that are in memory at once."""
 LOW_WATER = WINDOW // 2
-AHEAD = 4 * WINDOW
-"""Commands of a queue looked at in one go, by name."""
-LINES_AT_ONCE = 20
-"""So often in one look: other numbers wait meanwhile."""
+LOOKS = (WINDOW, *[4 * WINDOW] * 20)
+"""Commands of a queue looked at in one go, by name: mostly each is another user's, else more. So often in one look: other numbers wait meanwhile."""
 AT_ONCE = 200
 """Commands handled per look in each of the smaller sets."""
 TICK_S = 0.25
@@ -173,11 +171,11 @@ class Lane:
 
     async def _load(self, number: NumberLane, priority: int, waiting: int) -> None:
         """Fill the window from the head of the number's queue; whoever stands behind another of his user steps aside, looked at by name only."""
-        for _ in range(LINES_AT_ONCE):
+        for ahead in LOOKS:
             window = number.schedule.window(priority)
             if len(window) >= LOW_WATER or waiting <= len(window):
                 return
-            most = len(window) + AHEAD
+            most = len(window) + ahead
             heads, offset = await self._journal.head(self.partition, number.id, priority, most)
             fresh = [one for one in heads if one.id not in window and one.id not in self._desk.in_flight]
             if not fresh or not await self._settled(offset):

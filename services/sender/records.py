@@ -140,7 +140,7 @@ class Records:
             written != "ok"
         ):  # a new owner, or a lost journal, has written something: what we know is true all the same
             log.warning("outcome_not_journalled", command_id=found.id, verdict=written)
-        await self._desk.reached("recorded", found.id)
+        self._desk.reached("recorded", found.id)
         return Stored(found.id, value, new)
 
     def _arrived(self, command: SendMessage, claim: Claimed) -> list[Place]:
@@ -161,7 +161,7 @@ class Records:
             tombstones.append(Write(id, value, encode_entry(entries.tombstone(entry)), places))
         await self._desk.outcomes.report(outcomes)
         for found in recorded:
-            await self._desk.reached("reported", found.id)
+            self._desk.reached("reported", found.id)
         await self._journal.write_all(self._partition, self._epoch_now(), tombstones)
 
     def _epoch_now(self) -> int:

@@ -35,7 +35,7 @@ class Schedule:
 
     lines: dict[str, int] = field(default_factory=dict)
     _ready: dict[str, Candidate] = field(default_factory=dict)
-    _heap: list[tuple[tuple[int, int, str], int, Candidate]] = field(default_factory=list)
+    _heap: list[tuple[int, int, str, int, Candidate]] = field(default_factory=list)
     _added: int = 0
     _flying: dict[str, Candidate] = field(default_factory=dict)
     _held: dict[str, int] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Schedule:
     def best(self) -> Candidate | None:
         """The command that goes next; it stays until `fly`."""
         while self._heap:
-            candidate = self._heap[0][2]
+            candidate = self._heap[0][-1]
             if self._ready.get(candidate.user) is candidate:
                 return candidate
             heapq.heappop(self._heap)
@@ -134,7 +134,7 @@ class Schedule:
     def _add(self, candidate: Candidate) -> None:
         self._ready[candidate.user] = candidate
         self._added += 1
-        heapq.heappush(self._heap, (candidate.rank, self._added, candidate))
+        heapq.heappush(self._heap, (*candidate.rank, self._added, candidate))
         if not candidate.lined:
             self._queued.setdefault(candidate.command.priority, set()).add(candidate.found.id)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 
 import msgspec
@@ -37,8 +36,7 @@ def too_late(desk: Desk, found: Stored) -> End:
     return expired(found.id, now_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """A command that is to be called now."""
 
     claim: Claimed
@@ -72,7 +70,7 @@ async def prepare(
         gate.unused()
         return claim
     found = candidate.found
-    await desk.reached("claimed", found.id)
+    desk.reached("claimed", found.id)
     while (early_s := at_s - monotonic()) > 0:  # noqa: ASYNC110 (a timer may be half a millisecond early)
         await asyncio.sleep(early_s)
     late = desk.now_ms() > found.entry.valid_until_ms
@@ -91,13 +89,13 @@ async def call(desk: Desk, records: Records, candidate: Candidate, ready: Ready)
     command, found = candidate.command, candidate.found
     _WAITED[command.category].observe(max(0.0, (desk.now_ms() - command.at_ms) / 1000))
     desk.remember_call(found.id)
-    await desk.reached("calling", found.id)
+    desk.reached("calling", found.id)
     called_s = monotonic()
     try:
         answer = await _answer(desk, command)
     finally:
         desk.gate(command.phone_number_id).leave(called_s)
-    await desk.reached("answered", found.id)
+    desk.reached("answered", found.id)
     judgement = judge(answer, command, found.entry.attempts, desk.table, desk.now_ms())
     learn(desk, answer, judgement, command)
     if isinstance(judgement, Again):

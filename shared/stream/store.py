@@ -17,7 +17,7 @@ from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 from shared.settings import ServiceSettings
 from shared.stream.claims import vouched
 from shared.stream.folding import TIMERS, Changes
-from shared.stream.scripts import RUN, Call, run
+from shared.stream.scripts import RUN, Call, packed, run
 
 # KEYS: meta, vouched; ARGV: partition. Epochs begin with Redis's own clock, so that they rise even over a Redis that lost everything: a zombie of before is never
 # taken for the owner. What is taken is vouched for only once it has been found complete.
@@ -32,8 +32,9 @@ return {{epoch, redis.call('HGET', KEYS[1], 'offset'), redis.call('HGET', KEYS[1
 """
 
 # ARGV: epoch, offset it started from ('' for none), new offset, outbox, prefix of sets, the run of Redis in which claims were granted ('' for none),
-#       n, n x (key, state), n, n x key, n, n x (set, member, score, how)
-# how: set | remove | due (remove only if the score is still this one)
+#       in MessagePack {{key, state, key, state, ...}, {key forgotten, ...}, {{set, member, score, how}, ...}}
+# how: set | remove | due (remove only if the score is still this one).
+# 2,000 values at once find room on Lua's stack.
 _COMMIT = (
     f"""
 local function here() return {RUN} end
@@ -44,34 +45,20 @@ if meta[1] ~= ARGV[1] then return 0 end
 if meta[2] == ARGV[3] and ARGV[2] ~= ARGV[3] then return 1 end
 if (meta[2] or '') ~= ARGV[2] then return 0 end
 if ARGV[6] ~= '' and ARGV[6] ~= here() then return 0 end
-local i = 7
-local n = tonumber(ARGV[i])
-i = i + 1
-local stop = i + 2 * n
-while i < stop do
-  local last = math.min(i + 1998, stop) - 1
-  if (last - i) % 2 == 0 then last = last - 1 end
-  redis.call('HSET', KEYS[2], unpack(ARGV, i, last))
-  i = last + 1
+local states, forgotten, ranks = unpack(cmsgpack.unpack(ARGV[7]))
+for i = 1, #states, 2000 do
+  redis.call('HSET', KEYS[2], unpack(states, i, math.min(i + 1999, #states)))
 end
-n = tonumber(ARGV[i])
-i = i + 1
-stop = i + n
-while i < stop do
-  local last = math.min(i + 1999, stop - 1)
-  redis.call('HDEL', KEYS[2], unpack(ARGV, i, last))
-  i = last + 1
+for i = 1, #forgotten, 2000 do
+  redis.call('HDEL', KEYS[2], unpack(forgotten, i, math.min(i + 1999, #forgotten)))
 end
-n = tonumber(ARGV[i])
-i = i + 1
-for _ = 1, n do
-  local set = ARGV[5] .. ARGV[i]
-  if ARGV[i + 3] == 'set' then
-    redis.call('ZADD', set, ARGV[i + 2], ARGV[i + 1])
-  elseif ARGV[i + 3] == 'remove' or tonumber(redis.call('ZSCORE', set, ARGV[i + 1]) or '-1') == tonumber(ARGV[i + 2]) then
-    redis.call('ZREM', set, ARGV[i + 1])
+for _, rank in ipairs(ranks) do
+  local set, member, score, how = ARGV[5] .. rank[1], unpack(rank, 2)
+  if how == 'set' then
+    redis.call('ZADD', set, score, member)
+  elseif how == 'remove' or tonumber(redis.call('ZSCORE', set, member) or '-1') == score then
+    redis.call('ZREM', set, member)
   end
-  i = i + 4
 end
 redis.call('HSET', KEYS[1], 'offset', ARGV[3], 'outbox', ARGV[4])
 return 1
@@ -209,6 +196,7 @@ class Store:
         Raises:
             Refused: nothing was stored.
         """
+        flat = [value for pair in changes.states.items() for value in pair]
         arguments: list[str | bytes | int] = [
             epoch,
             "" if expected is None else expected,
@@ -216,15 +204,8 @@ class Store:
             outbox,
             keys.set(""),
             granted_in,
-            len(changes.states),
+            packed([flat, changes.forgotten, changes.ranks]),
         ]
-        for pair in changes.states.items():
-            arguments += pair
-        arguments.append(len(changes.forgotten))
-        arguments += changes.forgotten
-        arguments.append(len(changes.ranks))
-        for rank in changes.ranks:
-            arguments += rank
         if not await self._commit(keys=[keys.meta, keys.state], args=arguments):
             raise Refused(f"{keys.prefix} at {expected}")
 

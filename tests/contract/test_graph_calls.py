@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from time import monotonic
 
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
 from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
-from services.sender.graph import LARGEST_ANSWER, Graph
+from services.sender.graph import KEEPALIVE_S, LARGEST_ANSWER, Graph
 from shared.tokens import Credentials
 
 TOKEN = Credentials(SecretStr("a-token"))
@@ -153,20 +154,20 @@ async def test_a_refusal_comes_with_its_code_and_usage(graph: Graph, wire: Wire)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "cause"),
     [
-        pytest.param([HANG], id="never answered"),
-        pytest.param([None], id="cut before the answer"),
-        pytest.param([OK[:-3], None], id="cut within the answer"),
-        pytest.param([OK[:-3]], id="never finished"),
-        pytest.param([b"nonsense\r\n\r\n"], id="no HTTP"),
+        pytest.param([HANG], "TimeoutError", id="never answered"),
+        pytest.param([None], "ServerDisconnectedError", id="cut before the answer"),
+        pytest.param([OK[:-3], None], "ClientPayloadError", id="cut within the answer"),
+        pytest.param([OK[:-3]], "TimeoutError", id="never finished"),
+        pytest.param([b"nonsense\r\n\r\n"], "HttpProcessingError", id="no HTTP"),
     ],
 )
 async def test_what_is_written_and_not_answered_is_unknown_and_its_connection_never_used_again(
-    graph: Graph, wire: Wire, answer: list[bytes | None]
+    graph: Graph, wire: Wire, answer: list[bytes | None], cause: str
 ) -> None:
     wire.answers = [answer, [OK]]
-    assert isinstance(await graph.send("106540", TOKEN, BODY), NoAnswer)
+    assert await graph.send("106540", TOKEN, BODY) == NoAnswer(cause)
     assert await graph.send("106540", TOKEN, BODY) == Accepted("wamid.1", None, None)
     assert (wire.connections, len(wire.requests)) == (2, 2)
 
@@ -182,9 +183,24 @@ async def test_an_answer_that_nobody_asked_for_is_nobody_s(graph: Graph, wire: W
     wire.answers = [[OK], [OK]]
     await graph.send("106540", TOKEN, BODY)
     wire.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-    (idle,) = graph._connector._conns.values()
-    while not idle[0][0].should_close:
+    ((_, idle),) = graph._idle
+    while idle.protocol is not None and not idle.protocol.should_close:
         await asyncio.sleep(0)
+    assert await graph.send("106540", TOKEN, BODY) == Accepted("wamid.1", None, None)
+    assert wire.connections == 2
+
+
+@pytest.mark.parametrize("swept", [True, False])
+async def test_a_connection_that_was_idle_for_long_is_closed_and_not_used(
+    graph: Graph, wire: Wire, monkeypatch: pytest.MonkeyPatch, swept: bool
+) -> None:
+    wire.answers = [[OK], [OK]]
+    await graph.send("106540", TOKEN, BODY)
+    later_s = monotonic() + KEEPALIVE_S
+    monkeypatch.setattr("services.sender.graph.monotonic", lambda: later_s)
+    if swept:
+        graph._sweep()
+        assert not graph._idle
     assert await graph.send("106540", TOKEN, BODY) == Accepted("wamid.1", None, None)
     assert wire.connections == 2
 

@@ -49,7 +49,7 @@ class Faults:
         self._coming = deque(faults)
         self._seen = 0
 
-    async def reached(self, moment: Moment, command_id: str) -> None:
+    def reached(self, moment: Moment, command_id: str) -> None:
         if not self._coming or moment != self._coming[0].moment:
             return
         self._seen += 1
