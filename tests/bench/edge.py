@@ -46,7 +46,7 @@ end
 
 async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float, float]]:
     """(edge, bare handler), requests per second: each safe in Kafka before it is answered."""
-    generator = install.wrk()
+    generator = install.tool("wrk")
     script = stack.directory / "requests.lua"
     script.write_text(_WRK % (_AUTHORIZATION, uuid.uuid4().hex[:8], number_id(0)))
     (bare_port,) = free_ports(1)

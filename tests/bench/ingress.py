@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import json
 import re
-import uuid
 from pathlib import Path
 
 import aiohttp
@@ -17,8 +16,6 @@ from deploy.local import install
 from deploy.local.ports import free_ports
 from deploy.local.process import OwnedProcess
 from deploy.local.stack import LocalStack
-from shared import kafka
-from shared.settings import ServiceSettings
 from tests.bench import processes
 from tests.bench.load import WABA, number_id
 from tests.bench.router import cpu_s
@@ -43,33 +40,14 @@ end
 
 async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float, float]]:
     """(ingress, bare handler), requests per second."""
-    generator = install.wrk()
-    name = f"b{uuid.uuid4().hex[:8]}"
-    settings = ServiceSettings(
-        kafka_bootstrap=stack.endpoints.kafka_bootstrap,
-        topic_prefix=f"{name}.",
-        partitions=PARTITIONS,
-        replication=1,
-    )
-    await kafka.create_topics(settings)
+    generator = install.tool("wrk")
     logs = stack.directory / "logs"
     script = stack.directory / "webhooks.lua"
     script.write_text(_script())
     bare_port, port, probes = free_ports(3)
     bare = processes.start(["tests.bench.bare_handler", str(bare_port)], {}, logs / "bare.log", core)
     ceiling = await _rate(generator, bare, bare_port, script)
-    env = {
-        "WA_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
-        "WA_REDIS_URL": stack.endpoints.redis_url,
-        "WA_TOPIC_PREFIX": settings.topic_prefix,
-        "WA_PARTITIONS": str(PARTITIONS),
-        "WA_REPLICATION": "1",
-        "WA_HTTP_PORT": str(port),
-        "WA_METRICS_PORT": str(probes),
-        "WA_APP_SECRET": SECRET,
-        "WA_VERIFY_TOKEN": "bench",
-        "WA_LOG_LEVEL": "warning",
-    }
+    env = await environment(stack, port, probes)
     ingress = processes.start(["services.ingress"], env, logs / "ingress.log", core)
     value = await _rate(generator, ingress, port, script)
     return {
@@ -78,15 +56,32 @@ async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float,
     }
 
 
-def _script() -> str:
-    """A wrk script with 500 signed status webhooks."""
+async def environment(stack: LocalStack, port: int, probes: int) -> dict[str, str]:
+    """Of an ingress with topics of its own."""
+    _, env = await processes.topics(stack, PARTITIONS)
+    return env | {
+        "WA_HTTP_PORT": str(port),
+        "WA_METRICS_PORT": str(probes),
+        "WA_APP_SECRET": SECRET,
+        "WA_VERIFY_TOKEN": "bench",
+    }
+
+
+def signed_webhooks() -> list[tuple[str, str]]:
+    """500 statuses: signature and body of each."""
     bodies = [json.dumps(_webhook(i), separators=(",", ":")) for i in range(500)]
-    signatures = [
-        "sha256=" + hmac.digest(SECRET.encode(), body.encode(), hashlib.sha256).hex() for body in bodies
+    return [
+        ("sha256=" + hmac.digest(SECRET.encode(), body.encode(), hashlib.sha256).hex(), body)
+        for body in bodies
     ]
+
+
+def _script() -> str:
+    """A wrk script with them."""
+    signed = signed_webhooks()
     return WRK.format(
-        bodies=",".join(f"[==[{body}]==]" for body in bodies),
-        signatures=",".join(f'"{signature}"' for signature in signatures),
+        bodies=",".join(f"[==[{body}]==]" for _, body in signed),
+        signatures=",".join(f'"{signature}"' for signature, _ in signed),
     )
 
 
@@ -111,7 +106,7 @@ def _webhook(index: int) -> dict[str, object]:
 async def _rate(generator: Path, server: OwnedProcess, port: int, script: Path) -> tuple[float, float]:
     """Requests per second of the clock and of CPU."""
     try:
-        await _listening(server, port)
+        await listening(server, port)
         await _wrk(generator, port, script, 1)
         began = cpu_s(server.pid)
         answered, rate = await _wrk(generator, port, script, SECONDS)
@@ -141,9 +136,10 @@ async def _wrk(generator: Path, port: int, script: Path, seconds: int) -> tuple[
     return int(answered.group(1)), float(rate.group(1))
 
 
-async def _listening(server: OwnedProcess, port: int) -> None:
+async def listening(server: OwnedProcess, port: int, within_s: float = 30) -> None:
+    """Wait until it answers."""
     async with aiohttp.ClientSession() as http:
-        for _ in range(300):
+        for _ in range(round(within_s / 0.1)):
             try:
                 async with http.post(f"http://127.0.0.1:{port}/webhooks", data=b"{}"):
                     return
