@@ -53,15 +53,11 @@ class Signature:
     def matches(self, header: str | None, body: bytes) -> bool:
         """Whether any of the secrets signed exactly these bytes, of which all pieces have been seen, or none; compared as bytes, so any header is only a wrong one."""
         given = (header or "").encode(errors="surrogateescape")
-        digests = (
-            [code.digest() for code in self._codes]
-            if self._codes
-            else [hmac.digest(secret, body, "sha256") for secret in self._secrets]
-        )
-        matching = False
-        for digest in digests:
-            matching |= hmac.compare_digest(given, b"sha256=" + digest.hex().encode())
-        return matching
+        digests = [code.digest() for code in self._codes] or [
+            hmac.digest(secret, body, "sha256") for secret in self._secrets
+        ]
+        matches = [hmac.compare_digest(given, b"sha256=" + digest.hex().encode()) for digest in digests]
+        return any(matches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import structlog
 from aiohttp import HttpVersion11, web
 from prometheus_client import Counter
 
-from services.ingress.answers import taken
 from services.ingress.apps import App
 from services.ingress.bodies import (
     MAX_BODY_BYTES,
@@ -26,6 +25,7 @@ from services.ingress.connections import Connection
 from services.ingress.dead_letters import dead_letters
 from services.ingress.publisher import Publisher, Unavailable
 from services.ingress.record import Record
+from services.ingress.taken import taken
 from services.ingress.updates import Part, Undecodable, Update
 from services.ingress.webhooks import NotJson, UnknownObject, in_steps, updates
 from shared import metrics

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, Protocol
 
-import structlog
-
 from services.sender.answers import Answer
 from services.sender.entry import Stored
 from services.sender.gate import Gate
@@ -143,8 +141,6 @@ class Desk:
     claim_s: float = 0.0
     """How long a claim takes, of late: it begins so much before its call may be made."""
     stopping: bool = False
-    log: Any = field(default_factory=structlog.get_logger(__name__).bind)
-    """For what is said of every send: bound once, for a module's logger asks for its configuration each time."""
     _letting: bool = False
 
     def __post_init__(self) -> None:

@@ -41,7 +41,8 @@ class Graph:
         self._head = lru_cache(HEADS)(self._headed)
         self._idle: deque[tuple[float, Connection]] = deque()
         """With since when, ascending; the latest is taken first."""
-        self._given_up: set[Connection] = set()
+        self._late: set[Connection] = set()
+        """Whose call had no more time."""
         self._loop: asyncio.AbstractEventLoop
         self._sweeping: asyncio.TimerHandle
         self._connector: TCPConnector
@@ -57,9 +58,9 @@ class Graph:
 
     async def stop(self) -> None:
         self._sweeping.cancel()
+        await self._connector.close()
         for _, connection in self._idle:
             connection.close()
-        await self._connector.close()
 
     async def send(
         self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
@@ -74,18 +75,20 @@ class Graph:
         limit = self._loop.call_later(self._timeout_s, self._give_up, connection)
         try:
             answer = await _exchange(connection, b"%b%d\r\n\r\n%b" % (head, len(body), body))
+            if connection in self._late:  # to end with its connection is how an answer without a length ends
+                raise TimeoutError
         except BaseException as failure:
             connection.close()
             if not isinstance(failure, _FAILURES):
                 raise
-            late = connection in self._given_up
-            return NoAnswer(TimeoutError.__name__ if late else type(failure).__name__)
+            cause = TimeoutError if connection in self._late else type(failure)
+            return NoAnswer(cause.__name__)
         else:
             self._leave(connection)
             return answer
         finally:
             limit.cancel()
-            self._given_up.discard(connection)
+            self._late.discard(connection)
             GRAPH_SECONDS.observe(monotonic() - started)
 
     async def _connected(self) -> Connection:
@@ -102,10 +105,7 @@ class Graph:
             ):
                 return connection
             connection.close()
-        connection = await self._connector.connect(self._way, [], self._connect_timeout)
-        if connection.protocol is not None:
-            connection.protocol.set_response_params(read_until_eof=True)
-        return connection
+        return await self._connector.connect(self._way, [], self._connect_timeout)
 
     def _leave(self, connection: Connection) -> None:
         """Leave it to the next call, unless it is to end or the answer is not over."""
@@ -116,7 +116,7 @@ class Graph:
 
     def _give_up(self, connection: Connection) -> None:
         """Its time is over: whoever reads from it wakes up."""
-        self._given_up.add(connection)
+        self._late.add(connection)
         if connection.transport is not None:
             connection.transport.abort()
 
@@ -148,6 +148,8 @@ async def _exchange(connection: Connection, request: bytes) -> Answer:
     protocol = connection.protocol
     if protocol is None or protocol.transport is None:
         raise ConnectionError("closed")
+    # With a parser of its own for each answer: whatever else came before would be taken for its beginning.
+    protocol.set_response_params(read_until_eof=True)
     protocol.transport.write(request)
     message, payload = await protocol.read()
     while message.code < 200:  # 1xx: the answer is still to come

@@ -19,7 +19,7 @@ from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, in_que
 from services.sender.together import Together
 from shared.limiter import Limit
 from shared.metrics import CATEGORIES
-from shared.stream.scripts import packed
+from shared.stream.scripts import pack
 from shared.stream.store import Keys
 
 DELAYED = "delayed"
@@ -38,7 +38,7 @@ PAIR_LIMIT = Limit(6000, 45)
 # Answers with {verdict, number} for each move, in MessagePack too.
 _MOVE = """
 local prefix, interval, burst = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '-1')
 local answers = {}
 local function answer(verdict, number) answers[#answers + 1] = {verdict, tonumber(number)} end
 local function claim(id, expected, new, source, member, pair, now)
@@ -245,7 +245,7 @@ class Journal:
             by_partition.setdefault(partition, []).append(nth)
         calls = []
         for partition, nths in by_partition.items():
-            keys, together = self._keys(partition), packed([moves[nth][1] for nth in nths])
+            keys, together = self._keys(partition), pack([moves[nth][1] for nth in nths])
             limit = (int(PAIR_LIMIT.interval), PAIR_LIMIT.burst)
             calls.append((keys.meta, keys.state, keys.set(""), *limit, together))
         answers: list[tuple[str, int]] = [("", 0)] * len(moves)
@@ -359,5 +359,5 @@ def _waiting(rows: Iterable[tuple[bytes, bytes | float]]) -> list[Waiting]:
     found = []
     for member, at_ms in rows:
         user, _, id = member.decode().partition("|")
-        found.append(Waiting(user, id, int(at_ms)))
+        found.append(Waiting(user, id, int(float(at_ms))))
     return found

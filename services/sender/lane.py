@@ -32,8 +32,8 @@ log = structlog.get_logger(__name__)
 WINDOW = 256
 """Commands of one number and priority that are in memory at once."""
 LOW_WATER = WINDOW // 2
-LOOKS = (WINDOW, *[4 * WINDOW] * 20)
-"""Commands of a queue looked at in one go, by name: mostly each is another user's, else more. So often in one look: other numbers wait meanwhile."""
+LOOKS = (WINDOW, *[4 * WINDOW] * 19)
+"""Commands of a queue read by name, turn by turn: mostly each is another user's and the first turn is enough. After the last one other numbers have theirs."""
 AT_ONCE = 200
 """Commands handled per look in each of the smaller sets."""
 TICK_S = 0.25

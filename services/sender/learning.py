@@ -3,6 +3,8 @@
 from logging import INFO
 from typing import Any, Literal
 
+import structlog
+
 from services.sender.answers import Accepted, Answer, Marked, Refused
 from services.sender.desk import Desk
 from services.sender.judge import Again, End
@@ -10,6 +12,8 @@ from shared.accounts import Account
 from shared.events import AccountChanged, SendMessage
 from shared.metrics import GRAPH_CALLS, SEND_ERRORS
 from shared.times import HOUR_MS
+
+log = structlog.get_logger(__name__)
 
 _CALLS = {outcome: GRAPH_CALLS.labels(outcome) for outcome in ("accepted", "failed", "uncertain", "retried")}
 
@@ -29,8 +33,8 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
     _CALLS[outcome].inc()
     if judgement.label is not None:
         SEND_ERRORS.labels(judgement.label).inc()
-    if desk.log.is_enabled_for(INFO):
-        desk.log.info(
+    if log.is_enabled_for(INFO):
+        log.info(
             "sent" if isinstance(answer, Accepted | Marked) else "not_sent",
             outcome=outcome,
             command_id=command.command_id,

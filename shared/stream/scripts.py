@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError, RedisError
 RUN = "string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')"
 """In Lua: this run of Redis, another one after each restart (its `run_id`) and each failover, also back to where it was before (its `master_replid`)."""
 
-packed = msgpack.Packer(use_bin_type=False).pack
+pack = msgpack.Packer(use_bin_type=False).pack
 """Many values as one argument, for `cmsgpack.unpack`. A client makes an argument ready by itself, in some 0.3 µs, and a batch has hundreds of values; Redis's MessagePack knows bytes as text only, which msgspec doesn't write."""
 
 

@@ -17,7 +17,7 @@ from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 from shared.settings import ServiceSettings
 from shared.stream.claims import vouched
 from shared.stream.folding import TIMERS, Changes
-from shared.stream.scripts import RUN, Call, packed, run
+from shared.stream.scripts import RUN, Call, pack, run
 
 # KEYS: meta, vouched; ARGV: partition. Epochs begin with Redis's own clock, so that they rise even over a Redis that lost everything: a zombie of before is never
 # taken for the owner. What is taken is vouched for only once it has been found complete.
@@ -204,7 +204,7 @@ class Store:
             outbox,
             keys.set(""),
             granted_in,
-            packed([flat, changes.forgotten, changes.ranks]),
+            pack([flat, changes.forgotten, changes.ranks]),
         ]
         if not await self._commit(keys=[keys.meta, keys.state], args=arguments):
             raise Refused(f"{keys.prefix} at {expected}")

@@ -160,6 +160,8 @@ async def test_a_refusal_comes_with_its_code_and_usage(graph: Graph, wire: Wire)
         pytest.param([None], "ServerDisconnectedError", id="cut before the answer"),
         pytest.param([OK[:-3], None], "ClientPayloadError", id="cut within the answer"),
         pytest.param([OK[:-3]], "TimeoutError", id="never finished"),
+        pytest.param([b"HTTP/1.1 200 OK\r\n\r\n", TAKEN], "TimeoutError", id="of no length, never finished"),
+        pytest.param([b"HTTP/1.1 429 Slow\r\n\r\n"], "TimeoutError", id="of no length, never begun"),
         pytest.param([b"nonsense\r\n\r\n"], "HttpProcessingError", id="no HTTP"),
     ],
 )
@@ -188,6 +190,25 @@ async def test_an_answer_that_nobody_asked_for_is_nobody_s(graph: Graph, wire: W
         await asyncio.sleep(0)
     assert await graph.send("106540", TOKEN, BODY) == Accepted("wamid.1", None, None)
     assert wire.connections == 2
+
+
+async def test_the_beginning_of_an_answer_that_nobody_asked_for_is_not_that_of_the_next_one(
+    graph: Graph, wire: Wire
+) -> None:
+    wire.answers = [[OK], [OK]]
+    await graph.send("106540", TOKEN, BODY)
+    ((_, idle),) = graph._idle
+    assert idle.protocol is not None
+    came, received = asyncio.Event(), idle.protocol.data_received
+
+    def noticed(data: bytes) -> None:
+        received(data)
+        came.set()
+
+    idle.protocol.data_received = noticed  # type: ignore[method-assign]
+    wire.say(b"HTTP/1.1 429 Slow\r\nX-A: ")
+    await asyncio.wait_for(came.wait(), 5)
+    assert await graph.send("106540", TOKEN, BODY) == Accepted("wamid.1", None, None)
 
 
 @pytest.mark.parametrize("swept", [True, False])

@@ -6,6 +6,7 @@ import email.utils
 import gc
 import logging
 import re
+import socket
 import zlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -141,6 +142,26 @@ async def test_pipelined_requests_are_answered_each_in_order(ingress: Ingress) -
     last = GOOD.replace(b"Host: x", b"Host: x\r\nConnection: close")
     assert statuses(await ingress.everything(GOOD + wrong + GOOD * 100 + last)) == [200, 401, *[200] * 101]
     assert len(ingress.publisher.records) == 102
+
+
+async def test_who_sends_on_and_on_without_reading_is_not_served_on_and_on(ingress: Ingress) -> None:
+    listening = ingress.listener._socket
+    assert listening is not None
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # its connections' too
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, listening.getsockname())
+        sending = loop.create_task(loop.sock_sendall(client, GOOD * 10_000))
+        async with asyncio.timeout(60):
+            while not any(one.writing_paused for one in ingress.listener._door.connections):
+                await asyncio.sleep(0.01)
+        served = len(ingress.publisher.records)
+        await asyncio.sleep(0.3)
+        assert len(ingress.publisher.records) - served <= 1
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 async def test_chunks_in_drips_are_one_body(ingress: Ingress) -> None:

@@ -25,14 +25,16 @@ class _Lasting(web.StreamResponse):
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("nobody waits for the answer")
-        transport.write(_lasting(int(time.time())))
+        transport.write(_written_in(int(time.time())))
+        if request.protocol.writing_paused:  # who sends on and on must also read
+            await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:
         """It is written."""
 
 
 @lru_cache(maxsize=1)
-def _lasting(second: int) -> bytes:
+def _written_in(second: int) -> bytes:
     return f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: {formatdate(second, usegmt=True)}\r\n\r\n".encode()
 
 
