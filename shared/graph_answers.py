@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-ACCOUNT_USAGE: Final = "X-Business-Use-Case-Usage"
-APP_USAGE: Final = "X-App-Usage"
+ACCOUNT_USAGE: Final = "x-business-use-case-usage"
+APP_USAGE: Final = "x-app-usage"
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ def refused(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
 
 
 def usage(headers: Mapping[str, str]) -> Usage | None:
-    """Read the usage headers; None when there is none that can be read."""
+    """Read the usage headers, named in small letters or found in whatever case; None when there is none that can be read."""
     app, account = _app(headers.get(APP_USAGE)), _accounts(headers.get(ACCOUNT_USAGE))
     if app is None and not account:
         return None

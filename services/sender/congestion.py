@@ -81,4 +81,7 @@ class Congestion:
         self._all.out -= 1
 
     def _window(self, number: str) -> Window:
-        return self._numbers.setdefault(number, Window())
+        window = self._numbers.get(number)
+        if window is None:
+            window = self._numbers[number] = Window()
+        return window

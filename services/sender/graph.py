@@ -1,7 +1,6 @@
 """The Graph API: one POST per message out, what it came to back. The only place that knows Meta's URLs.
 
-aiohttp's connections and parser without its session, which costs twice as much as the rest of a call and serves nothing of it: no cookies, no redirects, no
-retries (docs/decisions/0013-what-a-send-costs.md).
+Nothing of a session is needed: no cookies, no redirects, no retries (docs/decisions/0013-what-a-send-costs.md).
 """
 
 import asyncio
@@ -11,21 +10,20 @@ from time import monotonic
 from urllib.parse import quote, urlencode
 
 from aiohttp import ClientError, ClientRequest, ClientTimeout, TCPConnector
-from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError
+from httptools import HttpParserError, HttpParserUpgrade
 from yarl import URL
 
 from services.sender.answers import Answer, NoAnswer, NotSent, read
+from services.sender.wire import Wire
 from shared.events import Endpoint
 from shared.metrics import GRAPH_SECONDS
 from shared.tokens import Credentials
 
 KEEPALIVE_S = 10.0
 """Idle connections are closed by us before Meta closes them: a request written into a closing connection is an uncertain send."""
-LARGEST_ANSWER = 64 * 1024
 HEADS = 4096
 """Heads of requests kept ready; one is some 300 bytes, and a number has one or two."""
-_FAILURES = (ClientError, HttpProcessingError, TimeoutError, OSError)
+_FAILURES = (ClientError, HttpParserError, HttpParserUpgrade, TimeoutError, OSError)
 
 
 class Graph:
@@ -39,10 +37,8 @@ class Graph:
         self._timeout_s = timeout_s
         self._connect_timeout = ClientTimeout(connect=connect_timeout_s)
         self._head = lru_cache(HEADS)(self._headed)
-        self._idle: deque[tuple[float, Connection]] = deque()
+        self._idle: deque[tuple[float, Wire]] = deque()
         """With since when, ascending; the latest is taken first."""
-        self._late: set[Connection] = set()
-        """Whose call had no more time."""
         self._loop: asyncio.AbstractEventLoop
         self._sweeping: asyncio.TimerHandle
         self._connector: TCPConnector
@@ -59,8 +55,6 @@ class Graph:
     async def stop(self) -> None:
         self._sweeping.cancel()
         await self._connector.close()
-        for _, connection in self._idle:
-            connection.close()
 
     async def send(
         self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
@@ -69,56 +63,29 @@ class Graph:
         head = self._head(phone_number_id, endpoint, credentials)
         started = monotonic()
         try:
-            connection = await self._connected()
+            wire = await self._connected()
         except _FAILURES as failure:
             return NotSent(type(failure).__name__)
-        limit = self._loop.call_later(self._timeout_s, self._give_up, connection)
         try:
-            answer = await _exchange(connection, b"%b%d\r\n\r\n%b" % (head, len(body), body))
-            if connection in self._late:  # to end with its connection is how an answer without a length ends
-                raise TimeoutError
-        except BaseException as failure:
-            connection.close()
-            if not isinstance(failure, _FAILURES):
-                raise
-            cause = TimeoutError if connection in self._late else type(failure)
-            return NoAnswer(cause.__name__)
-        else:
-            self._leave(connection)
-            return answer
+            answer = await wire.call(b"%b%d\r\n\r\n%b" % (head, len(body), body), self._timeout_s)
+        except _FAILURES as failure:
+            return NoAnswer(type(failure).__name__)
         finally:
-            limit.cancel()
-            self._late.discard(connection)
             GRAPH_SECONDS.observe(monotonic() - started)
+        if wire.usable:
+            self._idle.append((monotonic(), wire))
+        else:
+            wire.close()
+        return read(answer.status, answer.body, answer.headers)
 
-    async def _connected(self) -> Connection:
-        """A connection on which nothing has come that nobody asked for: it would be taken for the answer."""
+    async def _connected(self) -> Wire:
         long_ago_s = monotonic() - KEEPALIVE_S
         while self._idle:
-            since_s, connection = self._idle.pop()
-            protocol = connection.protocol
-            if (
-                protocol is not None
-                and since_s > long_ago_s
-                and protocol.is_connected()
-                and not protocol.should_close
-            ):
-                return connection
-            connection.close()
-        return await self._connector.connect(self._way, [], self._connect_timeout)
-
-    def _leave(self, connection: Connection) -> None:
-        """Leave it to the next call, unless it is to end or the answer is not over."""
-        if connection.protocol is None or connection.protocol.should_close:
-            connection.close()
-        else:
-            self._idle.append((monotonic(), connection))
-
-    def _give_up(self, connection: Connection) -> None:
-        """Its time is over: whoever reads from it wakes up."""
-        self._late.add(connection)
-        if connection.transport is not None:
-            connection.transport.abort()
+            since_s, wire = self._idle.pop()
+            if wire.usable and since_s > long_ago_s:
+                return wire
+            wire.close()
+        return Wire(await self._connector.connect(self._way, [], self._connect_timeout))
 
     def _sweep(self) -> None:
         """Close what has been idle for long."""
@@ -141,20 +108,3 @@ class Graph:
         if any("\r" in line or "\n" in line for line in lines):
             raise ValueError("an access token must be one line")
         return "\r\n".join([*lines, "Content-Length: "]).encode()
-
-
-async def _exchange(connection: Connection, request: bytes) -> Answer:
-    """Write a request, read the answer."""
-    protocol = connection.protocol
-    if protocol is None or protocol.transport is None:
-        raise ConnectionError("closed")
-    # With a parser of its own for each answer: whatever else came before would be taken for its beginning.
-    protocol.set_response_params(read_until_eof=True)
-    protocol.transport.write(request)
-    message, payload = await protocol.read()
-    while message.code < 200:  # 1xx: the answer is still to come
-        message, payload = await protocol.read()
-    answer = b""
-    while not payload.at_eof() and len(answer) < LARGEST_ANSWER:
-        answer += await payload.read(LARGEST_ANSWER - len(answer))
-    return read(message.code, answer, message.headers)

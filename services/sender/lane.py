@@ -136,7 +136,8 @@ class Lane:
         dues = [due for one in self._numbers.values() if (due := one.schedule.next_due_ms()) is not None]
         rest_s = TICK_S if not dues else min(TICK_S, max(0.001, (min(dues) - self._desk.now_ms()) / 1000))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.wake.wait(), rest_s)
+            async with asyncio.timeout(rest_s):
+                await self.wake.wait()
 
     # --- looking
 

@@ -66,8 +66,8 @@ USED_UP = '{"10":[{"type":"messages","call_count":100,"estimated_time_to_regain_
 
 def test_the_usage_headers_say_how_much_is_used_and_when_access_is_regained() -> None:
     headers = {
-        "X-Business-Use-Case-Usage": USED_UP,
-        "X-App-Usage": '{"call_count":28,"total_time":25,"total_cputime":31}',
+        "x-business-use-case-usage": USED_UP,
+        "x-app-usage": '{"call_count":28,"total_time":25,"total_cputime":31}',
     }
     answer = read(400, b'{"error":{"code":80007}}', headers)
     assert answer == Refused(400, 80007, None, Usage(31, 100, 420))
@@ -77,7 +77,7 @@ def test_the_usage_headers_say_how_much_is_used_and_when_access_is_regained() ->
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"10":{}}', '{"10":[{"call_count":"many"}]}', "\udcff"])
 def test_a_usage_header_that_makes_no_sense_says_nothing(text: str) -> None:
-    headers = {"X-Business-Use-Case-Usage": text, "X-App-Usage": "none"}
+    headers = {"x-business-use-case-usage": text, "x-app-usage": "none"}
     assert read(400, b'{"error":{"code":4}}', headers) == Refused(400, 4, None, None)
 
 
