@@ -109,8 +109,8 @@ def _primary_location(value: dict[str, Any]) -> dict[str, Any]:
 def _auth_international(info: object) -> dict[str, Any]:
     if not isinstance(info, dict):
         return {}
-    exceptions = {}
-    for exception in info.get("exception_countries") or []:
+    exceptions, listed = {}, info.get("exception_countries")
+    for exception in listed if isinstance(listed, list) else ():
         if isinstance(exception, dict) and (country := _country(exception.get("country_code"))):
             exceptions[country] = _millis(exception.get("start_time"))
     start_ms = _millis(info.get("start_time"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.router.account_changes import AccountsFold, Known
@@ -192,6 +192,17 @@ def distorted(draw: st.DrawFn) -> tuple[str, Any]:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(distorted(), min_size=1, max_size=3))
+@example(
+    [
+        (
+            "account_update",
+            {
+                "event": "AUTH_INTL_PRICE_ELIGIBILITY_UPDATE",
+                "auth_international_rate_eligibility": {"start_time": 1, "exception_countries": 1},
+            },
+        )
+    ]
+)
 def test_whatever_types_meta_gives_an_account_webhook_it_is_passed_on_and_harms_nobody(
     told: list[tuple[str, Any]],
 ) -> None:
