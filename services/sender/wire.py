@@ -27,21 +27,27 @@ class Wire(asyncio.Protocol):
     """A connection that aiohttp has made. `usable`: the next call may take it; anything that comes unasked spoils it, for it would be taken for an answer."""
 
     def __init__(self, connection: Connection) -> None:
+        handler = connection.protocol
         if (
-            connection.protocol is None
-            or connection.protocol.transport is None
-            or connection.protocol.should_close
+            handler is None
+            or handler.transport is None
+            or handler.should_close
+            or handler.transport.is_closing()
         ):
+            connection.close()
             raise ConnectionError("it ended, or began to speak by itself")
         self.usable = True
         self._connection = connection
-        self._handler = connection.protocol
-        self._transport = connection.protocol.transport
+        self._handler = handler
+        self._transport = handler.transport
         self._parser = HttpResponseParser(self)
         self._waiting: asyncio.Future[Whole] | None = None
         self._headers: dict[str, str] = {}
         self._body = b""
         self._headed = False
+        """Whether the answer under way has all its headers."""
+        self._came = 0
+        """Bytes since the call began."""
         self._transport.set_protocol(self)
 
     async def call(self, request: bytes, within_s: float) -> Whole:
@@ -54,7 +60,7 @@ class Wire(asyncio.Protocol):
         """
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[Whole] = loop.create_future()
-        self._waiting = waiting
+        self._waiting, self._came = waiting, 0
         limit = loop.call_later(within_s, self._fail, TimeoutError())
         try:
             self._transport.write(request)
@@ -87,15 +93,23 @@ class Wire(asyncio.Protocol):
         if self._waiting is None or self._waiting.done():
             self.close()
             return
+        self._came += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self._fail(error)
+        if self._came > LARGEST_ANSWER and not self._headed:
+            self._fail(HttpParserError("a head without end"))
+
+    def eof_received(self) -> None:
+        """Nothing more comes; the transport closes itself."""
+        self.usable = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """An answer that gives no length ends like this, any other one is broken."""
+        """An answer that gives no length ends like this, if it is the other side that ends it; any other one is broken."""
         self.usable = False
-        if exc is None and self._headed and not any(name in self._headers for name in _SIZES):
+        theirs = exc is None and self._handler.transport is not None
+        if theirs and self._headed and not any(name in self._headers for name in _SIZES):
             self._answer()
         self._fail(ConnectionResetError("the connection ended"))
         self._handler.connection_lost(exc)
@@ -126,6 +140,7 @@ class Wire(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The end; of an interim answer (1xx) it is not that of the call."""
+        self._headed = False
         if self._parser.get_status_code() < 200:
             return
         if not self._parser.should_keep_alive():

@@ -163,6 +163,12 @@ async def test_a_refusal_comes_with_its_code_and_usage(graph: Graph, wire: Wire)
         pytest.param([OK[:-3]], "TimeoutError", id="never finished"),
         pytest.param([b"HTTP/1.1 200 OK\r\n\r\n", TAKEN], "TimeoutError", id="of no length, never finished"),
         pytest.param([b"HTTP/1.1 429 Slow\r\n\r\n"], "TimeoutError", id="of no length, never begun"),
+        pytest.param(
+            [b"HTTP/1.1 100 Continue\r\n\r\n", None], "ConnectionResetError", id="cut behind an interim one"
+        ),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 200_000], "HttpParserError", id="a head without end"
+        ),
         pytest.param([b"nonsense\r\n\r\n"], "HttpParserError", id="no HTTP"),
     ],
 )
@@ -212,6 +218,22 @@ async def test_what_comes_behind_an_answer_spoils_the_connection_and_not_the_ans
     wire.answers = [[OK + more], [OK]]
     for _ in range(2):
         assert await graph.send("106540", TOKEN, BODY) == Accepted("wamid.1", None, None)
+    assert wire.connections == 2
+
+
+async def test_an_answer_without_a_body_is_not_that_of_the_next_call_too(graph: Graph, wire: Wire) -> None:
+    wire.answers = [[b"HTTP/1.1 204 No Content\r\n\r\n"], [None]]
+    assert await graph.send("106540", TOKEN, BODY) == Refused(204, None, None)
+    assert await graph.send("106540", TOKEN, BODY) == NoAnswer("ConnectionResetError")
+    assert wire.connections == 1
+
+
+async def test_a_connection_that_the_other_side_ends_is_not_used(graph: Graph, wire: Wire) -> None:
+    wire.answers = [[OK], [OK]]
+    await graph.send("106540", TOKEN, BODY)
+    ((_, idle),) = graph._idle
+    idle.eof_received()
+    assert await graph.send("106540", TOKEN, BODY) == Accepted("wamid.1", None, None)
     assert wire.connections == 2
 
 
