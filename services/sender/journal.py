@@ -229,9 +229,7 @@ class Journal:
         places: Sequence[Place] = (),
     ) -> Verdict:
         """Replace an entry (empty `new`: forget it) and move it between sets, all or nothing."""
-        move = ("write", epoch, command_id, expected, new, places)
-        ((verdict, _),) = await self._moves.ask((partition, move))
-        return verdict  # type: ignore[return-value]
+        return (await self.write_all(partition, epoch, [Write(command_id, expected, new, places)]))[0]
 
     async def write_all(self, partition: int, epoch: int, writes: Sequence[Write]) -> list[Verdict]:
         """Many writes in one round trip, each by itself all or nothing."""

@@ -1,4 +1,4 @@
-"""User-space instructions that a message costs sender and ingress, beside their ceilings: the same to a hundredth whatever else the machine does, where seconds differ by half.
+"""User-space instructions that a message costs sender and ingress, beside their ceilings: the same to some hundredths whatever else the machine does, where seconds differ by half.
 
 `python -m tests.bench.instructions [ingress|sender]`, two minutes each. Valgrind counts two runs of different lengths; what both have, such as the start, falls out. The kernel's part is not in it, and everything
 takes thirty times as long, so batches are full.
@@ -6,7 +6,6 @@ takes thirty times as long, so batches are full.
 
 import asyncio
 import logging
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -36,15 +35,10 @@ class Counter:
     log: Path
 
     def start(self, arguments: list[str], env: dict[str, str]) -> OwnedProcess:
-        command = [
-            str(self.valgrind), "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
-            f"--log-file={self.report}", sys.executable, "-m", *arguments,
-        ]  # fmt: skip
+        cachegrind = ("--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
+        under = (str(self.valgrind), *cachegrind, f"--log-file={self.report}")
         # The same hashes in each run, so that sets and dicts collide alike.
-        environment = {**os.environ, **env, "PYTHONHASHSEED": "0"}
-        process = OwnedProcess(command, log_path=self.log, env=environment, cwd=processes.REPOSITORY)
-        process.spawn()
-        return process
+        return processes.start(arguments, {**env, "PYTHONHASHSEED": "0"}, self.log, None, under)
 
     def counted(self) -> int:
         """Instructions of the process that has ended."""

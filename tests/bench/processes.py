@@ -3,7 +3,7 @@
 import os
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deploy.local.process import OwnedProcess
@@ -15,9 +15,15 @@ PARTITIONS = 8
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def start(arguments: list[str], env: Mapping[str, str], log_path: Path, core: int | None) -> OwnedProcess:
-    """`python -m …` pinned to `core`."""
-    command = [sys.executable, "-m", *arguments]
+def start(
+    arguments: list[str],
+    env: Mapping[str, str],
+    log_path: Path,
+    core: int | None,
+    under: Sequence[str] = (),
+) -> OwnedProcess:
+    """`python -m …` pinned to `core`, run by the command `under`."""
+    command = [*under, sys.executable, "-m", *arguments]
     if core is not None:
         command = ["taskset", "-c", str(core), *command]
     process = OwnedProcess(command, log_path=log_path, env={**os.environ, **env}, cwd=REPOSITORY)
