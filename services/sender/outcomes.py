@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
-import tenacity
 from aiokafka.errors import KafkaError
 
 from services.sender.together import Together
 from shared.events import AccountChanged, encode
 from shared.settings import ServiceSettings
+from shared.stream.patience import until_done
 from shared.stream.publisher import KafkaPublisher, Record, partition_of
 from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, Topic
 
@@ -59,15 +59,13 @@ class Outcomes:
         )
 
     async def _publish(self, records: Sequence[Record]) -> Sequence[None]:
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(KafkaError),
-            wait=tenacity.wait_exponential_jitter(0.1, 5.0),
-            stop=tenacity.stop_after_delay(self._settings.watchdog_s),
-            reraise=True,
-            before_sleep=lambda state: log.warning("outcome_not_reported_yet", tries=state.attempt_number),
-        ):
-            with attempt:
-                await self._publisher.publish(records)
+        await until_done(
+            lambda: self._publisher.publish(records),
+            lambda error: isinstance(error, KafkaError),
+            longest_wait_s=5.0,
+            give_up_s=self._settings.watchdog_s,
+            told=lambda tries, _: log.warning("outcome_not_reported_yet", tries=tries),
+        )
         return [None] * len(records)
 
 

@@ -114,6 +114,7 @@ class Wire(asyncio.Protocol):
         self._fail(ConnectionResetError("the connection ended"))
         self._handler.connection_lost(exc)
         self._connection.close()
+        del self._parser  # it refers back: together they would wait for the cyclic collector
 
     # --- called by the parser
 

@@ -21,7 +21,6 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 import structlog
-import tenacity
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
@@ -41,6 +40,7 @@ from shared.settings import ServiceSettings
 from shared.stream.claims import Asked, BookIncomplete, Claims
 from shared.stream.fold import Claim, Expected, Fold, Grants, Outgoing, Owned, Recalled, Step
 from shared.stream.folding import Folding, Item
+from shared.stream.patience import until_done
 from shared.stream.publisher import (
     KafkaPublisher,
     Outbox,
@@ -622,21 +622,13 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
 
     async def _until_done(self, act: Callable[[], Awaitable[object]]) -> None:
         """Repeat while Kafka can't; what is repeated is idempotent or identical to the byte."""
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, KafkaError) and not isinstance(error, NOT_OURS)
-            ),
-            wait=tenacity.wait_exponential_jitter(0.1, 2.0),
-            stop=tenacity.stop_after_delay(self._settings.watchdog_s),
-            before_sleep=lambda state: log.warning(
-                "kafka_unavailable",
-                group=self.group,
-                error=repr(state.outcome.exception() if state.outcome else None),
-            ),
-            reraise=True,
-        ):
-            with attempt:
-                await act()
+        await until_done(
+            act,
+            lambda error: isinstance(error, KafkaError) and not isinstance(error, NOT_OURS),
+            longest_wait_s=2.0,
+            give_up_s=self._settings.watchdog_s,
+            told=lambda _, error: log.warning("kafka_unavailable", group=self.group, error=repr(error)),
+        )
 
     # --- timers, lag, watchdog
 

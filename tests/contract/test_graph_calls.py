@@ -1,6 +1,8 @@
 """What the sender writes to the Graph API and makes of its answers, to the byte: on a real connection, against a server that answers what it is told."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from time import monotonic
 
@@ -243,6 +245,20 @@ async def test_stopping_closes_what_is_idle(graph: Graph, wire: Wire) -> None:
     ((_, idle),) = graph._idle
     await graph.stop()
     assert not idle.usable
+
+
+async def test_a_connection_that_ended_waits_for_no_collector(graph: Graph, wire: Wire) -> None:
+    wire.answers = [[OK, None]]
+    await graph.send("106540", TOKEN, BODY)
+    ended = weakref.ref(graph._idle[-1][1])
+    gc.disable()
+    try:
+        while ended()._transport.get_protocol() is not None:  # type: ignore[union-attr]
+            await asyncio.sleep(0.001)
+        graph._idle.clear()
+        assert ended() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("swept", [True, False])
