@@ -25,9 +25,10 @@ class Marked(msgspec.Struct, frozen=True):
 
 
 class NotSent(msgspec.Struct, frozen=True):
-    """The request certainly never left: no connection, or no token."""
+    """The request certainly never left: no connection, or (`reached`) one that came when it was too late."""
 
     cause: str
+    reached: bool = False
 
 
 class NoAnswer(msgspec.Struct, frozen=True):

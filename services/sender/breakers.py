@@ -164,6 +164,10 @@ class Breakers:
         self._circuits[platform.key] = _Circuit("unreachable", now_ms + UNREACHABLE_FIRST_MS, None)
         return [platform]
 
+    def untried(self, way: Iterable[Part], call: str) -> None:
+        """The call was not made after all: what it was to try, another may."""
+        self._tried(way, call)
+
     def _tried(self, way: Iterable[Part], call: str) -> list[_Circuit]:
         """The circuits that the call tried, and tries no more."""
         tried = [

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from services.sender.answers import Answer
 from services.sender.entry import Stored
 from services.sender.gate import Gate
-from services.sender.journal import Claimed, Held, Place, Survey, Verdict, Waiting, Write
+from services.sender.journal import Claimed, Held, Place, Survey, Unclaimed, Verdict, Waiting, Write
 from services.sender.outcomes import Outcome
 from services.sender.pace import DEFAULT_THROUGHPUT
 from services.sender.permits import Permits, TokensPort
@@ -43,7 +43,7 @@ class JournalPort(Protocol):
         member: str,
         pair: str,
         now_ms: int,
-    ) -> Claimed | Held | Literal["changed", "lost"]: ...
+    ) -> Claimed | Held | Unclaimed: ...
     async def write(
         self,
         partition: int,
@@ -71,7 +71,13 @@ class GraphPort(Protocol):
     """The way to Meta."""
 
     async def send(
-        self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
+        self,
+        phone_number_id: str,
+        credentials: Credentials,
+        body: bytes,
+        endpoint: Endpoint = "messages",
+        *,
+        start_within_s: float = ...,
     ) -> Answer: ...
 
 

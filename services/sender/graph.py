@@ -6,6 +6,7 @@ Nothing of a session is needed: no cookies, no redirects, no retries (docs/decis
 import asyncio
 from collections import deque
 from functools import lru_cache
+from math import inf
 from time import monotonic
 from urllib.parse import quote, urlencode
 
@@ -57,15 +58,24 @@ class Graph:
         await self._connector.close()
 
     async def send(
-        self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
+        self,
+        phone_number_id: str,
+        credentials: Credentials,
+        body: bytes,
+        endpoint: Endpoint = "messages",
+        *,
+        start_within_s: float = inf,
     ) -> Answer:
-        """Post one message; every failure is an answer too."""
+        """Post one message, or don't if there is a connection too late; every failure is an answer too."""
         head = self._head(phone_number_id, endpoint, credentials)
         started = monotonic()
         try:
             wire = await self._connected()
         except _FAILURES as failure:
             return NotSent(type(failure).__name__)
+        if monotonic() - started > start_within_s:
+            self._idle.append((monotonic(), wire))
+            return NotSent("too_late", reached=True)
         try:
             answer = await wire.call(b"%b%d\r\n\r\n%b" % (head, len(body), body), self._timeout_s)
         except _FAILURES as failure:

@@ -46,6 +46,7 @@ local function claim(id, expected, new, source, member, pair, now)
   local pairs = prefix .. 'pairs'
   if known == new then return answer('claimed', redis.call('ZSCORE', pairs, pair) or 0) end
   if known ~= expected then return answer('changed', 0) end
+  if redis.call('ZSCORE', prefix .. 'cancelled', id) then return answer('cancelled', 0) end
   local due = tonumber(redis.call('ZSCORE', pairs, pair) or '0')
   local at = due - interval * (burst - 1)
   if at > now then return answer('held', at) end
@@ -114,6 +115,8 @@ return {meta[2] or '0', queues, unsent,
   redis.call('ZRANGE', KEYS[7], 0, ARGV[3] - 1)}
 """
 
+Unclaimed = Literal["changed", "cancelled", "lost"]
+"""`cancelled`: the command was taken back; else as `Verdict`. Nothing was written."""
 Verdict = Literal["ok", "changed", "lost"]
 """`changed`: the entry is not what the caller saw; `lost`: the partition is not ours any more, or Redis forgot us. Nothing was written."""
 
@@ -205,7 +208,7 @@ class Journal:
         member: str,
         pair: str,
         now_ms: int,
-    ) -> Claimed | Held | Literal["changed", "lost"]:
+    ) -> Claimed | Held | Unclaimed:
         """Take a command for the call: its entry becomes `new`, it leaves `source`, its pair's limiter counts it."""
         move = ("claim", epoch, found.id, found.value, new, source, member, pair, now_ms)
         ((verdict, number),) = await self._moves.ask((partition, move))
@@ -214,8 +217,8 @@ class Journal:
                 return Claimed(number)
             case "held":
                 return Held(number)
-            case "lost":
-                return "lost"
+            case "lost" | "cancelled":
+                return verdict
             case _:
                 return "changed"
 

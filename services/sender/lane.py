@@ -19,9 +19,9 @@ from services.sender.desk import Desk
 from services.sender.entry import ROUTER_DEADLINE_MS, Stored, command_of
 from services.sender.gate import Gate
 from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, in_queue, queue
-from services.sender.journal import Held, Place, Survey, Waiting
+from services.sender.journal import Held, Place, Survey, Waiting, Write
 from services.sender.judge import End, cancelled, turned_away, uncertain
-from services.sender.records import Records
+from services.sender.records import Records, forgotten, moved, waiting_again
 from services.sender.schedule import Candidate, Schedule
 from services.sender.sending import Ready
 from services.sender.together import MOST
@@ -151,7 +151,7 @@ class Lane:
         await self._expire(survey.expiring)
         await self._cancel(survey.cancelled)
         waited = await self._journal.fetch(self.partition, survey.delayed)
-        await asyncio.gather(*(self._records.wait_again(found) for found in waited))
+        await self._records.write(*map(waiting_again, waited))
         for found in waited:
             self._postponed.pop(found.id, None)
         for number in self._numbers.values():
@@ -201,13 +201,14 @@ class Lane:
             found.id: found
             for found in await self._journal.fetch(self.partition, [one.id for one in waiting])
         }
+        strays: list[Write] = []
         for one in waiting:
             found = stored.get(one.id)
             if one.id in self._desk.in_flight:
                 continue
             if found is None or not found.entry.unsent:
                 place = Place(queue(number.id, priority), in_queue(one.user, one.id), None)
-                await self._records.put(one.id, found, place)
+                strays.append(moved(one.id, found, place))
                 continue
             back = number.schedule.offer(Candidate(found, command_of(found.entry)))
             if back is not None:
@@ -215,6 +216,7 @@ class Lane:
                 await self._line_up(
                     number, command.priority, [Waiting(command.user, command.command_id, command.at_ms)]
                 )
+        await self._records.write(*strays)
 
     async def _settled(self, offset: int) -> bool:
         """Wait until Kafka too knows of what was just read: a command that it would deliver once more must not be sent yet."""
@@ -246,27 +248,30 @@ class Lane:
     async def _expire(self, ids: tuple[str, ...]) -> None:
         """End commands whose time has run out, drop tombstones whose time has come."""
         stored = {found.id: found for found in await self._journal.fetch(self.partition, ids)}
+        over: list[Write] = []
         for id in ids:
             found = stored.get(id)
             if id in self._desk.in_flight:
                 continue
             if found is None:
-                await self._records.put(id, None, Place(EXPIRY, id, None))
+                over.append(moved(id, None, Place(EXPIRY, id, None)))
             elif found.entry.finished:
-                await self._records.forget(found)
+                over.append(forgotten(found))
             elif found.entry.unsent:
                 self._end_unsent(found, sending.too_late(self._desk, found))
+        await self._records.write(*over)
 
     async def _take_up(self, ids: tuple[str, ...]) -> None:
         """Report what an earlier owner, or a lost journal, left unreported."""
         ours = [id for id in ids if id not in self._desk.in_flight]
         stored = {found.id: found for found in await self._journal.fetch(self.partition, ours)}
+        over: list[Write] = []
         for id in ours:
             found = stored.get(id)
             if id in self._desk.in_flight:
                 continue
             if found is None or found.entry.finished or found.entry.unsent:
-                await self._records.put(id, found, Place(UNREPORTED, id, None))
+                over.append(moved(id, found, Place(UNREPORTED, id, None)))
             elif found.entry.outcome is not None:
                 self._work(id, self._records.report([found]))
             elif found.entry.status == "claimed":
@@ -274,25 +279,28 @@ class Lane:
                     continue  # its owner may be alive, and about to report what we can only guess
                 self._work(id, self._records.end(found, uncertain(id, "crash", self._desk.now_ms())))
             elif self._desk.now_ms() > found.entry.valid_until_ms + ROUTER_DEADLINE_MS:
-                await self._records.forget(found)
+                over.append(forgotten(found))
             else:
                 self._work(id, self._records.end(found, uncertain(id, "journal_lost", self._desk.now_ms())))
+        await self._records.write(*over)
 
     async def _cancel(self, ids: tuple[str, ...]) -> None:
         """End commands that were taken back, unless they are on their way: then their outcome decides whether there is anything left to take back."""
         stored = {found.id: found for found in await self._journal.fetch(self.partition, ids)}
+        over: list[Write] = []
         for id in ids:
             found = stored.get(id)
             if id in self._desk.in_flight:
                 continue
             if found is None or found.entry.outcome is not None or found.entry.finished:
-                await self._records.put(id, found, Place(CANCELLED, id, None))
+                over.append(moved(id, found, Place(CANCELLED, id, None)))
             elif found.entry.unsent:
                 self._end_unsent(found, cancelled(id, self._desk.now_ms()))
+        await self._records.write(*over)
 
     async def _turn_away(self, number: NumberLane) -> None:
         """Give back what came last of more than the number can send in time: who asked learns it now rather than in hours."""
-        left = int(number.gate.limit * MOST_AHEAD_S)
+        left = self._desk.throughput(number.id) * MOST_AHEAD_S  # what slows it for a while is over long before
         for priority, waiting in sorted(number.waiting.items()):
             excess, left = waiting - left, max(0, left - waiting)
             if excess <= 0:

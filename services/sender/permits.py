@@ -79,6 +79,9 @@ class Permits:
         number, id = command.phone_number_id, command.command_id
         if isinstance(answer, NotSent):
             self._congestion.returned(number)
+            if answer.reached:
+                self._breakers.untried(self._way(command), id)
+                return
             for part in self._breakers.unreachable(self._way(command), self._now_ms(), id):
                 _tell(part, "unreachable", command)
             return

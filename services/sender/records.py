@@ -7,7 +7,7 @@ import structlog
 from services.sender import entry as entries
 from services.sender.desk import Desk
 from services.sender.entry import TOMBSTONE_MS, Stored, command_of, encode_entry
-from services.sender.intake import EXPIRY, QUEUES, UNREPORTED, in_queue, queue, unsent
+from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, in_queue, queue, unsent
 from services.sender.journal import (
     DELAYED,
     LINED,
@@ -16,6 +16,7 @@ from services.sender.journal import (
     Claimed,
     Held,
     Place,
+    Unclaimed,
     Write,
     line_member,
 )
@@ -41,8 +42,8 @@ class Records:
 
     async def claim(
         self, found: Stored, command: SendMessage, *, lined: bool
-    ) -> tuple[Claimed | Held | None, Stored]:
-        """Take a command for its call: the answer, None when it is not to be had any more, and the entry as it is now stored."""
+    ) -> tuple[Claimed | Held | Unclaimed, Stored]:
+        """Take a command for its call: the answer, and the entry as it is now stored."""
         now_ms = self._desk.now_ms()
         new = entries.claimed(found.entry, self._epoch, now_ms)
         value = encode_entry(new)
@@ -52,11 +53,9 @@ class Records:
         )
         if isinstance(answer, Claimed):
             return answer, Stored(found.id, value, new)
-        if isinstance(answer, Held):
-            return answer, found
         if answer == "lost":
             await self._lost()
-        return None, found
+        return answer, found
 
     async def still_claimed(self, found: Stored) -> bool:
         """Whether the claim stands: nobody has taken the partition over since."""
@@ -65,23 +64,10 @@ class Records:
             == "ok"
         )
 
-    async def put(self, id: str, found: Stored | None, *places: Place) -> None:
-        """Move a command between sets; its entry stays as it is."""
-        value = b"" if found is None else found.value
-        if await self._journal.write(self._partition, self._epoch, id, value, value, places) == "lost":
+    async def write(self, *writes: Write) -> None:
+        """Make all of them, in one round trip."""
+        if writes and "lost" in await self._journal.write_all(self._partition, self._epoch, writes):
             await self._lost()
-
-    async def forget(self, found: Stored) -> None:
-        """Drop an entry that nothing refers to any more."""
-        places = [Place(EXPIRY, found.id, None), Place(UNREPORTED, found.id, None)]
-        await self._journal.write(self._partition, self._epoch, found.id, found.value, b"", places)
-
-    async def wait_again(self, found: Stored) -> None:
-        """Put a command whose delay is over back into its queue."""
-        places = [Place(DELAYED, found.id, None)]
-        if found.entry.unsent:
-            places += _waiting(command_of(found.entry))
-        await self.put(found.id, found, *places)
 
     async def postpone(self, found: Stored, command: SendMessage, until_ms: int) -> None:
         """Set an unclaimed command aside until then."""
@@ -89,7 +75,7 @@ class Records:
             Place(_queue(command), _in_queue(command), None),
             Place(LINED, _in_line(command), None),
         )
-        await self.put(found.id, found, queued, lined, Place(DELAYED, found.id, until_ms))
+        await self.write(moved(found.id, found, queued, lined, Place(DELAYED, found.id, until_ms)))
 
     async def again(self, found: Stored, command: SendMessage, judgement: Again, claim: Claimed) -> None:
         """Undo a claim whose message certainly did not go out."""
@@ -126,6 +112,7 @@ class Records:
             places += [
                 Place(_queue(command), _in_queue(command), None),
                 Place(DELAYED, found.id, None),
+                Place(CANCELLED, found.id, None),
                 lined,
             ]
             places.append(Place(UNREPORTED, found.id, self._desk.now_ms()))
@@ -167,6 +154,26 @@ class Records:
     def _epoch_now(self) -> int:
         """The epoch we hold the partition with by now: a call may outlast the one it began under."""
         return self._desk.ownership.owned.get(self._partition, self._epoch)
+
+
+def moved(id: str, found: Stored | None, *places: Place) -> Write:
+    """A command between sets; its entry, if it has one, stays as it is."""
+    value = b"" if found is None else found.value
+    return Write(id, value, value, places)
+
+
+def forgotten(found: Stored) -> Write:
+    """An entry that nothing refers to any more."""
+    places = (Place(EXPIRY, found.id, None), Place(UNREPORTED, found.id, None))
+    return Write(found.id, found.value, b"", places)
+
+
+def waiting_again(found: Stored) -> Write:
+    """A command whose delay is over, back in its queue."""
+    places = [Place(DELAYED, found.id, None)]
+    if found.entry.unsent:
+        places += _waiting(command_of(found.entry))
+    return moved(found.id, found, *places)
 
 
 def _queue(command: SendMessage) -> str:

@@ -12,7 +12,7 @@ from services.sender.answers import Answer, Refused
 from services.sender.desk import Desk
 from services.sender.entry import TOMBSTONE_MS, Stored
 from services.sender.journal import Claimed, Held
-from services.sender.judge import Again, End, expired, judge, uncertain
+from services.sender.judge import Again, End, cancelled, expired, judge, uncertain
 from services.sender.learning import learn
 from services.sender.records import Records
 from services.sender.schedule import Candidate
@@ -68,13 +68,15 @@ async def prepare(
     desk.claimed_in(monotonic() - claiming_s)
     if not isinstance(claim, Claimed):
         gate.unused()
-        return claim
+        if claim == "cancelled":
+            return await records.record(candidate.found, cancelled(candidate.found.id, desk.now_ms()))
+        return claim if isinstance(claim, Held) else None
     found = candidate.found
     desk.reached("claimed", found.id)
     while (early_s := at_s - monotonic()) > 0:  # noqa: ASYNC110 (a timer may be half a millisecond early)
         await asyncio.sleep(early_s)
-    late = desk.now_ms() > found.entry.valid_until_ms
     may_go = serving() and (monotonic() - claiming_s < CLAIM_FRESH_S or await records.still_claimed(found))
+    late = desk.now_ms() > found.entry.valid_until_ms
     if may_go and not late and desk.permits.admit(command):
         return Ready(claim)
     gate.unused()
@@ -114,4 +116,7 @@ async def _answer(desk: Desk, command: SendMessage) -> Answer:
         body = request.body(command)
     except msgspec.MsgspecError as error:
         return Refused(400, 100, f"the message is no JSON object: {error}")
-    return await desk.graph.send(command.phone_number_id, credentials, body, command.endpoint)
+    left_s = (command.valid_until_ms - desk.now_ms()) / 1000
+    return await desk.graph.send(
+        command.phone_number_id, credentials, body, command.endpoint, start_within_s=left_s
+    )

@@ -284,6 +284,15 @@ async def test_no_connection_is_certainly_not_sent() -> None:
     assert answer == NotSent("ClientConnectorError")
 
 
+async def test_a_connection_that_comes_too_late_is_kept_and_nothing_is_written(
+    graph: Graph, wire: Wire
+) -> None:
+    assert await graph.send("106540", TOKEN, BODY, start_within_s=0) == NotSent("too_late", reached=True)
+    wire.answers = [[OK]]
+    assert await graph.send("106540", TOKEN, BODY) == Accepted("wamid.1", None, None)
+    assert (len(wire.requests), wire.connections) == (1, 1)
+
+
 async def test_calls_at_once_each_have_a_connection_and_a_cancelled_one_closes_its_own(
     graph: Graph, wire: Wire
 ) -> None:

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from deploy.local.stack import LocalStack
 from services.sender.desk import JournalPort
 from services.sender.entry import claimed, encode_entry, unclaimed
-from services.sender.intake import EXPIRY, UNREPORTED, Intake, in_queue, queue
+from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, Intake, in_queue, queue
 from services.sender.journal import DELAYED, LINED, PAIRS, Claimed, Held, Journal, Place, Waiting, line_member
 from shared.accounts import AccountFacts
 from shared.events import SendMessage
@@ -103,6 +103,17 @@ async def test_a_claim_moves_the_command_and_counts_for_its_pair(kit: Kit) -> No
     assert await kit.members(PAIRS) == {f"1001:{one.user}": NOW_MS + 6000}
     (found,) = await kit.journal.fetch(0, ["r1#1"])
     assert (found.entry.status, found.entry.attempts) == ("claimed", 1)
+
+
+async def test_a_claim_of_what_was_taken_back_does_nothing(kit: Kit) -> None:
+    one = command("r1")
+    await kit.take_in(one)
+    (before,) = await kit.journal.fetch(0, ["r1#1"])
+    place = Place(CANCELLED, "r1#1", NOW_MS)
+    await kit.journal.write(0, kit.epoch, "r1#1", before.value, before.value, [place])
+    assert await claim(kit, one) == "cancelled"
+    assert await kit.journal.fetch(0, ["r1#1"]) == [before]
+    assert await kit.members(PAIRS) == {}
 
 
 async def test_a_claim_under_another_epoch_or_of_a_changed_entry_does_nothing(kit: Kit) -> None:

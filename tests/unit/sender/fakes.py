@@ -4,8 +4,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from pydantic import SecretStr
@@ -23,6 +24,7 @@ from services.sender.journal import (
     Held,
     Place,
     Survey,
+    Unclaimed,
     Verdict,
     Waiting,
     Write,
@@ -88,6 +90,8 @@ class JournalInMemory:
         self.offset = 0
         self.state: dict[str, bytes] = {}
         self.sets: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        self.round_trips = 0
+        """Of writes."""
 
     def take_in(self, *commands: SendCommand, recalled: bool = False) -> None:
         """Do what the stream processor does with intake's steps."""
@@ -121,12 +125,14 @@ class JournalInMemory:
         member: str,
         pair: str,
         now_ms: int,
-    ) -> Claimed | Held | Literal["changed", "lost"]:
+    ) -> Claimed | Held | Unclaimed:
         await asyncio.sleep(0)
         if epoch != self.epoch:
             return "lost"
         if self.state.get(found.id) != found.value:
             return "changed"
+        if found.id in self.sets[CANCELLED]:
+            return "cancelled"
         due = self.sets[PAIRS].get(pair, 0)
         at = PAIR_LIMIT.next_allowed(due, now_ms)
         if at > now_ms:
@@ -146,7 +152,16 @@ class JournalInMemory:
         new: bytes,
         places: Sequence[Place] = (),
     ) -> Verdict:
+        return (await self.write_all(partition, epoch, [Write(command_id, expected, new, places)]))[0]
+
+    async def write_all(self, partition: int, epoch: int, writes: Sequence[Write]) -> list[Verdict]:
+        self.round_trips += 1
         await asyncio.sleep(0)
+        return [self._write(epoch, *write) for write in writes]
+
+    def _write(
+        self, epoch: int, command_id: str, expected: bytes, new: bytes, places: Sequence[Place]
+    ) -> Verdict:
         if epoch != self.epoch:
             return "lost"
         if self.state.get(command_id, b"") not in (expected, new):
@@ -158,9 +173,6 @@ class JournalInMemory:
         for place in places:
             self._place(place.set, place.member, place.score)
         return "ok"
-
-    async def write_all(self, partition: int, epoch: int, writes: Sequence[Write]) -> list[Verdict]:
-        return [await self.write(partition, epoch, *write) for write in writes]
 
     async def survey(self, partition: int, epoch: int, now_ms: int, most: int) -> Survey | None:
         await asyncio.sleep(0)
@@ -249,7 +261,13 @@ class ScriptedGraph:
         self._answer = answer
 
     async def send(
-        self, phone_number_id: str, credentials: Credentials, body: bytes, endpoint: Endpoint = "messages"
+        self,
+        phone_number_id: str,
+        credentials: Credentials,
+        body: bytes,
+        endpoint: Endpoint = "messages",
+        *,
+        start_within_s: float = inf,
     ) -> Answer:
         message = msgspec.json.decode(body)
         self.endpoints.append(endpoint)

@@ -10,12 +10,13 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from services.sender import sending
 from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
 from services.sender.breakers import Part
 from services.sender.dispatch import Dispatcher
-from services.sender.entry import claimed, decode_entry, encode_entry
+from services.sender.entry import claimed, decode_entry, encode_entry, queued, tombstone
 from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, queue
-from services.sender.journal import DELAYED, LINED, PAIRS
+from services.sender.journal import DELAYED, LINED, PAIRS, Verdict
 from services.sender.lane import Lane
 from services.sender.shares import Shares
 from shared.events import AccountChanged, CancelMessage, SendFailed, SendUncertain
@@ -410,6 +411,59 @@ async def test_a_command_taken_back_before_its_call_fails_as_cancelled(office: O
     assert office.graph.calls == ["r2#1"]
 
 
+async def test_nothing_of_a_backlog_goes_out_that_is_taken_back_before_it_can_be_ended(
+    office: Office,
+) -> None:
+    commands = [command(f"r{i}", user=f"49151{i:08}", category="marketing") for i in range(600)]
+    office.journal.take_in(*commands, *(_take_back(f"r{i}") for i in range(600)))
+    serve(office)
+    await office.until(lambda: len(office.heard.events) == 600)
+    assert {e.reason for e in office.heard.events if isinstance(e, SendFailed)} == {"cancelled"}
+    assert not office.graph.calls
+    await office.until(lambda: not office.journal.sets[CANCELLED])
+
+
+async def test_hundreds_of_old_tombstones_are_dropped_in_one_round_trip(office: Office) -> None:
+    finished = encode_entry(tombstone(queued(command("old"))))
+    for nth in range(190):
+        office.journal.state[f"old{nth}#1"] = finished
+        office.journal.sets[EXPIRY][f"old{nth}#1"] = NOW_MS - 1
+    serve(office)
+    await office.until(lambda: not office.journal.sets[EXPIRY])
+    assert not office.journal.state
+    assert office.journal.round_trips == 1
+
+
+async def test_time_that_runs_out_while_the_claim_is_asked_for_again_is_noticed(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "CLAIM_FRESH_S", -1.0)
+    write = office.journal.write
+
+    async def long(*args: Any) -> Verdict:
+        office.clock.advance(700)
+        return await write(*args)
+
+    monkeypatch.setattr(office.journal, "write", long)
+    office.journal.take_in(command("r1", valid_for_ms=600_000))
+    serve(office)
+    await office.until(lambda: len(office.heard.events) == 1)
+    assert [e.reason for e in office.heard.events if isinstance(e, SendFailed)] == ["expired"]
+    assert not office.graph.calls
+
+
+async def test_a_connection_that_comes_too_late_costs_no_try_and_holds_nobody_back(office: Office) -> None:
+    answers(office, r1=NotSent("too_late", reached=True))
+    office.journal.take_in(command("r1"))
+    lane = serve(office)
+    await office.until(lambda: len(office.graph.calls) == 1)
+    answers(office)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 1)
+    assert office.heard.kinds() == {"r1#1": ["SendAccepted"]}
+    assert office.desk.permits.open_circuits("platform", "unreachable") == 0
+
+
 async def test_a_command_taken_back_after_its_call_keeps_its_outcome(office: Office) -> None:
     answer = asyncio.Event()
 
@@ -456,6 +510,20 @@ async def test_what_a_number_cannot_send_in_four_hours_is_turned_away_least_urge
     lane.wake.set()
     await office.until(lambda: lane.survey is not None and lane.survey.unsent["marketing"][0] == 14_397)
     assert len(office.heard.events) == 2
+
+
+async def test_nothing_is_turned_away_because_a_number_is_slow_for_a_moment(office: Office) -> None:
+    _set(office, "number", "1001", throughput=1000)
+    _hold(office, "1001", 3_600_000)
+    office.desk.inbound = lambda number: 999
+    office.journal.take_in(*(command(f"m{i}", user=f"49151{i:08}") for i in range(14_500)))
+    lane = serve(office)
+    await office.until(lambda: lane.survey is not None)
+    lane.wake.set()
+    await office.until(lambda: not lane.wake.is_set())
+    assert lane.survey is not None
+    assert lane.survey.unsent["utility"][0] == 14_500
+    assert not office.heard.events
 
 
 async def test_a_number_that_was_another_process_s_waits_for_its_last_second_to_be_over(
