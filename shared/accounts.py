@@ -20,6 +20,11 @@ from shared.template_webhooks import TEMPLATE_WEBHOOKS
 Subject = Literal["account", "number", "template"]
 Author = Literal["meta", "operator", "sender"]
 UNLIMITED = -1
+NUMBER_STOPPED = frozenset({"BANNED", "RESTRICTED", "DISCONNECTED", "DELETED", "MIGRATED", "RATE_LIMITED"})
+"""Statuses of a number that sends nothing (Meta, phone number status)."""
+NO_INITIATING = "RESTRICTED_BIZ_INITIATED_MESSAGING"
+NO_ANSWERING = "RESTRICTED_CUSTOMER_INITIATED_MESSAGING"
+"""Restrictions of an account: it sends no templates; it sends nothing free-form (Meta, account_update)."""
 HIGH_THROUGHPUT = 1000
 """Messages per second after Meta has upgraded a number (Meta, Cloud API, throughput)."""
 
@@ -29,6 +34,13 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     amount_micros: int
     category: Literal["marketing", "utility", "authentication", "service"] | None = None
+
+
+class Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Meta's word, in the status of a message it had taken, that the trouble concerns more than that message: the code, and when."""
+
+    code: int
+    at_ms: int
 
 
 class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +91,8 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Volume tiers as an operator wrote them down, for months whose notices never came."""
     tier_notices: Tiers = {}
     """Volume tiers as Meta told them (Meta, account_update); joined, never overwritten."""
+    refused: Refused | None = None
+    """The last code by which a status told of a trouble of the whole account; the sender holds it back as if its own call had been refused so."""
 
     def can_pay(self, now_ms: int) -> bool:
         """Whether Meta has, as far as is known, a payment method that it can charge."""
@@ -102,6 +116,8 @@ class Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Reference of the access token to send with; never the token itself."""
     paused: bool = False
     pause_reason: str | None = None
+    refused: Refused | None = None
+    """As the account's, of the number."""
     security_event: str | None = None
     """What was last done to the number's PIN (Meta, security)."""
 
@@ -219,6 +235,14 @@ class AccountFacts:
         """The template in exactly that language, or None."""
         value = self._values.get(("template", waba_id, f"{name}/{language}"))
         return value if isinstance(value, Template) else None
+
+    def paused_templates(self) -> dict[str, int | None]:
+        """Until when (epoch ms; None: until somebody lifts it) each of the templates that an operator or Meta has paused, by `{waba_id}/{name}/{language}`."""
+        return {
+            f"{waba_id}/{id}": None if template.paused else template.paused_until_ms
+            for (_, waba_id, id), template in self._values.items()
+            if isinstance(template, Template) and (template.paused or template.status == "PAUSED")
+        }
 
     def default_number(self) -> str | None:
         """The number that a request without `from` leaves from; of the default account if several accounts have one."""

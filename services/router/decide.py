@@ -19,6 +19,9 @@ from services.router.state import MAX_DEFERRED, State
 from services.router.tariff import Tariff
 from services.router.template_shape import message_problems, template_problems
 from shared.accounts import (
+    NO_ANSWERING,
+    NO_INITIATING,
+    NUMBER_STOPPED,
     Account,
     AccountFacts,
     Number,
@@ -46,9 +49,6 @@ _TEMPLATE_REASONS = {
 }
 LONGEST_WAIT_MS = MAX_WAIT_DAYS * DAY_MS
 """A request that waits lives in the log that states are rebuilt from, and that is kept for 35 days."""
-_NUMBER_STOPPED = frozenset({"BANNED", "RESTRICTED", "DISCONNECTED", "DELETED", "MIGRATED", "RATE_LIMITED"})
-_NO_INITIATING = "RESTRICTED_BIZ_INITIATED_MESSAGING"
-_NO_ANSWERING = "RESTRICTED_CUSTOMER_INITIATED_MESSAGING"
 _CATEGORIES: dict[str, Category] = {
     "marketing": "marketing",
     "marketing_lite": "marketing",
@@ -241,12 +241,12 @@ def _sender(asked: _Question) -> _Sender | Refusal:
         if account.status != "active":
             return Refusal("account_restricted", None)
         if account.restrictions and request.marks is None:
-            restriction = _NO_ANSWERING if request.template is None and asked.in_window else _NO_INITIATING
+            restriction = NO_ANSWERING if request.template is None and asked.in_window else NO_INITIATING
             if restriction in restrictions_in_force(account, asked.now_ms):
                 return Refusal("account_restricted", account.restrictions[restriction])
     if waba is None or account is None or number is None or not number.registered:
         return Refusal("number_not_registered")
-    if number.status in _NUMBER_STOPPED:
+    if number.status in NUMBER_STOPPED:
         return Refusal("number_restricted", None)
     if account.paused or number.paused:
         return Refusal("paused_by_operator", None)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from services.router import announce
+from services.router import announce, concerns
 from services.router.brought import Brought
 from services.router.charges import deliver
 from services.router.conversations import learn_expiry
@@ -151,7 +151,8 @@ def on_status(
     out: list[Outgoing] = []
     if life.guessed and stage == FAILED:
         ended, told = _failed(state, replace(life, wamid=event.wamid), event, facts)
-        return Brought(ended, told, back(state, life, facts, tariff))
+        out += (*told, *concerns.told(event, facts, errors))
+        return Brought(ended, tuple(out), back(state, life, facts, tariff))
     if life.guessed or life.stage < ACCEPTED:
         state, life, out = accept(state, life, event.wamid, event.at_ms)
     elif life.wamid is None:
@@ -262,7 +263,8 @@ def _fail(
         )
     )
     ended, told = _failed(state, life, event, facts)
-    return Brought(ended, (*out, *told), back(state, life, facts, tariff))
+    out += (*told, *concerns.told(event, facts, errors))
+    return Brought(ended, tuple(out), back(state, life, facts, tariff))
 
 
 def _failed(state: State, life: Life, event: StatusReceived, facts: AccountFacts) -> Heard:

@@ -1,7 +1,7 @@
 """What Meta's error codes are called in public: `config/errors.yaml` in, reason and hint of a failed status out. Pure after `load`."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import yaml
 
@@ -10,12 +10,17 @@ OPTED_OUT_CODE = 131050
 """The user stopped marketing messages of this business (Meta, Cloud API, error codes)."""
 
 
+Subject = Literal["account", "number"]
+_SUBJECTS: dict[str, Subject] = {"waba": "account", "phone_number": "number"}
+
+
 class Named(NamedTuple):
-    """A code's public reason, whether the same request may pass later, and what to do."""
+    """A code's public reason, whether the same request may pass later, and what to do. `concerns`: whose other messages the sender holds back for it."""
 
     reason: str
     retryable: bool
     hint: str | None
+    concerns: Subject | None = None
 
 
 class MetaErrors:
@@ -34,7 +39,8 @@ class MetaErrors:
         by_code: dict[int, Named] = {}
         for row in yaml.safe_load((folder / "errors.yaml").read_text("utf-8"))["codes"]:
             first, _, last = str(row["code"]).partition("-")
-            named = Named(row["reason"], row["retry"] in ("yes", "delay"), row["hint"])
+            concerns = _SUBJECTS.get(row["scope"]) if row["action"] in ("park", "stop") else None
+            named = Named(row["reason"], row["retry"] in ("yes", "delay"), row["hint"], concerns)
             by_code.update(dict.fromkeys(range(int(first), int(last or first) + 1), named))
         return cls(by_code)
 

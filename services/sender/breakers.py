@@ -88,13 +88,13 @@ class Breakers:
                 self._circuits[part.key].probe = call
         return True
 
-    def ends_ms(self, key: tuple[BreakerScope, str], now_ms: int) -> int | None:
+    def ends_ms(self, part: Part, now_ms: int) -> int | None:
         """When a circuit that nobody tries alone (a template's) is over; None when it is, or was never open."""
-        circuit = self._circuits.get(key)
+        circuit = self._circuits.get(part.key)
         if circuit is None:
             return None
-        if circuit.until_ms <= now_ms:
-            del self._circuits[key]
+        if circuit.until_ms <= now_ms or circuit.about != part.about:
+            del self._circuits[part.key]
             return None
         return circuit.until_ms
 
@@ -118,7 +118,7 @@ class Breakers:
             openings += known is not None and known.reason == reason
             pause_ms = _doubled(PROBE_FIRST_MS, PROBE_LONGEST_MS, openings) if wait_ms is None else wait_ms
             until_ms = now_ms + pause_ms
-        about = part.about if wait_ms is None else None
+        about = part.about if wait_ms is None or part.scope == "template" else None
         self._circuits[part.key] = _Circuit(reason, until_ms, about, openings)
 
     def answered(self, way: Iterable[Part], call: str) -> None:

@@ -150,7 +150,7 @@ class Desk:
     _letting: bool = False
 
     def __post_init__(self) -> None:
-        self.permits = Permits(self.facts, self.tokens, self.now_ms)
+        self.permits = Permits(self.facts, self.tokens, self.table, self.now_ms)
 
     def now_ms(self) -> int:
         """The clock's time."""

@@ -300,7 +300,9 @@ class Lane:
 
     async def _turn_away(self, number: NumberLane) -> None:
         """Give back what came last of more than the number can send in time: who asked learns it now rather than in hours."""
-        left = self._desk.throughput(number.id) * MOST_AHEAD_S  # what slows it for a while is over long before
+        left = (
+            self._desk.throughput(number.id) * MOST_AHEAD_S
+        )  # what slows it for a while is over long before
         for priority, waiting in sorted(number.waiting.items()):
             excess, left = waiting - left, max(0, left - waiting)
             if excess <= 0:
@@ -325,12 +327,16 @@ class Lane:
         desk, schedule = self._desk, number.schedule
         ahead, room = number.gate.ahead, desk.permits.room(number.id)
         number.stalled = ahead == 0
+        held: set[int] = set()  # priorities; each is that of one category
         while number.claiming < ahead and self._serving():
-            candidate = schedule.best()
+            candidate = schedule.best(held)
             if candidate is None or not desk.permits.may_go(candidate.command):
                 break
             command = candidate.command
-            until_ms = desk.permits.template_waits_until(command)
+            if desk.permits.category_held(command):
+                held.add(command.priority)
+                continue
+            until_ms = desk.permits.waits_until(command)
             if until_ms is not None:
                 schedule.fly(candidate)
                 self._work(candidate.found.id, self._postpone(number, candidate, until_ms))

@@ -1,21 +1,23 @@
 """Whether a call may start, and what its answer means for the next ones: breakers, congestion and usage, with the account's facts and its token.
 
-The dispatch asks `may_go` before it claims a command, `room` for how many it may claim, and `admit` in the very moment of the call; after every admitted
+The dispatch asks `may_go`, `category_held` and `waits_until` before it claims a command, `room` for how many it may claim, and `admit` in the very moment of the call; after every admitted
 call it says what came of it (`heard`). All of it is memory; nothing waits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
 
 from services.sender import request
 from services.sender.answers import Accepted, Answer, NotSent, Refused
-from services.sender.breakers import Breakers, BreakerScope, Part, Reason
+from services.sender.breakers import PROBE_FIRST_MS, Breakers, BreakerScope, Part, Reason
 from services.sender.congestion import Congestion
 from services.sender.judge import Again, End, Opens
+from services.sender.standing import Standings, Told
 from services.sender.usage import UsageBook, UsageScope
 from shared.accounts import AccountFacts
+from shared.error_table import ErrorTable
 from shared.events import SendMessage
 from shared.graph_answers import Usage
 from shared.tokens import Credentials
@@ -29,15 +31,27 @@ class TokensPort(Protocol):
     def get(self, reference: str) -> Credentials | None: ...
 
 
+LOOK_AGAIN_MS = 60_000
+"""What waits for its template is looked at again so often: the pause may have been lifted."""
+
+
 class Permits:
     """Of one sender process."""
 
     def __init__(
-        self, facts: Callable[[], AccountFacts], tokens: TokensPort, now_ms: Callable[[], int]
+        self,
+        facts: Callable[[], AccountFacts],
+        tokens: TokensPort,
+        table: ErrorTable,
+        now_ms: Callable[[], int],
     ) -> None:
         self._facts = facts
         self._tokens = tokens
+        self._table = table
         self._now_ms = now_ms
+        self._standings = Standings(facts, now_ms)
+        self._heeded: dict[tuple[str, str], Told] = {}
+        """The last that was told of an account, or of a number."""
         self._breakers = Breakers()
         self._congestion = Congestion()
         self._usage = UsageBook()
@@ -46,16 +60,33 @@ class Permits:
 
     def may_go(self, command: SendMessage) -> bool:
         """Whether a command may be claimed now: nothing that it concerns is held back, and its priority may use what is left of the allowance."""
+        standing = self._standings.of(command)
+        if standing.told:
+            self._heed(command, standing.told)
+        if standing.stopped:
+            return False
         if self._usage.any:
             reference = self.reference(command.phone_number_id)
             if not self._usage.may_go(command.waba_id, reference, command.priority, self._now_ms()):
                 return False
         return not (self._breakers.any and self._breakers.hold(self._way(command), self._now_ms()))
 
-    def template_waits_until(self, command: SendMessage) -> int | None:
-        """When the pause of the command's template is over, in epoch ms; None when it has none."""
-        template = request.template_of(command) if self._breakers.any else None
-        return None if template is None else self._breakers.ends_ms(("template", template), self._now_ms())
+    def category_held(self, command: SendMessage) -> bool:
+        """Whether its number holds back what is of the command's category: what is of others may go."""
+        return self._standings.holds(command)
+
+    def waits_until(self, command: SendMessage) -> int | None:
+        """When a command whose template is paused is to be looked at again, in epoch ms; None when it may go."""
+        paused = self._standings.paused_templates
+        template = request.template_of(command) if paused or self._breakers.any else None
+        if template is None:
+            return None
+        now_ms = self._now_ms()
+        ends_ms = self._breakers.ends_ms(self._template(command, template), now_ms) or 0
+        if template in paused:
+            until_ms = paused[template]
+            ends_ms = max(ends_ms, now_ms + LOOK_AGAIN_MS if until_ms is None else until_ms)
+        return min(ends_ms, now_ms + LOOK_AGAIN_MS) if ends_ms > now_ms else None
 
     def room(self, phone_number_id: str) -> int:
         """How many calls of the number may start now."""
@@ -63,7 +94,7 @@ class Permits:
 
     def admit(self, command: SendMessage) -> bool:
         """Let the call start, at once; False when something holds it after all. Every admitted call ends with `heard`."""
-        if self.room(command.phone_number_id) < 1:
+        if self.room(command.phone_number_id) < 1 or self._standings.holds(command):
             return False
         if self._breakers.any and not self._breakers.admit(
             self._way(command), self._now_ms(), command.command_id
@@ -102,11 +133,26 @@ class Permits:
         way = self._way(command)
         template = request.template_of(command) if opens.scope == "template" else None
         if template is not None:
-            part = Part("template", template)
+            part = self._template(command, template)
         else:
             part = next((part for part in way if part.scope == opens.scope), way[-1])
         self._breakers.open(part, opens.reason, self._now_ms(), opens.wait_ms)
         _tell(part, opens.reason, command)
+
+    def _heed(self, command: SendMessage, told: Sequence[Told]) -> None:
+        """Hold back what Meta's statuses have told of as its answers would, unless that is over."""
+        now_ms = self._now_ms()
+        for one in told:
+            key = (one.scope, command.waba_id if one.scope == "waba" else command.phone_number_id)
+            if self._heeded.get(key) == one:
+                continue
+            self._heeded[key] = one
+            verdict = self._table.verdict(one.code, None, 1)
+            wait_ms = PROBE_FIRST_MS if verdict.delay_s is None else round(verdict.delay_s * 1000)
+            left_ms = one.at_ms + wait_ms - now_ms
+            if left_ms > 0:
+                known_end = verdict.delay_s is not None
+                self._open(command, Opens(one.scope, verdict.label, left_ms if known_end else None))
 
     def _note(self, command: SendMessage, usage: Usage) -> None:
         now_ms = self._now_ms()
@@ -133,6 +179,10 @@ class Permits:
         """Which token the number sends with."""
         number = self._facts().number(phone_number_id)
         return number.token if number is not None else "default"
+
+    def _template(self, command: SendMessage, template: str) -> Part:
+        _, name, language = template.split("/", 2)
+        return Part("template", template, self._facts().template(command.waba_id, name, language))
 
     def _way(self, command: SendMessage) -> list[Part]:
         """The parts of a call, from the widest to the narrowest. An account is held back together with its token: with another one it may do."""

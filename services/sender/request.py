@@ -37,8 +37,9 @@ def body(command: SendMessage) -> bytes:
     message.setdefault("messaging_product", "whatsapp")
     if command.marks is not None:
         return msgspec.json.encode({name: value for name, value in message.items() if name not in _ADDRESS})
-    individual = message.get("recipient_type", "individual") == "individual" and "recipient" not in message
-    if individual and command.user.isascii() and command.user.isdigit():
+    individual = message.get("recipient_type", "individual") == "individual"
+    named_otherwise = "recipient" in message and "to" not in message
+    if individual and not named_otherwise and command.user.isascii() and command.user.isdigit():
         message["to"] = f"+{command.user}"
     message["biz_opaque_callback_data"] = opaque(command.command_id, command.conversation_key)
     return msgspec.json.encode(message)

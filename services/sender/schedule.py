@@ -5,6 +5,7 @@ written to now holds up nobody, and a queue of any length costs a window's worth
 """
 
 import heapq
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from services.sender.entry import Stored
@@ -35,7 +36,8 @@ class Schedule:
 
     lines: dict[str, int] = field(default_factory=dict)
     _ready: dict[str, Candidate] = field(default_factory=dict)
-    _heap: list[tuple[int, int, str, int, Candidate]] = field(default_factory=list)
+    _heaps: dict[int, list[tuple[int, str, int, Candidate]]] = field(default_factory=dict)
+    """Ready commands by priority, smallest first, and some that are ready no more."""
     _added: int = 0
     _flying: dict[str, Candidate] = field(default_factory=dict)
     _held: dict[str, int] = field(default_factory=dict)
@@ -80,13 +82,18 @@ class Schedule:
             candidate.lined = True
             self._add(candidate)
 
-    def best(self) -> Candidate | None:
-        """The command that goes next; it stays until `fly`."""
-        while self._heap:
-            candidate = self._heap[0][-1]
-            if self._ready.get(candidate.user) is candidate:
-                return candidate
-            heapq.heappop(self._heap)
+    def best(self, but: Container[int] = ()) -> Candidate | None:
+        """The command that goes next, of any priority but these; it stays until `fly`."""
+        for priority in sorted(self._heaps):
+            heap = self._heaps[priority]
+            while heap:
+                candidate = heap[0][-1]
+                if self._ready.get(candidate.user) is not candidate:
+                    heapq.heappop(heap)
+                elif priority in but:
+                    break
+                else:
+                    return candidate
         return None
 
     def fly(self, candidate: Candidate) -> None:
@@ -134,7 +141,8 @@ class Schedule:
     def _add(self, candidate: Candidate) -> None:
         self._ready[candidate.user] = candidate
         self._added += 1
-        heapq.heappush(self._heap, (*candidate.rank, self._added, candidate))
+        priority, at_ms, id = candidate.rank
+        heapq.heappush(self._heaps.setdefault(priority, []), (at_ms, id, self._added, candidate))
         if not candidate.lined:
             self._queued.setdefault(candidate.command.priority, set()).add(candidate.found.id)
 

@@ -59,9 +59,9 @@ def test_the_example_is_valid_and_is_what_its_comments_say() -> None:
         (
             AccountEntry,
             Account,
-            {"payment_failing_until_ms", "tier_notices", "pause_reason", "review", "alert"},
+            {"payment_failing_until_ms", "tier_notices", "pause_reason", "review", "alert", "refused"},
         ),
-        (NumberEntry, Number, {"pause_reason", "security_event"}),
+        (NumberEntry, Number, {"pause_reason", "refused", "security_event"}),
         (TemplateEntry, Template, OF_META_ALONE | {"parameters", "pause_reason"}),
     ],
 )

@@ -11,9 +11,11 @@ from shared.events import (
     SendFailed,
     SendUncertain,
     TimerFired,
+    decode_account_event,
 )
 from shared.stream.fold import Grants
 from shared.stream.folding import Folding, Item
+from shared.topics import ACCOUNT_EVENTS
 from tests.unit.router.make import (
     HOUR,
     KEY,
@@ -131,6 +133,29 @@ def test_a_failure_names_metas_reason_and_gives_the_places_back() -> None:
     assert (failed.error.origin, failed.error.code) == ("meta", 131026)
     assert failed.error.reason != "meta_error_unknown"
     assert made.claims.members("tier:W1") == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "subject", "id_"),
+    [(131048, "number", "N1"), (368, "account", "W1"), (131042, "account", "W1"), (131026, None, None)],
+)
+def test_a_failure_that_is_not_about_the_message_alone_is_told_of_number_or_account(
+    code: int, subject: str | None, id_: str | None
+) -> None:
+    made = sent()
+    out = made.play(KEY, status("failed", error_code=code, at=NOW), NOW)
+    facts = [decode_account_event(o.value) for o in out if o.topic is ACCOUNT_EVENTS]
+    assert [(f.subject, f.id, f.by) for f in facts] == ([] if subject is None else [(subject, id_, "meta")])
+    assert all(f.fields == {"refused": {"code": code, "at_ms": NOW}} for f in facts)
+    made.know(*facts)  # it is one that facts can have
+
+
+@pytest.mark.parametrize(("after_ms", "again"), [(599_999, 0), (600_000, 1)])
+def test_what_is_told_of_a_number_is_told_again_after_ten_minutes(after_ms: int, again: int) -> None:
+    made = sent()
+    made.know(fact("number", "N1", refused={"code": 131048, "at_ms": NOW - after_ms}))
+    out = made.play(KEY, status("failed", error_code=131048, at=NOW), NOW)
+    assert len([o for o in out if o.topic is ACCOUNT_EVENTS]) == again
 
 
 def test_metas_word_that_the_user_stopped_marketing_is_kept() -> None:

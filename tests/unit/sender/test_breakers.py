@@ -102,9 +102,17 @@ def test_a_change_ends_no_hold_that_has_its_own_time() -> None:
 
 def test_a_template_is_over_when_its_time_is() -> None:
     breakers = Breakers()
-    breakers.open(Part("template", "10/promo/de"), "template", 0, 1000)
-    assert breakers.ends_ms(("template", "10/promo/de"), 999) == 1000
-    assert breakers.ends_ms(("template", "10/promo/de"), 1000) is None
+    template = Part("template", "10/promo/de", "paused")
+    breakers.open(template, "template", 0, 1000)
+    assert breakers.ends_ms(template, 999) == 1000
+    assert breakers.ends_ms(template, 1000) is None
+    assert not breakers.any
+
+
+def test_a_template_is_over_when_its_facts_change() -> None:
+    breakers = Breakers()
+    breakers.open(Part("template", "10/promo/de", "approved"), "template", 0, 1000)
+    assert breakers.ends_ms(Part("template", "10/promo/de", "paused"), 1) is None
     assert not breakers.any
 
 

@@ -19,7 +19,7 @@ from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, queue
 from services.sender.journal import DELAYED, LINED, PAIRS, Verdict
 from services.sender.lane import Lane
 from services.sender.shares import Shares
-from shared.events import AccountChanged, CancelMessage, SendFailed, SendUncertain
+from shared.events import AccountChanged, CancelMessage, Category, SendFailed, SendUncertain
 from shared.times import HOUR_MS
 from tests.unit.sender.fakes import NOW_MS, Office, ScriptedGraph, command
 
@@ -303,6 +303,95 @@ async def test_a_lane_whose_epoch_is_gone_claims_nothing_and_says_so(office: Off
     await office.until(lambda: lane.over)
     assert office.owner.doubts == [1]
     assert office.graph.calls == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "id", "stopped", "going"),
+    [
+        ("account", "10", {"paused": True}, {"paused": False}),
+        ("account", "10", {"status": "disabled"}, {"status": "active"}),
+        ("number", "1001", {"paused": True}, {"paused": False}),
+        ("number", "1001", {"status": "BANNED"}, {"status": "CONNECTED"}),
+        ("number", "1001", {"registered": False}, {"registered": True}),
+    ],
+)
+async def test_what_is_stopped_after_its_decision_waits_until_it_may_go(
+    office: Office, subject: str, id: str, stopped: dict[str, Any], going: dict[str, Any]
+) -> None:
+    _set(office, "account", "10", name="a")
+    _set(office, "number", "1001", throughput=1000)
+    _set(office, "number", "1002", throughput=1000, waba="20")
+    _set(office, subject, id, **stopped)
+    other = msgspec.structs.replace(command("other", number="1002"), waba_id="20")
+    office.journal.take_in(command("r1"), other)
+    lane = serve(office)
+    await office.until(lambda: len(office.heard.events) == 1)
+    lane.wake.set()
+    await office.until(lambda: not lane.wake.is_set())
+    assert office.graph.calls == ["other#1"]
+    _set(office, subject, id, **going)
+    await office.until(lambda: len(office.heard.events) == 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "held"),
+    [
+        ({"paused_categories": ["utility"]}, {"utility"}),
+        ({"restrictions": {"RESTRICTED_BIZ_INITIATED_MESSAGING": None}}, {"utility", "marketing"}),
+        ({"restrictions": {"RESTRICTED_CUSTOMER_INITIATED_MESSAGING": NOW_MS + 60_000}}, {"service"}),
+    ],
+)
+async def test_a_category_that_is_held_back_holds_up_no_other(
+    office: Office, fields: dict[str, Any], held: set[str]
+) -> None:
+    _set(office, "account", "10", **fields)
+    categories: tuple[Category, ...] = ("service", "utility", "marketing")
+    office.journal.take_in(*(command(c, category=c) for c in categories))
+    lane = serve(office)
+    free = sorted(f"{c}#1" for c in categories if c not in held)
+    await office.until(lambda: sorted(office.graph.calls) == free)
+    lane.wake.set()
+    await office.until(lambda: not lane.wake.is_set())
+    assert sorted(office.graph.calls) == free
+    if "restrictions" in fields and None not in fields["restrictions"].values():
+        office.clock.advance(60)
+    else:
+        _set(office, "account", "10", **{name: type(value)() for name, value in fields.items()})
+    await office.until(lambda: len(office.heard.events) == 3)
+
+
+async def test_what_metas_statuses_tell_of_a_number_holds_it_back_for_the_rest_of_its_time(
+    office: Office,
+) -> None:
+    _set(office, "number", "1001", refused={"code": 131048, "at_ms": NOW_MS - HOUR_MS})
+    _set(office, "number", "1002", refused={"code": 131048, "at_ms": NOW_MS - 4 * HOUR_MS})
+    office.journal.take_in(
+        command("r1", valid_for_ms=24 * HOUR_MS), command("r2", number="1002", valid_for_ms=24 * HOUR_MS)
+    )
+    lane = serve(office)
+    await office.until(lambda: len(office.heard.events) == 1)
+    assert office.graph.calls == ["r2#1"]
+    assert office.desk.permits.open_circuits("phone_number", "quality") == 1
+    office.clock.advance(3 * 3600)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 2)
+
+
+async def test_a_template_that_is_paused_after_its_decision_waits_and_goes_when_it_may(
+    office: Office,
+) -> None:
+    _set(office, "template", "a/de", paused=True)
+    message = {"type": "template", "template": {"name": "a", "language": {"code": "de"}}}
+    office.journal.take_in(command("a1", message=message), command("b1"))
+    lane = serve(office)
+    await office.until(lambda: office.graph.calls == ["b1#1"] and bool(office.journal.sets[DELAYED]))
+    office.clock.advance(60)
+    lane.wake.set()
+    await office.until(lambda: office.journal.sets[DELAYED] == {"a1#1": NOW_MS + 120_000})
+    _set(office, "template", "a/de", paused=False)
+    office.clock.advance(60)
+    lane.wake.set()
+    await office.until(lambda: office.graph.calls == ["b1#1", "a1#1"])
 
 
 async def test_a_paused_template_waits_and_other_templates_go(office: Office) -> None:

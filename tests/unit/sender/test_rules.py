@@ -224,6 +224,12 @@ def test_the_body_is_the_message_with_plus_and_command_id() -> None:
     }
 
 
+def test_a_phone_number_beside_a_scoped_id_is_written_as_meta_wants_it_too() -> None:
+    one = command("r1", user="4915112345678", message={"to": "49 1511 2345678", "recipient": "DE.1a2b3c"})
+    sent = msgspec.json.decode(request.body(one))
+    assert (sent["to"], sent["recipient"]) == ("+4915112345678", "DE.1a2b3c")
+
+
 @pytest.mark.parametrize(
     "message",
     [{"recipient": "DE.1a2b3c", "type": "text"}, {"recipient_type": "group", "to": "g1", "type": "text"}],

@@ -1,0 +1,105 @@
+"""What the facts of account, number and template hold back that was decided before they came: an operator's pause, Meta's restriction or refusal. Pure, but for what it remembers of one revision of the facts."""
+
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Literal, get_args
+
+import msgspec
+
+from shared.accounts import (
+    NO_ANSWERING,
+    NO_INITIATING,
+    NUMBER_STOPPED,
+    Account,
+    AccountFacts,
+    Number,
+    restrictions_in_force,
+)
+from shared.events import Category, SendMessage
+
+_INITIATED = frozenset(get_args(Category)) - {"service"}
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What Meta's status said of a message that it had taken: a code whose trouble concerns the whole account or number."""
+
+    scope: Literal["waba", "phone_number"]
+    code: int
+    at_ms: int
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a number stands: `stopped` holds all of it back, `categories` these; it changes with the facts, or by itself at `until_ms`."""
+
+    stopped: bool = False
+    categories: frozenset[str] = frozenset()
+    told: tuple[Told, ...] = ()
+    until_ms: float = inf
+
+
+class Standings:
+    """Of all numbers, as of the facts' latest revision."""
+
+    def __init__(self, facts: Callable[[], AccountFacts], now_ms: Callable[[], int]) -> None:
+        self._facts = facts
+        self._now_ms = now_ms
+        self._revision = -1
+        self._numbers: dict[str, Standing] = {}
+        self._templates: Mapping[str, int | None] = {}
+
+    def of(self, command: SendMessage) -> Standing:
+        """How the command's number stands."""
+        self._refresh()
+        found = self._numbers.get(command.phone_number_id)
+        if found is None or (found.until_ms != inf and found.until_ms <= self._now_ms()):
+            facts = self._facts()
+            account, number = facts.account(command.waba_id), facts.number(command.phone_number_id)
+            found = self._numbers[command.phone_number_id] = _standing(account, number, self._now_ms())
+        return found
+
+    def holds(self, command: SendMessage) -> bool:
+        """Whether the command must not be called."""
+        standing = self.of(command)
+        return standing.stopped or (command.category in standing.categories and command.marks is None)
+
+    @property
+    def paused_templates(self) -> Mapping[str, int | None]:
+        """Until when (ms; None: until somebody lifts it) each of the templates that are paused, by `{waba_id}/{name}/{language}`."""
+        self._refresh()
+        return self._templates
+
+    def _refresh(self) -> None:
+        facts = self._facts()
+        if facts.revision != self._revision:
+            self._revision = facts.revision
+            self._numbers.clear()
+            self._templates = facts.paused_templates()
+
+
+def _standing(account: Account | None, number: Number | None, now_ms: int) -> Standing:
+    """Who is not known is not held: Meta will say."""
+    account, number = account or Account(), number or Number()
+    categories = set(account.paused_categories)
+    ends = [
+        until_ms for until_ms in account.restrictions.values() if until_ms is not None and until_ms > now_ms
+    ]
+    in_force = restrictions_in_force(account, now_ms)
+    if NO_INITIATING in in_force:
+        categories |= _INITIATED
+    if NO_ANSWERING in in_force:
+        categories.add("service")
+    told: list[Told] = []
+    if account.refused is not None:
+        told.append(Told("waba", account.refused.code, account.refused.at_ms))
+    if number.refused is not None:
+        told.append(Told("phone_number", number.refused.code, number.refused.at_ms))
+    return Standing(
+        stopped=account.paused
+        or number.paused
+        or account.status != "active"
+        or number.status in NUMBER_STOPPED
+        or not number.registered,
+        categories=frozenset(categories),
+        told=tuple(told),
+        until_ms=min(ends, default=inf),
+    )
