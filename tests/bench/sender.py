@@ -1,4 +1,7 @@
-"""Messages per second that one sender process gets accepted, beside a bare aiohttp client loop against the same simulator; by the clock and by its own CPU."""
+"""Messages per second that one sender process gets accepted, from the first one on, beside a bare aiohttp client loop against the same simulator; by the clock and by its own CPU.
+
+Nobody has a core to himself: a sender's message costs the fake Meta, Kafka and Redis twice what it costs the sender, and on two cores they would wait for the other one while its own is idle.
+"""
 
 import asyncio
 import time
@@ -15,7 +18,7 @@ from tests.bench import load, processes
 from tests.bench.router import cpu_s
 
 NUMBERS = 8
-MESSAGES = 8_000
+MESSAGES = 24_000
 TOKEN = "bench-token"
 
 
@@ -41,7 +44,7 @@ async def measure(stack: LocalStack, core: int | None) -> dict[str, tuple[float,
             while True:
                 done = await simulated.accepted()
                 now, cpu = time.monotonic(), cpu_s(sender.pid)
-                if began is None and done >= MESSAGES // 10:
+                if began is None and done:
                     began = (now, cpu, done)
                 if done >= MESSAGES and began is not None:
                     break
