@@ -327,14 +327,17 @@ class Lane:
         desk, schedule = self._desk, number.schedule
         ahead, room = number.gate.ahead, desk.permits.room(number.id)
         number.stalled = ahead == 0
-        held: set[int] = set()  # priorities; each is that of one category
+        passed_over: set[int] = set()  # priorities; each is that of one category
         while number.claiming < ahead and self._serving():
-            candidate = schedule.best(held)
-            if candidate is None or not desk.permits.may_go(candidate.command):
+            candidate = schedule.best(passed_over)
+            if candidate is None:
                 break
             command = candidate.command
-            if desk.permits.category_held(command):
-                held.add(command.priority)
+            held = desk.permits.held(command)
+            if held == "number":
+                break
+            if held == "category":
+                passed_over.add(command.priority)
                 continue
             until_ms = desk.permits.waits_until(command)
             if until_ms is not None:

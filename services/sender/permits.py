@@ -1,11 +1,11 @@
 """Whether a call may start, and what its answer means for the next ones: breakers, congestion and usage, with the account's facts and its token.
 
-The dispatch asks `may_go`, `category_held` and `waits_until` before it claims a command, `room` for how many it may claim, and `admit` in the very moment of the call; after every admitted
+The dispatch asks `held` and `waits_until` before it claims a command, `room` for how many it may claim, and `admit` in the very moment of the call; after every admitted
 call it says what came of it (`heard`). All of it is memory; nothing waits.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import structlog
 
@@ -58,22 +58,21 @@ class Permits:
 
     # --- before a call
 
-    def may_go(self, command: SendMessage) -> bool:
-        """Whether a command may be claimed now: nothing that it concerns is held back, and its priority may use what is left of the allowance."""
+    def held(self, command: SendMessage) -> Literal["number", "category"] | None:
+        """What of the command may not be claimed now, if anything: all that its number sends, or what is of its category."""
         standing = self._standings.of(command)
         if standing.told:
             self._heed(command, standing.told)
         if standing.stopped:
-            return False
+            return "number"
+        if command.category in standing.categories and command.marks is None:
+            return "category"
         if self._usage.any:
             reference = self.reference(command.phone_number_id)
             if not self._usage.may_go(command.waba_id, reference, command.priority, self._now_ms()):
-                return False
-        return not (self._breakers.any and self._breakers.hold(self._way(command), self._now_ms()))
-
-    def category_held(self, command: SendMessage) -> bool:
-        """Whether its number holds back what is of the command's category: what is of others may go."""
-        return self._standings.holds(command)
+                return "category"
+        open_ = self._breakers.any and self._breakers.hold(self._way(command), self._now_ms())
+        return "number" if open_ else None
 
     def waits_until(self, command: SendMessage) -> int | None:
         """When a command whose template is paused is to be looked at again, in epoch ms; None when it may go."""
@@ -94,7 +93,7 @@ class Permits:
 
     def admit(self, command: SendMessage) -> bool:
         """Let the call start, at once; False when something holds it after all. Every admitted call ends with `heard`."""
-        if self.room(command.phone_number_id) < 1 or self._standings.holds(command):
+        if self.room(command.phone_number_id) < 1:
             return False
         if self._breakers.any and not self._breakers.admit(
             self._way(command), self._now_ms(), command.command_id

@@ -37,7 +37,7 @@ class Schedule:
     lines: dict[str, int] = field(default_factory=dict)
     _ready: dict[str, Candidate] = field(default_factory=dict)
     _heaps: dict[int, list[tuple[int, str, int, Candidate]]] = field(default_factory=dict)
-    """Ready commands by priority, smallest first, and some that are ready no more."""
+    """By priority, ascending: ready commands, the oldest first, and some that are ready no more."""
     _added: int = 0
     _flying: dict[str, Candidate] = field(default_factory=dict)
     _held: dict[str, int] = field(default_factory=dict)
@@ -84,8 +84,7 @@ class Schedule:
 
     def best(self, but: Container[int] = ()) -> Candidate | None:
         """The command that goes next, of any priority but these; it stays until `fly`."""
-        for priority in sorted(self._heaps):
-            heap = self._heaps[priority]
+        for priority, heap in self._heaps.items():
             while heap:
                 candidate = heap[0][-1]
                 if self._ready.get(candidate.user) is not candidate:
@@ -142,7 +141,9 @@ class Schedule:
         self._ready[candidate.user] = candidate
         self._added += 1
         priority, at_ms, id = candidate.rank
-        heapq.heappush(self._heaps.setdefault(priority, []), (at_ms, id, self._added, candidate))
+        if priority not in self._heaps:
+            self._heaps = dict(sorted({**self._heaps, priority: []}.items()))
+        heapq.heappush(self._heaps[priority], (at_ms, id, self._added, candidate))
         if not candidate.lined:
             self._queued.setdefault(candidate.command.priority, set()).add(candidate.found.id)
 

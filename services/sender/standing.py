@@ -57,11 +57,6 @@ class Standings:
             found = self._numbers[command.phone_number_id] = _standing(account, number, self._now_ms())
         return found
 
-    def holds(self, command: SendMessage) -> bool:
-        """Whether the command must not be called."""
-        standing = self.of(command)
-        return standing.stopped or (command.category in standing.categories and command.marks is None)
-
     @property
     def paused_templates(self) -> Mapping[str, int | None]:
         """Until when (ms; None: until somebody lifts it) each of the templates that are paused, by `{waba_id}/{name}/{language}`."""
