@@ -69,12 +69,14 @@ def _header(header: Any, where: str) -> Faults:
 
 def _buttons(action: Any, where: str) -> Faults:
     yield from items(action, "buttons", where, 1, 3)
-    ids = []
+    replies = []
     for place, button in enumerate(_objects(action.get("buttons"))):
         yield from text(button, "type", f"{where}['buttons'][{place}]")
         yield from within(button, "reply", f"{where}['buttons'][{place}]", _reply)
-        ids.append((button.get("reply") or {}).get("id") if isinstance(button.get("reply"), dict) else place)
-    yield from _distinct(ids, f"{where}['buttons']")
+        replies.append(button["reply"] if isinstance(button.get("reply"), dict) else {})
+    for name in ("id", "title"):
+        given = [reply.get(name, place) for place, reply in enumerate(replies)]
+        yield from _distinct(given, f"{where}['buttons']", name)
 
 
 def _reply(reply: Any, where: str) -> Faults:
@@ -237,10 +239,10 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _distinct(ids: list[Any], where: str) -> Faults:
-    written = [str(id_) for id_ in ids]
+def _distinct(values: list[Any], where: str, name: str = "id") -> Faults:
+    written = [str(value) for value in values]
     if len(set(written)) < len(written):
-        yield invalid(where, "must have unique ids.")
+        yield invalid(where, f"must have unique {name}s.")
 
 
 _KINDS: Mapping[str, Callable[[Any, str], Faults]] = {

@@ -28,19 +28,20 @@ class Button(Part):
 
 
 class ButtonAction(Part):
-    """Up to three buttons, told apart by their ids."""
+    """Up to three buttons, told apart by their ids and their titles."""
 
     buttons: Annotated[list[Button], Field(min_length=1, max_length=limits.MAX_BUTTONS)]
 
     @model_validator(mode="after")
     def _told_apart(self) -> Self:
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         for place, button in enumerate(self.buttons):
-            if button.reply.id in seen:
-                raise broken(
-                    "must be another than those of the buttons before", "buttons", place, "reply", "id"
-                )
-            seen.add(button.reply.id)
+            for name, value in (("id", button.reply.id), ("title", button.reply.title)):
+                if (name, value) in seen:
+                    raise broken(
+                        "must be another than those of the buttons before", "buttons", place, "reply", name
+                    )
+                seen.add((name, value))
         return self
 
 

@@ -237,6 +237,7 @@ LIMITS: list[Limit] = [
     Limit("reply buttons", (*ACTION, "buttons"), [reply(1), reply(2), reply(3)], [reply(n) for n in range(4)], "interactive.action.buttons[3]: at most 3 buttons"),
     Limit("reply buttons", (*ACTION, "buttons"), [reply(1)], [], "interactive.action.buttons: at least 1 button"),
     Limit("reply buttons", (*ACTION, "buttons", 2), reply(3), reply(1), "interactive.action.buttons[2].reply.id: must be another than those of the buttons before"),
+    Limit("reply buttons", (*ACTION, "buttons", 2), reply(3), {"type": "reply", "reply": {"id": "id-3", "title": "Button 1"}}, "interactive.action.buttons[2].reply.title: must be another than those of the buttons before"),
     *_characters("list", ("interactive", "body", "text"), 4096),
     *_characters("list", (*ACTION, "button"), 20),
     Limit("list", (*ACTION, "sections"), rows(*[1] * 10), rows(*[1] * 11), "interactive.action.sections[10]: at most 10 sections"),
