@@ -47,15 +47,22 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
     desk.permits.heard(command, answer, judgement)
     if isinstance(judgement, Again) and judgement.throttled:
         desk.gate(command.phone_number_id).throttled()
+    if judgement.label == "unreachable" and isinstance(answer, Refused):
+        log.warning(
+            "answer_not_metas",
+            http_status=answer.http_status,
+            phone_number_id=command.phone_number_id,
+            waba_id=command.waba_id,
+        )
     if isinstance(answer, Refused) and answer.code is not None:
-        _tell_account(desk, answer.code, command)
+        _tell_account(desk, answer, command)
     if isinstance(answer, Accepted) and command.category != "service":
         _tell_paid(desk, command)
 
 
-def _tell_account(desk: Desk, code: int, command: SendMessage) -> None:
+def _tell_account(desk: Desk, refusal: Refused, command: SendMessage) -> None:
     """Let the router know what Meta's refusal says about the account, unless it knows."""
-    learnt = _FACTS.get(desk.table.verdict(code, None, 1).reason)
+    learnt = _FACTS.get(desk.table.verdict_on(refusal).reason)
     if learnt is None:
         return
     subject, fields = learnt
@@ -67,7 +74,7 @@ def _tell_account(desk: Desk, code: int, command: SendMessage) -> None:
         fields = fields | {"payment_failing_until_ms": desk.now_ms() + PAYMENT_BELIEVED_FAILING_MS}
     if known is None or all(getattr(known, name) == value for name, value in fields.items()):
         return
-    _tell(desk, command, str(code), subject, fields)
+    _tell(desk, command, str(refusal.code), subject, fields)
 
 
 def _tell_paid(desk: Desk, command: SendMessage) -> None:

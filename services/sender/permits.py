@@ -11,7 +11,7 @@ import structlog
 
 from services.sender import request
 from services.sender.answers import Accepted, Answer, NotSent, Refused
-from services.sender.breakers import Breakers, BreakerScope, Part, Reason
+from services.sender.breakers import Breakers, BreakerScope, Part, Reason, SilenceReason
 from services.sender.congestion import Congestion
 from services.sender.judge import Again, End, Opens
 from services.sender.usage import UsageBook, UsageScope
@@ -84,8 +84,9 @@ class Permits:
             return
         if judgement.silent:
             self._congestion.silent(number)
-            for part in self._breakers.silent(self._way(command), self._now_ms(), id):
-                _tell(part, "no_answer", command)
+            reason: SilenceReason = "unreachable" if judgement.label == "unreachable" else "no_answer"
+            for part in self._breakers.silent(self._way(command), self._now_ms(), id, reason):
+                _tell(part, reason, command)
             return
         self._congestion.answered(number)
         if judgement.opens is not None:
