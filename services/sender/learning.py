@@ -12,6 +12,7 @@ from shared.accounts import Account
 from shared.events import AccountChanged, SendMessage
 from shared.metrics import GRAPH_CALLS, SEND_ERRORS
 from shared.times import HOUR_MS
+from shared.tokens import Credentials
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +28,14 @@ _FACTS: dict[str, tuple[Literal["account", "number"], dict[str, Any]]] = {
 """What a refusal's reason says about the account or number, so that the router refuses before Meta does."""
 
 
-def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessage) -> None:
-    """Count, log, slow down, hold back, tell."""
+def learn(
+    desk: Desk,
+    answer: Answer,
+    judgement: End | Again,
+    command: SendMessage,
+    credentials: Credentials | None,
+) -> None:
+    """Count, log, slow down, hold back, tell; `credentials`: with what the call was made."""
     outcome = judgement.status if isinstance(judgement, End) else "retried"
     _CALLS[outcome].inc()
     if judgement.label is not None:
@@ -44,7 +51,7 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
             code=answer.code if isinstance(answer, Refused) else None,
             label=judgement.label,
         )
-    desk.permits.heard(command, answer, judgement)
+    desk.permits.heard(command, answer, judgement, credentials)
     if isinstance(judgement, Again) and judgement.throttled:
         desk.gate(command.phone_number_id).throttled()
     if judgement.label == "unreachable" and isinstance(answer, Refused):

@@ -74,8 +74,13 @@ class Permits:
 
     # --- after it
 
-    def heard(self, command: SendMessage, answer: Answer, judgement: End | Again) -> None:
-        """Open and close circuits, widen and narrow windows, note the usage."""
+    def heard(
+        self, command: SendMessage, answer: Answer, judgement: End | Again, credentials: Credentials | None
+    ) -> None:
+        """Open and close circuits, widen and narrow windows, note the usage.
+
+        A circuit is about the credentials that the call was made with: others may have come while it was on its way.
+        """
         number, id = command.phone_number_id, command.command_id
         if isinstance(answer, NotSent):
             self._congestion.returned(number)
@@ -90,14 +95,14 @@ class Permits:
             return
         self._congestion.answered(number)
         if judgement.opens is not None:
-            self._open(command, judgement.opens)
+            self._open(command, judgement.opens, credentials)
         if self._breakers.any:
             self._breakers.answered(self._way(command), id)
         if isinstance(answer, (Accepted, Refused)) and answer.usage is not None:
-            self._note(command, answer.usage)
+            self._note(command, answer.usage, credentials)
 
-    def _open(self, command: SendMessage, opens: Opens) -> None:
-        way = self._way(command)
+    def _open(self, command: SendMessage, opens: Opens, credentials: Credentials | None) -> None:
+        way = self._way_with(command, credentials)
         template = request.template_of(command) if opens.scope == "template" else None
         if template is not None:
             part = Part("template", template)
@@ -106,14 +111,14 @@ class Permits:
         self._breakers.open(part, opens.reason, self._now_ms(), opens.wait_ms)
         _tell(part, opens.reason, command)
 
-    def _note(self, command: SendMessage, usage: Usage) -> None:
+    def _note(self, command: SendMessage, usage: Usage, credentials: Credentials | None) -> None:
         now_ms = self._now_ms()
         if usage.app_percent is not None:
             self._usage.note("app", self.reference(command.phone_number_id), usage.app_percent, now_ms)
         if usage.account_percent is not None:
             self._usage.note("waba", command.waba_id, usage.account_percent, now_ms)
         if usage.regain_s is not None:
-            self._open(command, Opens("waba", "rate_waba", round(usage.regain_s * 1000)))
+            self._open(command, Opens("waba", "rate_waba", round(usage.regain_s * 1000)), credentials)
 
     # --- for people
 
@@ -133,10 +138,13 @@ class Permits:
         return number.token if number is not None else "default"
 
     def _way(self, command: SendMessage) -> list[Part]:
+        """The parts of a call that is made now."""
+        return self._way_with(command, self._tokens.get(self.reference(command.phone_number_id)))
+
+    def _way_with(self, command: SendMessage, credentials: Credentials | None) -> list[Part]:
         """The parts of a call, from the widest to the narrowest. An account is held back together with its token: with another one it may do."""
         facts, number, waba = self._facts(), command.phone_number_id, command.waba_id
         reference = self.reference(number)
-        credentials = self._tokens.get(reference)
         return [
             Part("platform", ""),
             Part("app", reference, (credentials,)),

@@ -185,6 +185,25 @@ async def test_a_replacement_that_is_no_good_either_costs_one_more_call(office: 
     assert office.heard.events == []
 
 
+async def test_a_token_that_is_replaced_while_its_refusal_is_on_the_way_lets_all_go(office: Office) -> None:
+    fast_numbers(office, "1001")
+    token = Rotated("old")
+    office.desk.tokens = token
+    office.desk.__post_init__()
+
+    def answer(command_id: str) -> Answer:
+        if token.text == "new":
+            return accepted(command_id)
+        token.text = "new"
+        return Refused(401, 190, "expired")
+
+    answer_with(office, answer)
+    office.journal.take_in(*(command(f"r{i}") for i in range(30)))
+    serve(office)
+    await office.until(lambda: len(office.heard.events) == 30)
+    assert len(office.graph.calls) == 31
+
+
 # --- refusals that are not about the message
 
 
