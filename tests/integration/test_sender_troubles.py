@@ -172,6 +172,26 @@ async def test_a_replaced_app_secret_is_taken_within_two_seconds_and_nothing_fai
     assert sum(call.code == 100 for call in bench.calls) <= 8
 
 
+async def test_a_malformed_token_ends_no_sender_and_holds_only_its_account_back(
+    bench: Troubled, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    (folder / "shop").write_text("first-line\nsecond-line")
+    await bench.set_number("1001", token="shop")
+    sender = bench.sends(WA_TOKEN_DIR=str(folder))
+    await bench.load("a", 40)
+    await bench.load("b", 40, number="2001", waba="20")
+    await bench.until_accepted(40)
+    assert {call.phone_number_id for call in bench.calls} == {"2001"}
+    (folder / ".new").write_text(TOKEN)
+    (folder / ".new").replace(folder / "shop")
+    assert await bench.ends(80) == {"SendAccepted": 80}
+    log = sender.log_path.read_text()
+    assert "secret_malformed" in log
+    assert "-line" not in log
+
+
 async def test_a_number_out_of_the_token_s_reach_costs_one_call_and_others_go_on(bench: Troubled) -> None:
     bench.sends()
     await bench.load("a", 40, number="9009")

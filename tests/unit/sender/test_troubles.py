@@ -204,6 +204,25 @@ async def test_a_token_that_is_replaced_while_its_refusal_is_on_the_way_lets_all
     assert len(office.graph.calls) == 31
 
 
+async def test_a_malformed_token_holds_its_account_back_and_no_other_until_it_is_replaced(
+    office: Office, tmp_path: Path
+) -> None:
+    fast_numbers(office, "1001", token="shop")
+    fast_numbers(office, "1002")
+    (tmp_path / "shop").write_text("one\ntwo")
+    office.desk.tokens = Tokens(SecretStr("t"), tmp_path)
+    office.desk.__post_init__()
+    office.journal.take_in(*(command(f"r{i}") for i in range(30)))
+    office.journal.take_in(*(command(f"s{i}", number="1002") for i in range(30)))
+    lane = serve(office)
+    await office.until(lambda: office.desk.permits.open_circuits("waba", "auth") == 1)
+    assert await at_rest(office, lane) == 30
+    assert {id[0] for id in office.graph.calls} == {"s"}
+    (tmp_path / "shop").write_text("one")  # the clock stands still
+    await office.until(lambda: len(office.heard.events) == 60)
+    assert set(map(tuple, office.heard.kinds().values())) == {("SendAccepted",)}
+
+
 # --- refusals that are not about the message
 
 
