@@ -332,14 +332,18 @@ def reasons_page() -> str:
 def _meta_reasons(table: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     codes: dict[str, list[str]] = {}
     hints: dict[str, list[str]] = {}
-    for row in (*table["codes"], *table["defaults"]):
-        codes.setdefault(row["reason"], []).append(
-            str(row.get("code") or row["name"]) if "case" in row else str(row["code"])
-        )
+    for row in (*table["codes"], *table["refined"], *table["defaults"]):
+        codes.setdefault(row["reason"], []).append(_meta_code(row))
         if row["hint"] not in hints.setdefault(row["reason"], []):
             hints[row["reason"]].append(row["hint"])
     for reason in sorted(codes.keys() - FAILURES.keys()):
         yield f"`{reason}`", ", ".join(codes[reason]), " ".join(hints[reason])
+
+
+def _meta_code(row: Mapping[str, Any]) -> str:
+    if "case" in row:
+        return str(row["name"])
+    return f"{row['code']} ({row['name']})" if "says" in row or "subcode" in row else str(row["code"])
 
 
 # --- schemas

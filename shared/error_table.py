@@ -1,11 +1,15 @@
 """Meta's error codes: `config/errors.yaml` in, one verdict per failed call out. Pure after `load`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.graph_answers import Refused
 
 Action = Literal["retry", "defer", "park", "stop", "final", "uncertain"]
 """What becomes of the request: see the head of `config/errors.yaml`."""
@@ -16,12 +20,12 @@ Scope = Literal["request", "recipient", "pair", "phone_number", "waba", "templat
 Label = Literal[
     "account", "auth", "capped", "feature", "management", "media", "number", "opted_out", "parameter", "payment",
     "permission", "platform", "quality", "rate_app", "rate_number", "rate_pair", "rate_waba", "recipient",
-    "template", "uncertain", "unknown", "window",
+    "template", "uncertain", "unknown", "unreachable", "window",
 ]  # fmt: skip
 """The closed set of metric labels."""
 
-Case = Literal["unknown_throttled", "unknown_refused", "unknown_failed", "unknown_answer"]
-"""The default rows, for an answer whose code has no row."""
+Case = Literal["unknown_throttled", "unknown_refused", "foreign_refused", "unknown_failed", "unknown_answer"]
+"""The default rows, for an answer whose code has no row, or that has none."""
 
 _UNSURE: tuple[Case, ...] = ("unknown_failed", "unknown_answer")
 _CODES = r"^[0-9]{1,7}-[0-9]{1,7}$"
@@ -65,7 +69,7 @@ class _Row(BaseModel):
     retry: Literal["yes", "delay", "no", "ambiguous"]
     delay_s: float | None = Field(default=None, gt=0)
     backoff: _Backoff | None = None
-    max_attempts: int | None = Field(default=None, ge=2)
+    max_attempts: Annotated[int, Field(ge=2)] | Literal["unlimited"] | None = None
     scope: Scope
     action: Action
     exhausted: Literal["final", "defer", "park"] = "final"
@@ -95,7 +99,7 @@ class _Row(BaseModel):
         return self
 
     def verdict(self, attempt: int) -> Verdict:
-        exhausted = self.max_attempts is not None and attempt >= self.max_attempts
+        exhausted = isinstance(self.max_attempts, int) and attempt >= self.max_attempts
         action: Action = self.exhausted if exhausted else self.action
         return Verdict(
             action=action,
@@ -130,6 +134,30 @@ class _CodeRow(_Row):
         return range(first, last + 1)
 
 
+class _RefinedRow(_Row):
+    code: int
+    subcode: int | None = None
+    says: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _has_a_mark(self) -> Self:
+        if self.subcode is None and not self.says:
+            raise ValueError("what refines a code is a subcode or what Meta says")
+        return self
+
+    def applies(self, subcode: int | None, said: str) -> bool:
+        """Whether the answer bears one of the row's marks: Meta may leave a subcode out, and change its words."""
+        return (self.subcode is not None and self.subcode == subcode) or self._says(said)
+
+    def overlaps(self, other: "_RefinedRow") -> bool:
+        """Whether one mark would do for both."""
+        same = any(map(other._says, self.says)) or any(map(self._says, other.says))
+        return self.code == other.code and (same or self.subcode == other.subcode is not None)
+
+    def _says(self, said: str) -> bool:
+        return any(words.casefold() in said.casefold() for words in self.says)
+
+
 class _DefaultRow(_Row):
     case: Case
 
@@ -137,14 +165,16 @@ class _DefaultRow(_Row):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     codes: tuple[_CodeRow, ...]
+    refined: tuple[_RefinedRow, ...]
     defaults: tuple[_DefaultRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorTable:
-    """One row per code, and a default row per class of answers whose code has none."""
+    """One row per code, rows for what Meta says beside some codes, and a default row per class of answers whose code has none."""
 
     by_code: dict[int, _CodeRow]
+    refined: dict[int, tuple[_RefinedRow, ...]]
     by_case: dict[Case, _DefaultRow]
 
     @classmethod
@@ -153,7 +183,7 @@ class ErrorTable:
 
         Raises:
             ErrorTableError: a row of another form or at odds with itself, a code or case twice, a case
-                without a row.
+                without a row, a refinement of no code or that can't be told from another one.
             OSError: the file can't be read.
         """
         try:
@@ -171,12 +201,34 @@ class ErrorTable:
                 if code in by_code:
                     raise ErrorTableError(f"{path}: code {code} has two rows")
                 by_code[code] = row
+        for one, other in combinations(file.refined, 2):
+            if one.overlaps(other):
+                raise ErrorTableError(f"{path}: {one.name!r} and {other.name!r} have the same mark")
+        refined: dict[int, tuple[_RefinedRow, ...]] = {}
+        for one in file.refined:
+            if one.code not in by_code:
+                raise ErrorTableError(f"{path}: code {one.code} is refined and has no row")
+            refined[one.code] = (*refined.get(one.code, ()), one)
         by_case = {row.case: row for row in file.defaults}
         if len(by_case) != len(file.defaults) or set(by_case) != set(get_args(Case)):
             raise ErrorTableError(f"{path}: each default case needs exactly one row")
-        return cls(by_code, by_case)
+        return cls(by_code, refined, by_case)
 
-    def verdict(self, code: int | None, http_status: int | None, attempt: int) -> Verdict:
+    def verdict_on(self, answer: Refused, attempt: int = 1) -> Verdict:
+        """Judge an answer by all that it says."""
+        return self.verdict(
+            answer.code, answer.http_status, attempt, subcode=answer.subcode, said=answer.said
+        )
+
+    def verdict(
+        self,
+        code: int | None,
+        http_status: int | None,
+        attempt: int,
+        *,
+        subcode: int | None = None,
+        said: str = "",
+    ) -> Verdict:
         """Judge a failed call.
 
         Args:
@@ -184,6 +236,8 @@ class ErrorTable:
                 the HTTP status; but an ambiguous one only where the status says that the request was refused.
             http_status: None if no status line came. It chooses the default row for all other answers.
             attempt: the number of the attempt that failed, from 1.
+            subcode: `error.error_subcode`, None if there was none. It refines some codes, as does
+            said: all of Meta's words.
 
         Raises:
             ValueError: `attempt` is below 1.
@@ -191,7 +245,12 @@ class ErrorTable:
         if attempt < 1:
             raise ValueError("attempts count from 1")
         case = _case(http_status)
-        row: _Row | None = self.by_code.get(code) if code is not None else None
+        row: _Row | None = None
+        if code is not None:
+            refined = (row for row in self.refined.get(code, ()) if row.applies(subcode, said))
+            row = next(refined, self.by_code.get(code))
+        elif case == "unknown_refused":
+            case = "foreign_refused"
         if row is None or (row.retry == "ambiguous" and case in _UNSURE):
             row = self.by_case[case]
         return row.verdict(attempt)
@@ -201,9 +260,14 @@ class ErrorTable:
         row = self.by_code.get(code)
         return row.name if row is not None else "unknown error"
 
+    @property
+    def rows(self) -> Iterator[_Row]:
+        """All rows; one of a range comes with each of its codes."""
+        return chain(self.by_code.values(), *self.refined.values(), self.by_case.values())
+
     def reasons(self) -> frozenset[str]:
         """Return every reason that a verdict can give."""
-        return frozenset(row.reason for row in (*self.by_code.values(), *self.by_case.values()))
+        return frozenset(row.reason for row in self.rows)
 
 
 def _case(http_status: int | None) -> Case:

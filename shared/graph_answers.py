@@ -4,7 +4,7 @@ Source: Meta, Cloud API, error codes (shape of `error`); Meta, Graph API, rate l
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -25,12 +25,22 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """An HTTP answer other than an acceptance; what it means is for the error table to say."""
+    """An HTTP answer other than an acceptance; what it means is for the error table to say.
+
+    `code` is None where the body is no error of Meta's. `text` is what to show: Meta's details, else its message; `message` the latter beside the former.
+    """
 
     http_status: int
     code: int | None
     text: str | None
     usage: Usage | None = None
+    subcode: int | None = None
+    message: str | None = None
+
+    @property
+    def said(self) -> str:
+        """All that Meta says in words."""
+        return ": ".join(words for words in (self.message, self.text) if words)
 
     @property
     def regain_s(self) -> float | None:
@@ -38,14 +48,13 @@ class Refused(msgspec.Struct, frozen=True):
         return None if self.usage is None else self.usage.regain_s
 
 
-class _ErrorData(msgspec.Struct):
-    details: str | None = None
-
-
 class _Error(msgspec.Struct):
+    """The code alone makes it one of Meta's; nothing beside it may keep it from being read."""
+
     code: int
-    message: str | None = None
-    error_data: _ErrorData | None = None
+    message: Any = None
+    error_subcode: Any = None
+    error_data: Any = None
 
 
 class _Failed(msgspec.Struct):
@@ -76,8 +85,20 @@ def refused(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
         error = _failed(body).error
     except (msgspec.MsgspecError, ValueError):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
         return Refused(status, None, None, used)
-    details = error.error_data.details if error.error_data is not None else None
-    return Refused(status, error.code, details or error.message, used)
+    details = _text(error.error_data.get("details")) if isinstance(error.error_data, dict) else None
+    message = _text(error.message)
+    return Refused(
+        status,
+        error.code,
+        details or message,
+        used,
+        error.error_subcode if isinstance(error.error_subcode, int) else None,
+        message if details else None,
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def usage(headers: Mapping[str, str]) -> Usage | None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.events import Category
@@ -68,6 +68,8 @@ class ServiceSettings(BaseSettings):
 class GraphSettings(ServiceSettings):
     """What every service that calls Meta needs beside that: where the Graph API is, and with which tokens."""
 
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
+
     graph_url: str = Field("https://graph.facebook.com", description="Root of the Graph API.")
     graph_version: str = Field("v23.0", pattern=r"^v\d+\.\d+$", description="Version of the Graph API.")
     call_timeout_s: float = Field(15.0, gt=0, description="Longest a call to Meta may take.")
@@ -85,3 +87,11 @@ class GraphSettings(ServiceSettings):
         None,
         description="Folder of app secrets, a file per token's reference, `default` for those without; read anew when changed.",
     )
+
+    @field_validator("access_token", "app_secret")
+    @classmethod
+    def _is_one_line(cls, secret: SecretStr | None) -> SecretStr | None:
+        text = "" if secret is None else secret.get_secret_value().strip()
+        if not text.isprintable():
+            raise ValueError("must be one line of text, without control characters")
+        return SecretStr(text) if text else None

@@ -7,9 +7,12 @@ import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from pydantic import SecretStr
 
 from shared.settings import GraphSettings
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,8 @@ class Tokens:
     ) -> None:
         self._default = default
         self._app_secret = app_secret
-        self._tokens = _Files(folder)
-        self._app_secrets = _Files(app_secret_folder)
+        self._tokens = _Files("access token", folder)
+        self._app_secrets = _Files("app secret", app_secret_folder)
 
     def get(self, reference: str) -> Credentials | None:
         """The credentials, or None when there is no token of that name; a file wins over the environment.
@@ -75,12 +78,13 @@ class _Files:
     by a link on the way to it; one stat at each use tells.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, kind: str, folder: Path | None) -> None:
+        self._kind = kind
         self._folder = folder
-        self._read: dict[str, tuple[tuple[int, ...], SecretStr]] = {}
+        self._read: dict[str, tuple[tuple[int, ...], SecretStr | None]] = {}
 
     def read(self, reference: str) -> SecretStr | None:
-        """The secret; None when there is none of that name, or it is empty."""
+        """The secret; None when there is none of that name, or it is empty or more than one line of text."""
         if self._folder is None or Path(reference).name != reference or reference.startswith("."):
             return None
         path = self._folder / reference
@@ -89,7 +93,14 @@ class _Files:
             state = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
             known = self._read.get(reference)
             if known is None or known[0] != state:
-                known = self._read[reference] = (state, SecretStr(path.read_text("utf-8").strip()))
-        except (OSError, UnicodeDecodeError):
+                known = self._read[reference] = (state, self._secret(reference, path.read_bytes()))
+        except OSError:
             return None
-        return known[1] if known[1].get_secret_value() else None
+        return known[1]
+
+    def _secret(self, reference: str, content: bytes) -> SecretStr | None:
+        text = content.decode("utf-8", "surrogateescape").strip()
+        if not text.isprintable():
+            log.error("secret_malformed", secret=self._kind, reference=reference, wanted="one line of text")
+            return None
+        return SecretStr(text) if text else None

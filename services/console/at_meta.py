@@ -75,7 +75,7 @@ def at_meta(configured: ConsoleSettings, work: Callable[[Session], Awaitable[int
         err.print(str(error), markup=False)
         return REFUSED
     except GraphRefused as error:
-        hint = table.verdict(error.answer.code, error.answer.http_status, 1).hint
+        hint = table.verdict_on(error.answer).hint
         err.print(f"Meta refuses ({error.answer.code}): {error} {hint}", markup=False, soft_wrap=True)
         return REFUSED
     except GraphFailure as error:

@@ -123,7 +123,7 @@ class Poller:
             return 0.0
         POLLS.labels("refused").inc()
         refusal = failure.answer
-        verdict = self._table.verdict(refusal.code, refusal.http_status, 1)
+        verdict = self._table.verdict_on(refusal)
         wait_s = max(refusal.regain_s or 0.0, verdict.delay_s or 0.0)
         if verdict.scope in _APP_WIDE:
             self._all_wait_until = self._clock.time() + wait_s

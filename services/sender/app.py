@@ -58,7 +58,7 @@ def build(service: Service, settings: SenderSettings) -> Desk:
     """Wire the parts, in start order; returns the desk, whose moments tests watch."""
     redis, clock = connect(settings), clock_from(settings.clock_file)
     table = ErrorTable.load(settings.config_dir / "errors.yaml")
-    for row in (*table.by_code.values(), *table.by_case.values()):
+    for row in table.rows:
         SEND_ERRORS.labels(row.label)
     SEND_ERRORS.labels("transport")
     journal = Journal(redis, settings.redis_namespace, GROUP)

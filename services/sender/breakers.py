@@ -15,7 +15,9 @@ from typing import Any, Literal, NamedTuple
 from shared.error_table import Label
 
 BreakerScope = Literal["phone_number", "waba", "template", "app", "platform"]
-Reason = Label | Literal["no_answer", "unreachable"]
+SilenceReason = Literal["no_answer", "unreachable"]
+"""Meta does not answer; or it is not there, as there is no connection or something else answers in its place."""
+Reason = Label | SilenceReason
 """Why a circuit is open: the label of Meta's refusal, or that none came; a closed set."""
 
 PROBE_FIRST_MS = 600_000
@@ -131,7 +133,9 @@ class Breakers:
             ):
                 del self._circuits[part.key]
 
-    def silent(self, way: Sequence[Part], now_ms: int, call: str) -> list[Part]:
+    def silent(
+        self, way: Sequence[Part], now_ms: int, call: str, reason: SilenceReason = "no_answer"
+    ) -> list[Part]:
         """No answer, or one from which nothing follows; what it opens."""
         for circuit in self._tried(way, call):
             circuit.openings += 1
@@ -145,7 +149,7 @@ class Breakers:
                 silence.of.add(narrower)
             explained = narrower is None or len(silence.of) > 1
             if explained and silence.count >= IN_A_ROW and part.key not in self._circuits:
-                self._circuits[part.key] = _Circuit("no_answer", now_ms + SILENT_FIRST_MS, None)
+                self._circuits[part.key] = _Circuit(reason, now_ms + SILENT_FIRST_MS, None)
                 opened.append(part)
             narrower = part.id
         return opened

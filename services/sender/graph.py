@@ -14,7 +14,7 @@ from aiohttp import ClientError, ClientRequest, ClientTimeout, TCPConnector
 from httptools import HttpParserError, HttpParserUpgrade
 from yarl import URL
 
-from services.sender.answers import Answer, NoAnswer, NotSent, read
+from services.sender.answers import Answer, NoAnswer, NotSent, Refused, read
 from services.sender.wire import Wire
 from shared.events import Endpoint
 from shared.metrics import GRAPH_SECONDS
@@ -67,7 +67,11 @@ class Graph:
         start_within_s: float = inf,
     ) -> Answer:
         """Post one message, or don't if there is a connection too late; every failure is an answer too."""
-        head = self._head(phone_number_id, endpoint, credentials)
+        try:
+            head = self._head(phone_number_id, endpoint, credentials)
+        except ValueError:
+            # Not NotSent: that would hold everybody back, and it is this account's token.
+            return Refused(401, 0, "the access token is not one line of text")
         started = monotonic()
         try:
             wire = await self._connected()
@@ -105,7 +109,7 @@ class Graph:
         self._sweeping = self._loop.call_later(KEEPALIVE_S, self._sweep)
 
     def _headed(self, phone_number_id: str, endpoint: Endpoint, credentials: Credentials) -> bytes:
-        """A request up to the length of its body; ValueError if the token would end its line."""
+        """A request up to the length of its body; ValueError if the token is not one line of text."""
         target = f"{self._root.raw_path}/{quote(phone_number_id, safe='')}/{endpoint}"
         if credentials.query:
             target += f"?{urlencode(credentials.query)}"
@@ -115,6 +119,6 @@ class Graph:
             "Content-Type": "application/json",
         }
         lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        if any("\r" in line or "\n" in line for line in lines):
-            raise ValueError("an access token must be one line")
+        if not all(map(str.isprintable, lines)):
+            raise ValueError("a control character in the head")
         return "\r\n".join([*lines, "Content-Length: "]).encode()

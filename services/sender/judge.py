@@ -41,7 +41,7 @@ class Again(msgspec.Struct, frozen=True):
         throttled: the number is to slow down.
         pair: the delay holds for all messages to this user.
         opens: a circuit that the refusal opens.
-        silent: Meta gave no answer that says anything, or said that it fails: a few of them in a row open a circuit.
+        silent: Meta gave no answer that says anything, said that it fails, or something else answered: a few of them in a row open a circuit.
     """
 
     delay_ms: int
@@ -67,7 +67,7 @@ def judge(answer: Answer, command: SendMessage, attempt: int, table: ErrorTable,
         case NoAnswer(cause):
             return msgspec.structs.replace(uncertain(command.command_id, cause, now_ms), silent=True)
         case Refused():
-            verdict = table.verdict(answer.code, answer.http_status, attempt)
+            verdict = table.verdict_on(answer, attempt)
             return _refused(answer, verdict, command.command_id, now_ms)
 
 
@@ -90,6 +90,7 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
     if answer.regain_s is not None and verdict.label in _ALLOWANCES:
         wait_s = answer.regain_s
     opens = Opens(verdict.scope, verdict.label, None if wait_s is None else round(wait_s * 1000))
+    silent = verdict.label == "unreachable" or (verdict.label == "platform" and answer.http_status >= 500)
     match verdict.action:
         case "uncertain":
             unclear = uncertain(command_id, f"http_{answer.http_status}", now_ms, verdict.label)
@@ -99,7 +100,7 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
                 round((wait_s or 0) * 1000),
                 throttled=verdict.label == "rate_number",
                 pair=verdict.scope == "pair",
-                silent=verdict.label == "platform" and answer.http_status >= 500,
+                silent=silent,
                 label=verdict.label,
             )
         case "park":
@@ -120,7 +121,7 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
                 ),
                 verdict.label,
                 opens=opens if verdict.action == "stop" else None,
-                silent=verdict.label == "platform" and answer.http_status >= 500,
+                silent=silent,
             )
 
 

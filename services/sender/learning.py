@@ -12,6 +12,7 @@ from shared.accounts import Account
 from shared.events import AccountChanged, SendMessage
 from shared.metrics import GRAPH_CALLS, SEND_ERRORS
 from shared.times import HOUR_MS
+from shared.tokens import Credentials
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +28,14 @@ _FACTS: dict[str, tuple[Literal["account", "number"], dict[str, Any]]] = {
 """What a refusal's reason says about the account or number, so that the router refuses before Meta does."""
 
 
-def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessage) -> None:
-    """Count, log, slow down, hold back, tell."""
+def learn(
+    desk: Desk,
+    answer: Answer,
+    judgement: End | Again,
+    command: SendMessage,
+    credentials: Credentials | None,
+) -> None:
+    """Count, log, slow down, hold back, tell; `credentials`: with what the call was made."""
     outcome = judgement.status if isinstance(judgement, End) else "retried"
     _CALLS[outcome].inc()
     if judgement.label is not None:
@@ -44,18 +51,25 @@ def learn(desk: Desk, answer: Answer, judgement: End | Again, command: SendMessa
             code=answer.code if isinstance(answer, Refused) else None,
             label=judgement.label,
         )
-    desk.permits.heard(command, answer, judgement)
+    desk.permits.heard(command, answer, judgement, credentials)
     if isinstance(judgement, Again) and judgement.throttled:
         desk.gate(command.phone_number_id).throttled()
+    if judgement.label == "unreachable" and isinstance(answer, Refused):
+        log.warning(
+            "answer_not_metas",
+            http_status=answer.http_status,
+            phone_number_id=command.phone_number_id,
+            waba_id=command.waba_id,
+        )
     if isinstance(answer, Refused) and answer.code is not None:
-        _tell_account(desk, answer.code, command)
+        _tell_account(desk, answer, command)
     if isinstance(answer, Accepted) and command.category != "service":
         _tell_paid(desk, command)
 
 
-def _tell_account(desk: Desk, code: int, command: SendMessage) -> None:
+def _tell_account(desk: Desk, refusal: Refused, command: SendMessage) -> None:
     """Let the router know what Meta's refusal says about the account, unless it knows."""
-    learnt = _FACTS.get(desk.table.verdict(code, None, 1).reason)
+    learnt = _FACTS.get(desk.table.verdict_on(refusal).reason)
     if learnt is None:
         return
     subject, fields = learnt
@@ -67,7 +81,7 @@ def _tell_account(desk: Desk, code: int, command: SendMessage) -> None:
         fields = fields | {"payment_failing_until_ms": desk.now_ms() + PAYMENT_BELIEVED_FAILING_MS}
     if known is None or all(getattr(known, name) == value for name, value in fields.items()):
         return
-    _tell(desk, command, str(code), subject, fields)
+    _tell(desk, command, str(refusal.code), subject, fields)
 
 
 def _tell_paid(desk: Desk, command: SendMessage) -> None:

@@ -11,7 +11,14 @@ import structlog
 
 from services.sender import request
 from services.sender.answers import Accepted, Answer, NotSent, Refused
-from services.sender.breakers import PROBE_FIRST_MS, Breakers, BreakerScope, Part, Reason
+from services.sender.breakers import (
+    PROBE_FIRST_MS,
+    Breakers,
+    BreakerScope,
+    Part,
+    Reason,
+    SilenceReason,
+)
 from services.sender.congestion import Congestion
 from services.sender.judge import Again, End, Opens
 from services.sender.standing import Standings, Told
@@ -104,8 +111,13 @@ class Permits:
 
     # --- after it
 
-    def heard(self, command: SendMessage, answer: Answer, judgement: End | Again) -> None:
-        """Open and close circuits, widen and narrow windows, note the usage."""
+    def heard(
+        self, command: SendMessage, answer: Answer, judgement: End | Again, credentials: Credentials | None
+    ) -> None:
+        """Open and close circuits, widen and narrow windows, note the usage.
+
+        A circuit is about the credentials that the call was made with: others may have come while it was on its way.
+        """
         number, id = command.phone_number_id, command.command_id
         if isinstance(answer, NotSent):
             self._congestion.returned(number)
@@ -117,19 +129,20 @@ class Permits:
             return
         if judgement.silent:
             self._congestion.silent(number)
-            for part in self._breakers.silent(self._way(command), self._now_ms(), id):
-                _tell(part, "no_answer", command)
+            reason: SilenceReason = "unreachable" if judgement.label == "unreachable" else "no_answer"
+            for part in self._breakers.silent(self._way(command), self._now_ms(), id, reason):
+                _tell(part, reason, command)
             return
         self._congestion.answered(number)
         if judgement.opens is not None:
-            self._open(command, judgement.opens)
+            self._open(command, judgement.opens, credentials)
         if self._breakers.any:
             self._breakers.answered(self._way(command), id)
         if isinstance(answer, (Accepted, Refused)) and answer.usage is not None:
-            self._note(command, answer.usage)
+            self._note(command, answer.usage, credentials)
 
-    def _open(self, command: SendMessage, opens: Opens) -> None:
-        way = self._way(command)
+    def _open(self, command: SendMessage, opens: Opens, credentials: Credentials | None) -> None:
+        way = self._way_with(command, credentials)
         template = request.template_of(command) if opens.scope == "template" else None
         if template is not None:
             part = self._template(command, template)
@@ -151,16 +164,17 @@ class Permits:
             left_ms = one.at_ms + wait_ms - now_ms
             if left_ms > 0:
                 known_end = verdict.delay_s is not None
-                self._open(command, Opens(one.scope, verdict.label, left_ms if known_end else None))
+                opens = Opens(one.scope, verdict.label, left_ms if known_end else None)
+                self._open(command, opens, self._tokens.get(self.reference(command.phone_number_id)))
 
-    def _note(self, command: SendMessage, usage: Usage) -> None:
+    def _note(self, command: SendMessage, usage: Usage, credentials: Credentials | None) -> None:
         now_ms = self._now_ms()
         if usage.app_percent is not None:
             self._usage.note("app", self.reference(command.phone_number_id), usage.app_percent, now_ms)
         if usage.account_percent is not None:
             self._usage.note("waba", command.waba_id, usage.account_percent, now_ms)
         if usage.regain_s is not None:
-            self._open(command, Opens("waba", "rate_waba", round(usage.regain_s * 1000)))
+            self._open(command, Opens("waba", "rate_waba", round(usage.regain_s * 1000)), credentials)
 
     # --- for people
 
@@ -184,10 +198,13 @@ class Permits:
         return Part("template", template, self._facts().template(command.waba_id, name, language))
 
     def _way(self, command: SendMessage) -> list[Part]:
+        """The parts of a call that is made now."""
+        return self._way_with(command, self._tokens.get(self.reference(command.phone_number_id)))
+
+    def _way_with(self, command: SendMessage, credentials: Credentials | None) -> list[Part]:
         """The parts of a call, from the widest to the narrowest. An account is held back together with its token: with another one it may do."""
         facts, number, waba = self._facts(), command.phone_number_id, command.waba_id
         reference = self.reference(number)
-        credentials = self._tokens.get(reference)
         return [
             Part("platform", ""),
             Part("app", reference, (credentials,)),

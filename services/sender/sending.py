@@ -18,6 +18,7 @@ from services.sender.records import Records
 from services.sender.schedule import Candidate
 from shared.events import SendMessage
 from shared.metrics import CATEGORIES, GRAPH_CALLS, SEND_WAIT_SECONDS
+from shared.tokens import Credentials
 
 log = structlog.get_logger(__name__)
 
@@ -93,13 +94,14 @@ async def call(desk: Desk, records: Records, candidate: Candidate, ready: Ready)
     desk.remember_call(found.id)
     desk.reached("calling", found.id)
     called_s = monotonic()
+    credentials = desk.tokens.get(desk.permits.reference(command.phone_number_id))
     try:
-        answer = await _answer(desk, command)
+        answer = await _answer(desk, command, credentials)
     finally:
         desk.gate(command.phone_number_id).leave(called_s)
     desk.reached("answered", found.id)
     judgement = judge(answer, command, found.entry.attempts, desk.table, desk.now_ms())
-    learn(desk, answer, judgement, command)
+    learn(desk, answer, judgement, command, credentials)
     if isinstance(judgement, Again):
         desk.called.pop(found.id, None)
         await records.again(found, command, judgement, ready.claim)
@@ -107,8 +109,7 @@ async def call(desk: Desk, records: Records, candidate: Candidate, ready: Ready)
     return await records.record(found, judgement, (command, ready.claim))
 
 
-async def _answer(desk: Desk, command: SendMessage) -> Answer:
-    credentials = desk.tokens.get(desk.permits.reference(command.phone_number_id))
+async def _answer(desk: Desk, command: SendMessage, credentials: Credentials | None) -> Answer:
     if credentials is None:
         log.error("no_access_token", phone_number_id=command.phone_number_id)
         return Refused(401, 0, "no access token is configured for this number")

@@ -19,7 +19,7 @@ def unknown_object(object_id: str) -> GraphError:
     """The error for an id nobody has."""
     return GraphError(
         100,
-        f"Object with ID '{object_id}' does not exist, or the operation is not supported on it.",
+        f"Object with ID '{object_id}' does not exist, cannot be loaded due to missing permissions, or does not support this operation.",
         subcode=33,
     )
 

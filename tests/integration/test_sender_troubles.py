@@ -152,6 +152,71 @@ async def test_a_replaced_token_is_taken_within_two_seconds_and_shows_nowhere(
         assert secret not in log
 
 
+async def test_a_replaced_app_secret_is_taken_within_two_seconds_and_nothing_fails(
+    bench: Troubled, tmp_path: Path
+) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "default").write_text("the-old-secret")
+    bench.sends(WA_APP_SECRET_DIR=str(folder))
+    await bench.load("a")
+
+    async def refused() -> bool:
+        return any(call.code == 100 for call in bench.calls)
+
+    await until(refused, "a refusal", 20)
+    (folder / ".new").write_text(SECRET)
+    (folder / ".new").replace(folder / "default")
+    await bench.until_accepted(1, 2)
+    assert await bench.ends(LOAD) == {"SendAccepted": LOAD}
+    assert sum(call.code == 100 for call in bench.calls) <= 8
+
+
+async def test_a_malformed_token_ends_no_sender_and_holds_only_its_account_back(
+    bench: Troubled, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    (folder / "shop").write_text("first-line\nsecond-line")
+    await bench.set_number("1001", token="shop")
+    sender = bench.sends(WA_TOKEN_DIR=str(folder))
+    await bench.load("a", 40)
+    await bench.load("b", 40, number="2001", waba="20")
+    await bench.until_accepted(40)
+    assert {call.phone_number_id for call in bench.calls} == {"2001"}
+    (folder / ".new").write_text(TOKEN)
+    (folder / ".new").replace(folder / "shop")
+    assert await bench.ends(80) == {"SendAccepted": 80}
+    log = sender.log_path.read_text()
+    assert "secret_malformed" in log
+    assert "-line" not in log
+
+
+async def test_a_number_out_of_the_token_s_reach_costs_one_call_and_others_go_on(bench: Troubled) -> None:
+    bench.sends()
+    await bench.load("a", 40, number="9009")
+    await bench.load("b", 40, number="2001", waba="20")
+    await bench.until_accepted(40)
+    assert await bench.ends(40) == {"SendAccepted": 40}
+    assert [call.code for call in bench.calls if call.phone_number_id == "9009"] == [100]
+
+
+async def test_a_proxy_that_refuses_in_metas_place_fails_nothing(bench: Troubled) -> None:
+    sender = bench.sends()
+    await bench.load("a")
+    await bench.until_accepted(30)
+    await bench.ask("POST", "/script", {"then": {"http_status": 403, "times": None}})
+    await bench.load("b")
+
+    async def refused() -> bool:
+        return [call.http_status for call in bench.calls].count(403) >= 5
+
+    await until(refused, "refusals", 20)
+    await bench.ask("DELETE", "/script")
+    assert await bench.ends(2 * LOAD) == {"SendAccepted": 2 * LOAD}
+    assert '"reason": "unreachable"' in sender.log_path.read_text()
+
+
 async def test_a_hang_leaves_a_handful_uncertain_and_all_else_goes_when_it_is_over(bench: Troubled) -> None:
     bench.sends()
     await bench.load("a")

@@ -64,6 +64,6 @@ class AnalyticsAtMeta:
 
     def _may_pass_later(self, failure: BaseException) -> bool:
         if isinstance(failure, GraphRefused):
-            verdict = self._table.verdict(failure.answer.code, failure.answer.http_status, 1)
+            verdict = self._table.verdict_on(failure.answer)
             return verdict.retryable or verdict.action == "uncertain"
         return isinstance(failure, GraphFailure)

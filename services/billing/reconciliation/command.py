@@ -94,7 +94,7 @@ def _made(
         err.print(str(refusal), markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED) from None
     except GraphRefused as error:
-        hint = table.verdict(error.answer.code, error.answer.http_status, 1).hint
+        hint = table.verdict_on(error.answer).hint
         err.print(f"Meta refuses ({error.answer.code}): {error} {hint}", markup=False, soft_wrap=True)
         raise typer.Exit(REFUSED) from None
     except GraphFailure as error:

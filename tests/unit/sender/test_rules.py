@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.sender import request
 from services.sender.answers import Accepted, Answer, Marked, NoAnswer, NotSent, Refused, read
-from services.sender.judge import Again, End, expired, judge
+from services.sender.judge import Again, End, Opens, expired, judge
 from services.sender.pace import RECOVERY_S, Pace
 from shared.events import SendAccepted, SendFailed, SendUncertain
 from shared.graph_answers import Usage
@@ -52,7 +52,28 @@ def test_an_acceptance_is_read_with_meta_s_own_id_of_the_user() -> None:
 
 def test_an_error_is_read_by_code_with_its_details() -> None:
     body = b'{"error":{"code":130429,"message":"(#130429)","error_data":{"details":"slow down"}}}'
-    assert read(400, body, {}) == Refused(400, 130429, "slow down")
+    assert read(400, body, {}) == Refused(400, 130429, "slow down", message="(#130429)")
+
+
+def test_an_error_is_read_with_its_subcode_and_all_that_it_says() -> None:
+    body = b'{"error":{"code":100,"error_subcode":33,"message":"Unsupported post request"}}'
+    answer = read(400, body, {})
+    assert answer == Refused(400, 100, "Unsupported post request", subcode=33)
+    assert isinstance(answer, Refused)
+    assert answer.said == "Unsupported post request"
+    details = read(
+        400, b'{"error":{"code":100,"message":"(#100) Invalid","error_data":{"details":"why"}}}', {}
+    )
+    assert isinstance(details, Refused)
+    assert details.said == "(#100) Invalid: why"
+
+
+@pytest.mark.parametrize(
+    "more", ['"error_subcode":"33"', '"error_data":"text"', '"message":7', '"error_data":{"details":[]}']
+)
+def test_an_error_of_metas_stays_one_whatever_stands_beside_its_code(more: str) -> None:
+    answer = read(400, f'{{"error":{{"code":100,{more}}}}}'.encode(), {})
+    assert answer == Refused(400, 100, None)
 
 
 @pytest.mark.parametrize("status", [200, 302, 403, 429, 500, 502])
@@ -115,7 +136,6 @@ def test_an_acceptance_ends_with_the_wamid() -> None:
         (Refused(200, None, None), "uncertain"),
         (Refused(302, None, None), "uncertain"),
         (Refused(408, None, None), "uncertain"),
-        (Refused(404, None, None), "failed"),
         (Refused(400, 131026, "x"), "failed"),
         (Refused(500, 131026, "x"), "failed"),
     ],
@@ -137,6 +157,25 @@ def test_a_throttled_number_slows_down_and_a_throttled_pair_waits() -> None:
     assert number == Again(1000, throttled=True, label="rate_number")
     pair = judge(Refused(400, 131056, None), command("r1"), 2, TABLE, NOW_MS)
     assert pair == Again(16_000, pair=True, label="rate_pair")
+
+
+def test_a_4xx_that_is_no_answer_of_metas_never_ends_a_message() -> None:
+    for attempt, delay_ms in ((1, 2_000), (2, 4_000), (1_000, 60_000)):
+        again = judge(Refused(403, None, None), command("r1"), attempt, TABLE, NOW_MS)
+        assert again == Again(delay_ms, silent=True, label="unreachable")
+
+
+@pytest.mark.parametrize(
+    ("answer", "opens"),
+    [
+        (Refused(400, 100, "Invalid appsecret_proof provided"), ("waba", "auth", None)),
+        (Refused(400, 100, "Unsupported post request", subcode=33), ("phone_number", "permission", None)),
+    ],
+)
+def test_a_secret_or_an_access_that_is_wrong_holds_back_and_fails_nothing(
+    answer: Refused, opens: tuple[str, str, None]
+) -> None:
+    assert judge(answer, command("r1"), 1, TABLE, NOW_MS) == Again(0, opens=Opens(*opens), label=opens[1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +209,7 @@ def test_policy_and_spam_fail_the_message_and_hold_the_others_back(
         (Refused(400, 135000, None), False),
         (Refused(500, 131045, None), False),
         (Refused(400, 131026, None), False),
+        (Refused(403, None, None), True),
         (NotSent("ClientConnectorError"), False),
         (Accepted("wamid.1", None, None), False),
     ],

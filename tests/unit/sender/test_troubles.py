@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 import structlog
 from aiohttp import web
@@ -184,6 +185,139 @@ async def test_a_replacement_that_is_no_good_either_costs_one_more_call(office: 
     assert office.heard.events == []
 
 
+async def test_a_token_that_is_replaced_while_its_refusal_is_on_the_way_lets_all_go(office: Office) -> None:
+    fast_numbers(office, "1001")
+    token = Rotated("old")
+    office.desk.tokens = token
+    office.desk.__post_init__()
+
+    def answer(command_id: str) -> Answer:
+        if token.text == "new":
+            return accepted(command_id)
+        token.text = "new"
+        return Refused(401, 190, "expired")
+
+    answer_with(office, answer)
+    office.journal.take_in(*(command(f"r{i}") for i in range(30)))
+    serve(office)
+    await office.until(lambda: len(office.heard.events) == 30)
+    assert len(office.graph.calls) == 31
+
+
+async def test_a_malformed_token_holds_its_account_back_and_no_other_until_it_is_replaced(
+    office: Office, tmp_path: Path
+) -> None:
+    fast_numbers(office, "1001", token="shop")
+    fast_numbers(office, "1002")
+    (tmp_path / "shop").write_text("one\ntwo")
+    office.desk.tokens = Tokens(SecretStr("t"), tmp_path)
+    office.desk.__post_init__()
+    office.journal.take_in(*(command(f"r{i}") for i in range(30)))
+    office.journal.take_in(*(command(f"s{i}", number="1002") for i in range(30)))
+    lane = serve(office)
+    await office.until(lambda: office.desk.permits.open_circuits("waba", "auth") == 1)
+    assert await at_rest(office, lane) == 30
+    assert {id[0] for id in office.graph.calls} == {"s"}
+    (tmp_path / "shop").write_text("one")  # the clock stands still
+    await office.until(lambda: len(office.heard.events) == 60)
+    assert set(map(tuple, office.heard.kinds().values())) == {("SendAccepted",)}
+
+
+# --- refusals that are not about the message
+
+
+class Secretive:
+    """One token; its app's secret is replaced."""
+
+    def __init__(self, secret: str | None) -> None:
+        self.secret = secret
+
+    def get(self, reference: str) -> Credentials | None:
+        return Credentials(SecretStr("t"), None if self.secret is None else SecretStr(self.secret))
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+async def test_a_wrong_or_missing_app_secret_costs_one_call_and_its_replacement_lets_all_go(
+    office: Office, before: str | None
+) -> None:
+    fast_numbers(office, "1001")
+    tokens = Secretive(before)
+    office.desk.tokens = tokens
+    office.desk.__post_init__()
+    wrong = Refused(400, 100, "Invalid appsecret_proof provided in the API argument")
+    answer_with(office, lambda id: accepted(id) if tokens.secret == "new" else wrong)
+    office.journal.take_in(*(command(f"r{i}") for i in range(30)))
+    lane = serve(office)
+    await office.until(lambda: office.desk.permits.open_circuits("waba", "auth") == 1)
+    assert await at_rest(office, lane) == 1
+    tokens.secret = "new"  # the clock stands still
+    await office.until(lambda: len(office.heard.events) == 30)
+    assert set(map(tuple, office.heard.kinds().values())) == {("SendAccepted",)}
+    assert len(office.graph.calls) == 31
+
+
+async def test_a_number_that_the_token_lost_waits_and_others_go_on(office: Office) -> None:
+    fast_numbers(office, "1001", "1002")
+    lost = Refused(400, 100, "Unsupported post request. Object with ID '1001' does not exist", subcode=33)
+    back = False
+    answer_with(office, lambda id: lost if id.startswith("r") and not back else accepted(id))
+    office.journal.take_in(*(command(f"r{i}", valid_for_ms=9_000_000) for i in range(30)))
+    office.journal.take_in(*(command(f"s{i}", number="1002") for i in range(30)))
+    lane = serve(office)
+    await office.until(lambda: len(office.heard.events) == 30)
+    await office.until(lambda: office.desk.permits.open_circuits("phone_number", "permission") == 1)
+    assert await at_rest(office, lane) == 31
+    assert office.heard.accounts == []
+    back = True
+    office.clock.advance(PROBE_FIRST_MS / 1000)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 60)
+    assert set(map(tuple, office.heard.kinds().values())) == {("SendAccepted",)}
+
+
+@pytest.mark.parametrize("status", [403, 404, 407])
+async def test_what_a_proxy_answers_in_metas_place_fails_nothing_and_is_tried_by_single_messages(
+    office: Office, status: int
+) -> None:
+    fast_numbers(office, "1001")
+    between = True
+    answer_with(office, lambda id: Refused(status, None, None) if between else accepted(id))
+    office.journal.take_in(*(command(f"r{i}", valid_for_ms=90_000_000) for i in range(100)))
+    with structlog.testing.capture_logs() as logged:
+        lane = serve(office)
+        await office.until(lambda: office.desk.permits.open_circuits("phone_number", "unreachable") == 1)
+        assert await at_rest(office, lane) == 3
+    warned = [line for line in logged if line["event"] == "answer_not_metas"]
+    assert [(line["http_status"], line["log_level"]) for line in warned] == [(status, "warning")] * 3
+    assert "circuit_opened" in {line["event"] for line in logged}
+    for tries in range(20):  # each after the longest pause; for hours if need be
+        office.clock.advance(15)
+        lane.wake.set()
+        assert await at_rest(office, lane) == 4 + tries
+    assert office.heard.events == []
+    between = False
+    for _ in range(2):
+        office.clock.advance(60)
+        lane.wake.set()
+        await at_rest(office, lane)
+    await office.until(lambda: len(office.heard.events) == 100)
+    assert set(map(tuple, office.heard.kinds().values())) == {("SendAccepted",)}
+    assert office.desk.permits.open_circuits("phone_number", "unreachable") == 0
+
+
+async def test_a_message_that_alone_is_turned_away_on_its_way_stops_no_other(office: Office) -> None:
+    fast_numbers(office, "1001")
+    answer_with(office, lambda id: Refused(403, None, None) if id == "r0#1" else accepted(id))
+    office.journal.take_in(*(command(f"r{i}", valid_for_ms=600_000) for i in range(100)))
+    lane = serve(office)
+    await office.until(lambda: len(office.heard.events) == 99)
+    office.clock.advance(601)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 100)
+    (failed,) = [event for event in office.heard.events if isinstance(event, SendFailed)]
+    assert (failed.command_id, failed.reason) == ("r0#1", "expired")
+
+
 # --- silence
 
 
@@ -286,8 +420,7 @@ async def test_an_allowance_that_is_lost_holds_the_account_until_it_is_regained(
 
 def test_every_label_that_can_hold_something_back_has_its_gauge() -> None:
     holding = ("park", "stop")
-    rows = (*TABLE.by_code.values(), *TABLE.by_case.values())
-    opening = {row.label for row in rows if row.action in holding or row.exhausted in holding}
+    opening = {row.label for row in TABLE.rows if row.action in holding or row.exhausted in holding}
     assert opening <= set(CIRCUIT_REASONS)
     assert {"no_answer", "unreachable"} <= set(CIRCUIT_REASONS)
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.error_table import Action, ErrorTable, ErrorTableError, Label, Scope
+from shared.graph_answers import Refused
 
 FILE = Path(__file__).parents[3] / "config" / "errors.yaml"
 TABLE = ErrorTable.load(FILE)
@@ -119,8 +120,6 @@ def test_a_known_code_decides_whatever_the_http_status(code: int) -> None:
         (200, "uncertain", "outcome_unknown", False),
         (302, "uncertain", "outcome_unknown", False),
         (None, "uncertain", "outcome_unknown", False),
-        (400, "final", "meta_error_unknown", False),
-        (404, "final", "meta_error_unknown", False),
         (429, "park", "rate_limited_app", True),
     ],
 )
@@ -129,6 +128,63 @@ def test_without_a_known_code_only_a_sure_refusal_is_read_as_one(
 ) -> None:
     verdict = TABLE.verdict(code, http_status, 1)
     assert (verdict.action, verdict.reason, verdict.retryable) == (action, reason, retryable)
+
+
+@pytest.mark.parametrize("http_status", [400, 403, 404, 407])
+def test_a_4xx_that_bears_no_error_of_metas_says_nothing_about_the_message(http_status: int) -> None:
+    assert TABLE.verdict(999_999, http_status, 1).reason == "meta_error_unknown"
+    assert TABLE.verdict(999_999, http_status, 1).action == "final"
+    verdicts = [TABLE.verdict(None, http_status, attempt) for attempt in (1, 2, 6, 1_000_000)]
+    assert {(v.action, v.scope, v.reason, v.retryable) for v in verdicts} == {
+        ("retry", "platform", "platform_unavailable", True)
+    }
+    assert [v.delay_s for v in verdicts] == [2, 4, 60, 60]
+
+
+PROOFS = (
+    "Invalid appsecret_proof provided in the API argument",
+    "API calls from the server require an appsecret_proof argument",
+)
+LOST = (
+    "Unsupported post request. Object with ID '106540' does not exist, cannot be loaded due to missing permissions, "
+    "or does not support this operation. Please read the Graph API documentation"
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        *((Refused(400, 100, text), ("park", "waba", "token_invalid", "auth")) for text in PROOFS),
+        (
+            Refused(400, 100, "Invalid AppSecret_Proof", message="(#100)"),
+            ("park", "waba", "token_invalid", "auth"),
+        ),
+        (
+            Refused(400, 100, "details", message=PROOFS[0]),
+            ("park", "waba", "token_invalid", "auth"),
+        ),
+        (Refused(400, 100, LOST, subcode=33), ("park", "phone_number", "permission_missing", "permission")),
+        (Refused(400, 100, LOST), ("park", "phone_number", "permission_missing", "permission")),
+        (Refused(400, 100, None, subcode=33), ("park", "phone_number", "permission_missing", "permission")),
+        (Refused(400, 100, "Param text is too long"), ("final", "request", "message_invalid", "parameter")),
+        (
+            Refused(400, 100, "no template", subcode=2593002),
+            ("final", "request", "message_invalid", "parameter"),
+        ),
+        (
+            Refused(400, 100, "Unexpected key appsecret_proof on param"),
+            ("final", "request", "message_invalid", "parameter"),
+        ),
+        (Refused(400, 131009, PROOFS[0], subcode=33), ("final", "request", "message_invalid", "parameter")),
+    ],
+)
+def test_what_meta_says_beside_the_code_refines_the_verdict(
+    answer: Refused, expected: tuple[Action, Scope, str, Label]
+) -> None:
+    for attempt in (1, 50):
+        verdict = TABLE.verdict_on(answer, attempt)
+        assert (verdict.action, verdict.scope, verdict.reason, verdict.label) == expected
+    assert TABLE.verdict_on(answer).delay_s is None
 
 
 @pytest.mark.parametrize("code", [1, 135000])
@@ -187,10 +243,12 @@ def test_every_failure_has_a_verdict_that_agrees_with_itself(
 def test_nothing_is_retried_for_ever() -> None:
     for code in TABLE.by_code:
         assert TABLE.verdict(code, 400, 1_000).action != "retry"
+    unlimited = [row.name for row in TABLE.rows if row.max_attempts == "unlimited"]
+    assert unlimited == [TABLE.by_case["foreign_refused"].name]  # Meta has not seen it
 
 
 def test_every_label_is_used() -> None:
-    used = {row.label for row in (*TABLE.by_code.values(), *TABLE.by_case.values())}
+    used = {row.label for row in TABLE.rows}
     assert used == set(get_args(Label))
 
 
@@ -218,6 +276,15 @@ def test_attempts_count_from_one() -> None:
         ("delay_s: 600", "delay_s: -1"),
         ("case: unknown_failed", "case: unknown_refused"),
         ("action: uncertain", "action: uncertain, surprise: 1"),
+        ("code: 100, subcode: 33", "code: 101, subcode: 33"),
+        ('says: ["invalid appsecret_proof", "require an appsecret_proof"], ', ""),
+        ('says: ["invalid appsecret_proof"', 'subcode: 33, says: ["invalid appsecret_proof"'),
+        ('says: ["invalid appsecret_proof"', 'says: ["Permissions"'),
+        ('says: ["invalid appsecret_proof"', 'says: [""'),
+        ('code: 100, says: ["invalid', 'code: "100-102", says: ["invalid'),
+        ("max_attempts: unlimited", "max_attempts: endless"),
+        ("max_attempts: 2", "max_attempts: 1"),
+        ("scope: phone_number, action: stop", "scope: phone_number, max_attempts: unlimited, action: stop"),
     ],
 )
 def test_a_table_at_odds_with_itself_is_refused(old: str, new: str, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+import structlog
+from pydantic import SecretStr, ValidationError
 
+from shared.settings import GraphSettings
 from shared.tokens import Credentials, Tokens
 
 
@@ -55,10 +57,73 @@ def test_secrets_are_followed_through_the_links_of_a_mount(tmp_path: Path) -> No
         assert token(tokens, "shop") == version
 
 
-@pytest.mark.parametrize("content", [b"", b" \n", b"\xff"])
-def test_an_empty_or_broken_file_is_no_token(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b" \n"])
+def test_an_empty_file_is_no_token(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "shop").write_bytes(content)
     assert Tokens(None, tmp_path).get("shop") is None
+
+
+MALFORMED = (
+    "EAAone\nEAAtwo",
+    "EAAone\r\nEAAtwo\n",
+    "EAA\0one",
+    "EAA\tone",
+    "EAA\x1bone",
+    "EAA\x7fone",
+    "EAA\x85one",
+    "EAA\u2028one",
+    "\ufeffEAAone",
+)
+
+
+@pytest.mark.parametrize("content", [*(text.encode() for text in MALFORMED), b"EAA\xffone"])
+def test_a_file_that_holds_no_single_line_is_no_token_and_is_told_of_once_without_what_it_holds(
+    tmp_path: Path, content: bytes
+) -> None:
+    tokens = Tokens(None, tmp_path)
+    (tmp_path / "shop").write_bytes(content)
+    with structlog.testing.capture_logs() as logged:
+        assert [tokens.get("shop") for _ in range(3)] == [None] * 3
+    assert [(line["event"], line["log_level"], line["reference"], line["secret"]) for line in logged] == [
+        ("secret_malformed", "error", "shop", "access token")
+    ]
+    assert "EAA" not in repr(logged)
+    (tmp_path / "shop").write_text("EAAthree\n")
+    assert token(tokens, "shop") == "EAAthree"
+
+
+def test_a_malformed_file_called_default_leaves_the_token_of_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "default").write_text("one\ntwo")
+    assert token(Tokens(SecretStr("from-env"), tmp_path), "default") == "from-env"
+
+
+def test_a_malformed_app_secret_is_none(tmp_path: Path) -> None:
+    (tmp_path / "shop").write_text("one\ntwo")
+    tokens = Tokens(SecretStr("t"), None, SecretStr("env"), tmp_path)
+    (tmp_path / "default").write_text("three\nfour")
+    with structlog.testing.capture_logs() as logged:
+        assert tokens.get("default") == Credentials(SecretStr("t"), SecretStr("env"))
+    assert [(line["event"], line["reference"], line["secret"]) for line in logged] == [
+        ("secret_malformed", "default", "app secret")
+    ]
+
+
+@pytest.mark.parametrize("name", ["access_token", "app_secret"])
+@pytest.mark.parametrize("text", [*MALFORMED[:6], "EAA\udcffone"])
+def test_a_malformed_secret_of_the_environment_is_an_error_of_the_settings_that_does_not_show_it(
+    name: str, text: str
+) -> None:
+    with pytest.raises(ValidationError) as raised:
+        GraphSettings.model_validate({name: text})
+    assert name in str(raised.value)
+    assert "one line" in str(raised.value)
+    assert "EAA" not in str(raised.value)
+
+
+def test_secrets_of_the_environment_lose_the_space_around_them_and_are_none_when_empty() -> None:
+    settings = GraphSettings.model_validate({"access_token": "EAAone\n", "app_secret": " "})
+    assert settings.access_token == SecretStr("EAAone")
+    assert settings.app_secret is None
 
 
 @pytest.mark.parametrize("reference", ["../secret", "a/b", "/etc/hostname", ".hidden", "..", ""])
