@@ -303,7 +303,9 @@ class AccountFacts:
         before_owner = self._owner.get(id)
         if isinstance(new, Number):
             self._by_display[_digits(new.display_phone_number)] = id
-            if self._owned_ms.get(id, 0) <= event.at_ms:
+            # What a message's status says of a number is no word of who has it now.
+            only_refused = event.fields.keys() == {"refused"} and id in self._owner
+            if self._owned_ms.get(id, 0) <= event.at_ms and not only_refused:
                 self._owner[id], self._owned_ms[id] = event.waba_id, event.at_ms
         if "default" in event.fields or self._owner.get(id) != before_owner:
             self._default = self._find_default()

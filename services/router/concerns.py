@@ -1,37 +1,64 @@
-"""What the failed status of one message says of its whole account or number: a status in, the fact that tells the sender out. Pure.
+"""What the failed status of one message says of its whole account or number: a status in, the fact that tells router and senders out. Pure.
 
 Meta takes messages and refuses them later with the codes that its answers have, spam and policy among them (Meta, Cloud API, error codes: synchronous, by webhook, or both).
 """
 
-from services.router.meta_errors import MetaErrors
-from shared.accounts import AccountFacts
+from math import inf
+from typing import Any
+
+from services.router.meta_errors import MetaErrors, Named
+from shared.accounts import Account, AccountFacts, Number
 from shared.events import AccountChanged, StatusReceived, encode
+from shared.refusals import Subject, is_a_fact, learnt
 from shared.stream.fold import Outgoing
 from shared.topics import ACCOUNT_EVENTS
 
 AGAIN_MS = 600_000
-"""A campaign fails a thousand times for one reason, which is told so often."""
+"""A campaign fails a thousand times for one reason, which is told so often, or as often as it is over."""
+_STEP_MS = 10_000
 
 
 def told(event: StatusReceived, facts: AccountFacts, errors: MetaErrors) -> tuple[Outgoing, ...]:
-    """The fact `refused` of the account or number, unless it is known or the code is about the message alone."""
-    code, waba_id = event.error_code, facts.waba_of(event.phone_number_id)
-    concerns = errors.named(code).concerns
-    if code is None or concerns is None or waba_id is None:
+    """What is to be set of the account or number, unless it is known or the code is about the message alone."""
+    waba_id = facts.waba_of(event.phone_number_id)
+    if event.error_code is None or waba_id is None:
         return ()
-    subject = facts.account(waba_id) if concerns == "account" else facts.number(event.phone_number_id)
-    if subject is None:
+    account, number = facts.account(waba_id), facts.number(event.phone_number_id)
+    named = errors.named(event.error_code)
+    if is_a_fact(named.reason):
+        found = learnt(named.reason, account, number, event.at_ms)
+    else:
+        found = _refused(event.error_code, event.at_ms, account, number, errors)
+    if found is None:
         return ()
-    known = subject.refused
-    if known is not None and known.code == code and event.at_ms < known.at_ms + AGAIN_MS:
-        return ()
+    subject, fields = found
     fact = AccountChanged(
         event_id=f"{event.wamid}:refused",
         at_ms=event.at_ms,
         waba_id=waba_id,
-        subject=concerns,
-        id=waba_id if concerns == "account" else event.phone_number_id,
-        fields={"refused": {"code": code, "at_ms": event.at_ms}},
+        subject=subject,
+        id=waba_id if subject == "account" else event.phone_number_id,
+        fields=fields,
         by="meta",
     )
     return (Outgoing(ACCOUNT_EVENTS, waba_id, fact.event_id, "AccountChanged", encode(fact)),)
+
+
+def _refused(
+    code: int, at_ms: int, account: Account | None, number: Number | None, errors: MetaErrors
+) -> tuple[Subject, dict[str, Any]] | None:
+    named = errors.named(code)
+    known = account if named.concerns == "account" else number
+    if named.concerns is None or known is None:
+        return None
+    last = known.refused
+    if last is not None and at_ms < last.at_ms + min(AGAIN_MS, _holds_ms(errors.named(last.code))):
+        longer = _holds_ms(named) > _holds_ms(errors.named(last.code))
+        if last.code == code or not longer:
+            return None
+    # In steps: those that fail before the first fact is read back set nothing new.
+    return named.concerns, {"refused": {"code": code, "at_ms": at_ms - at_ms % _STEP_MS}}
+
+
+def _holds_ms(named: Named) -> float:
+    return inf if named.holds_s is None else named.holds_s * 1000

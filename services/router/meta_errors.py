@@ -15,12 +15,16 @@ _SUBJECTS: dict[str, Subject] = {"waba": "account", "phone_number": "number"}
 
 
 class Named(NamedTuple):
-    """A code's public reason, whether the same request may pass later, and what to do. `concerns`: whose other messages the sender holds back for it."""
+    """A code's public reason, whether the same request may pass later, and what to do.
+
+    `concerns`: whose other messages the sender holds back for it, and for how long (`holds_s`; None: until something changes).
+    """
 
     reason: str
     retryable: bool
     hint: str | None
     concerns: Subject | None = None
+    holds_s: float | None = None
 
 
 class MetaErrors:
@@ -40,7 +44,8 @@ class MetaErrors:
         for row in yaml.safe_load((folder / "errors.yaml").read_text("utf-8"))["codes"]:
             first, _, last = str(row["code"]).partition("-")
             concerns = _SUBJECTS.get(row["scope"]) if row["action"] in ("park", "stop") else None
-            named = Named(row["reason"], row["retry"] in ("yes", "delay"), row["hint"], concerns)
+            holds_s = row.get("delay_s")
+            named = Named(row["reason"], row["retry"] in ("yes", "delay"), row["hint"], concerns, holds_s)
             by_code.update(dict.fromkeys(range(int(first), int(last or first) + 1), named))
         return cls(by_code)
 

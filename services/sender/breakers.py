@@ -23,6 +23,8 @@ Reason = Label | SilenceReason
 PROBE_FIRST_MS = 600_000
 """A trouble that only an operator can end is tried again after so long: someone may have ended it on Meta's side. It doubles each time."""
 PROBE_LONGEST_MS = 3_600_000
+STATUS_MS = 30_000
+"""After the answer to a call that tries what statuses had told of, its own status is waited for so long."""
 IN_A_ROW = 3
 """Calls without an answer, none answered in between, that open a circuit: one is chance, and each is an uncertain send."""
 SILENT_FIRST_MS, SILENT_LONGEST_MS = 500, 15_000
@@ -53,6 +55,8 @@ class _Circuit:
     """How often in a row."""
     probe: str | None = None
     """The call that tries."""
+    told: bool = False
+    """Opened by a status of a message that had been taken: that another is taken proves nothing yet."""
 
 
 @dataclass(slots=True)
@@ -110,8 +114,13 @@ class Breakers:
 
     # --- after a call
 
-    def open(self, part: Part, reason: Reason, now_ms: int, wait_ms: int | None) -> None:
-        """Meta has refused: hold the part back for `wait_ms`, or (None) until what it is about changes, with a try now and then."""
+    def open(
+        self, part: Part, reason: Reason, now_ms: int, wait_ms: int | None, *, told: bool = False
+    ) -> None:
+        """Meta has refused: hold the part back for `wait_ms`, or (None) until what it is about changes, with a try now and then.
+
+        `told`: by a status, which may be long ago and lifted since, so that a change of what it is about ends it in any case.
+        """
         known = self._circuits.get(part.key)
         openings = 1 if known is None or known.reason != reason else known.openings
         if known is not None and known.until_ms > now_ms:  # refused together with others: one opening
@@ -120,17 +129,19 @@ class Breakers:
             openings += known is not None and known.reason == reason
             pause_ms = _doubled(PROBE_FIRST_MS, PROBE_LONGEST_MS, openings) if wait_ms is None else wait_ms
             until_ms = now_ms + pause_ms
-        about = part.about if wait_ms is None or part.scope == "template" else None
-        self._circuits[part.key] = _Circuit(reason, until_ms, about, openings)
+        about = part.about if wait_ms is None or told or part.scope == "template" else None
+        self._circuits[part.key] = _Circuit(reason, until_ms, about, openings, told=told)
 
-    def answered(self, way: Iterable[Part], call: str) -> None:
-        """Meta has answered: what this call tried is over, and so is every silence on its way."""
+    def answered(self, way: Iterable[Part], now_ms: int, call: str) -> None:
+        """Meta has answered: what this call tried is over, unless its status may still say otherwise, and so is every silence on its way."""
         for part in way:
             self._silences.pop(part.key, None)
             circuit = self._circuits.get(part.key)
-            if circuit is not None and (
-                circuit.probe == call or circuit.reason in ("no_answer", "unreachable")
-            ):
+            if circuit is None:
+                continue
+            if circuit.probe == call and circuit.told:
+                circuit.until_ms, circuit.probe, circuit.told = now_ms + STATUS_MS, None, False
+            elif circuit.probe == call or circuit.reason in ("no_answer", "unreachable"):
                 del self._circuits[part.key]
 
     def silent(

@@ -75,7 +75,7 @@ class Lane:
         self._numbers: dict[str, NumberLane] = {}
         self._since_s = monotonic()
         self._postponed: dict[str, str] = {}
-        """Command id → number, of those that wait for the end of their template's pause."""
+        """Command id → number, of those that are set aside: their template is paused, or their category and others of their user wait."""
         self._recorded: list[Stored] = []
         """Outcomes to report."""
         self._reporting = False
@@ -165,6 +165,7 @@ class Lane:
             await self._turn_away(number)
         for number in list(self._numbers.values()):
             await self._next_in_line(number)
+            self._make_way(number)
             if number.schedule.idle and not number.waiting:
                 del self._numbers[number.id]
         if survey.delayed or AT_ONCE in (len(survey.expiring), len(survey.cancelled)):
@@ -339,10 +340,9 @@ class Lane:
             if held == "category":
                 passed_over.add(command.priority)
                 continue
-            until_ms = desk.permits.waits_until(command)
+            until_ms = desk.permits.waits_until(command, len(self._postponed))
             if until_ms is not None:
-                schedule.fly(candidate)
-                self._work(candidate.found.id, self._postpone(number, candidate, until_ms))
+                self._set_aside(number, candidate, until_ms)
                 continue
             # One call is always allowed: busy numbers must not starve a quiet one.
             crowded = bool(schedule.flying) and not desk.shares.room(command.waba_id, command.priority)
@@ -419,6 +419,17 @@ class Lane:
                 number.schedule.left_line(candidate.user)
             number.claiming -= 1
             self._let(number)
+
+    def _make_way(self, number: NumberLane) -> None:
+        """Set aside what is of a category that is held back and has others of its user behind it, which may be of another one."""
+        for candidate in number.schedule.before_others():
+            if self._desk.permits.category_held(candidate.command):
+                until_ms = self._desk.permits.look_again_ms(len(self._postponed))
+                self._set_aside(number, candidate, until_ms)
+
+    def _set_aside(self, number: NumberLane, candidate: Candidate, until_ms: int) -> None:
+        number.schedule.fly(candidate)
+        self._work(candidate.found.id, self._postpone(number, candidate, until_ms))
 
     async def _postpone(self, number: NumberLane, candidate: Candidate, until_ms: int) -> None:
         try:

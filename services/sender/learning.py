@@ -8,24 +8,14 @@ import structlog
 from services.sender.answers import Accepted, Answer, Marked, Refused
 from services.sender.desk import Desk
 from services.sender.judge import Again, End
-from shared.accounts import Account
 from shared.events import AccountChanged, SendMessage
 from shared.metrics import GRAPH_CALLS, SEND_ERRORS
-from shared.times import HOUR_MS
+from shared.refusals import learnt
 from shared.tokens import Credentials
 
 log = structlog.get_logger(__name__)
 
 _CALLS = {outcome: GRAPH_CALLS.labels(outcome) for outcome in ("accepted", "failed", "uncertain", "retried")}
-
-PAYMENT_BELIEVED_FAILING_MS = HOUR_MS
-"""So long a refused payment keeps paid messages back; then the next one shows whether it was mended, for Meta sends no word of that."""
-
-_FACTS: dict[str, tuple[Literal["account", "number"], dict[str, Any]]] = {
-    "payment_method_missing": ("account", {"payment_method": "failing"}),
-    "number_not_registered": ("number", {"registered": False}),
-}
-"""What a refusal's reason says about the account or number, so that the router refuses before Meta does."""
 
 
 def learn(
@@ -69,25 +59,24 @@ def learn(
 
 def _tell_account(desk: Desk, refusal: Refused, command: SendMessage) -> None:
     """Let the router know what Meta's refusal says about the account, unless it knows."""
-    learnt = _FACTS.get(desk.table.verdict_on(refusal).reason)
-    if learnt is None:
-        return
-    subject, fields = learnt
     facts = desk.facts()
-    known = facts.account(command.waba_id) if subject == "account" else facts.number(command.phone_number_id)
-    if "payment_method" in fields:
-        if isinstance(known, Account) and not known.can_pay(desk.now_ms()):
-            return
-        fields = fields | {"payment_failing_until_ms": desk.now_ms() + PAYMENT_BELIEVED_FAILING_MS}
-    if known is None or all(getattr(known, name) == value for name, value in fields.items()):
-        return
-    _tell(desk, command, str(refusal.code), subject, fields)
+    found = learnt(
+        desk.table.verdict_on(refusal).reason,
+        facts.account(command.waba_id),
+        facts.number(command.phone_number_id),
+        desk.now_ms(),
+    )
+    if found is not None:
+        _tell(desk, command, str(refusal.code), *found)
 
 
 def _tell_paid(desk: Desk, command: SendMessage) -> None:
-    """Meta took a paid message of an account whose payment it had refused: that is over."""
+    """Meta took the message that put a refused payment to the test: that is over. What was under way when it was refused says nothing."""
     account = desk.facts().account(command.waba_id)
-    if account is None or account.payment_method != "failing" or account.payment_failing_until_ms is None:
+    if account is None or account.payment_method != "failing":
+        return
+    until_ms = account.payment_failing_until_ms
+    if until_ms is None or until_ms > desk.now_ms():
         return
     _tell(desk, command, "paid", "account", {"payment_method": "valid", "payment_failing_until_ms": None})
 

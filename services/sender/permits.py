@@ -4,7 +4,7 @@ The dispatch asks `held` and `waits_until` before it claims a command, `room` fo
 call it says what came of it (`heard`). All of it is memory; nothing waits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import structlog
@@ -21,7 +21,7 @@ from services.sender.breakers import (
 )
 from services.sender.congestion import Congestion
 from services.sender.judge import Again, End, Opens
-from services.sender.standing import Standings, Told
+from services.sender.standing import Standing, Standings, Told
 from services.sender.usage import UsageBook, UsageScope
 from shared.accounts import AccountFacts
 from shared.error_table import ErrorTable
@@ -38,8 +38,8 @@ class TokensPort(Protocol):
     def get(self, reference: str) -> Credentials | None: ...
 
 
-LOOK_AGAIN_MS = 60_000
-"""What waits for its template is looked at again so often: the pause may have been lifted."""
+LOOK_AGAIN_MS, EACH_MS = 60_000, 5
+"""What waits for its template is looked at again after so long, and after so long for each that waits: the pause may have been lifted."""
 
 
 class Permits:
@@ -58,7 +58,9 @@ class Permits:
         self._now_ms = now_ms
         self._standings = Standings(facts, now_ms)
         self._heeded: dict[tuple[str, str], Told] = {}
-        """The last that was told of an account, or of a number."""
+        """The last that was told of an account with its token, or of a number."""
+        self._tried: dict[str, list[Part]] = {}
+        """Command id → its call's way as it was when it left: while there are circuits."""
         self._breakers = Breakers()
         self._congestion = Congestion()
         self._usage = UsageBook()
@@ -69,10 +71,10 @@ class Permits:
         """What of the command may not be claimed now, if anything: all that its number sends, or what is of its category."""
         standing = self._standings.of(command)
         if standing.told:
-            self._heed(command, standing.told)
+            self._heed(command, standing)
         if standing.stopped:
             return "number"
-        if command.category in standing.categories and command.marks is None:
+        if standing.categories and self.category_held(command):
             return "category"
         if self._usage.any:
             reference = self.reference(command.phone_number_id)
@@ -81,18 +83,27 @@ class Permits:
         open_ = self._breakers.any and self._breakers.hold(self._way(command), self._now_ms())
         return "number" if open_ else None
 
-    def waits_until(self, command: SendMessage) -> int | None:
-        """When a command whose template is paused is to be looked at again, in epoch ms; None when it may go."""
+    def category_held(self, command: SendMessage) -> bool:
+        """Whether the facts hold back what is of the command's category, and other messages of its number may go."""
+        return command.category in self._standings.of(command).categories and command.marks is None
+
+    def waits_until(self, command: SendMessage, waiting: int = 0) -> int | None:
+        """When a command whose template is paused is to be looked at again, in epoch ms, where so many wait like it; None when it may go."""
         paused = self._standings.paused_templates
         template = request.template_of(command) if paused or self._breakers.any else None
         if template is None:
             return None
         now_ms = self._now_ms()
+        again_ms = self.look_again_ms(waiting)
         ends_ms = self._breakers.ends_ms(self._template(command, template), now_ms) or 0
         if template in paused:
             until_ms = paused[template]
-            ends_ms = max(ends_ms, now_ms + LOOK_AGAIN_MS if until_ms is None else until_ms)
-        return min(ends_ms, now_ms + LOOK_AGAIN_MS) if ends_ms > now_ms else None
+            ends_ms = max(ends_ms, again_ms if until_ms is None else until_ms)
+        return min(ends_ms, again_ms) if ends_ms > now_ms else None
+
+    def look_again_ms(self, waiting: int) -> int:
+        """When what is set aside is looked at again, in epoch ms, where so many are."""
+        return self._now_ms() + max(LOOK_AGAIN_MS, EACH_MS * waiting)
 
     def room(self, phone_number_id: str) -> int:
         """How many calls of the number may start now."""
@@ -102,10 +113,11 @@ class Permits:
         """Let the call start, at once; False when something holds it after all. Every admitted call ends with `heard`."""
         if self.room(command.phone_number_id) < 1:
             return False
-        if self._breakers.any and not self._breakers.admit(
-            self._way(command), self._now_ms(), command.command_id
-        ):
-            return False
+        if self._breakers.any:
+            way = self._way(command)
+            if not self._breakers.admit(way, self._now_ms(), command.command_id):
+                return False
+            self._tried[command.command_id] = way
         self._congestion.begin(command.phone_number_id)
         return True
 
@@ -119,43 +131,48 @@ class Permits:
         A circuit is about the credentials that the call was made with: others may have come while it was on its way.
         """
         number, id = command.phone_number_id, command.command_id
+        way = self._tried.pop(id, None)
         if isinstance(answer, NotSent):
             self._congestion.returned(number)
+            way = way or self._way(command)
             if answer.reached:
-                self._breakers.untried(self._way(command), id)
+                self._breakers.untried(way, id)
                 return
-            for part in self._breakers.unreachable(self._way(command), self._now_ms(), id):
+            for part in self._breakers.unreachable(way, self._now_ms(), id):
                 _tell(part, "unreachable", command)
             return
         if judgement.silent:
             self._congestion.silent(number)
             reason: SilenceReason = "unreachable" if judgement.label == "unreachable" else "no_answer"
-            for part in self._breakers.silent(self._way(command), self._now_ms(), id, reason):
+            for part in self._breakers.silent(way or self._way(command), self._now_ms(), id, reason):
                 _tell(part, reason, command)
             return
         self._congestion.answered(number)
         if judgement.opens is not None:
             self._open(command, judgement.opens, credentials)
         if self._breakers.any:
-            self._breakers.answered(self._way(command), id)
+            self._breakers.answered(way or self._way(command), self._now_ms(), id)
         if isinstance(answer, (Accepted, Refused)) and answer.usage is not None:
             self._note(command, answer.usage, credentials)
 
-    def _open(self, command: SendMessage, opens: Opens, credentials: Credentials | None) -> None:
+    def _open(
+        self, command: SendMessage, opens: Opens, credentials: Credentials | None, *, told: bool = False
+    ) -> None:
         way = self._way_with(command, credentials)
         template = request.template_of(command) if opens.scope == "template" else None
         if template is not None:
             part = self._template(command, template)
         else:
             part = next((part for part in way if part.scope == opens.scope), way[-1])
-        self._breakers.open(part, opens.reason, self._now_ms(), opens.wait_ms)
+        self._breakers.open(part, opens.reason, self._now_ms(), opens.wait_ms, told=told)
         _tell(part, opens.reason, command)
 
-    def _heed(self, command: SendMessage, told: Sequence[Told]) -> None:
+    def _heed(self, command: SendMessage, standing: Standing) -> None:
         """Hold back what Meta's statuses have told of as its answers would, unless that is over."""
         now_ms = self._now_ms()
-        for one in told:
-            key = (one.scope, command.waba_id if one.scope == "waba" else command.phone_number_id)
+        for one in standing.told:
+            waba = f"{command.waba_id}/{standing.token}"
+            key = (one.scope, waba if one.scope == "waba" else command.phone_number_id)
             if self._heeded.get(key) == one:
                 continue
             self._heeded[key] = one
@@ -165,7 +182,7 @@ class Permits:
             if left_ms > 0:
                 known_end = verdict.delay_s is not None
                 opens = Opens(one.scope, verdict.label, left_ms if known_end else None)
-                self._open(command, opens, self._tokens.get(self.reference(command.phone_number_id)))
+                self._open(command, opens, self._tokens.get(standing.token), told=True)
 
     def _note(self, command: SendMessage, usage: Usage, credentials: Credentials | None) -> None:
         now_ms = self._now_ms()

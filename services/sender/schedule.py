@@ -114,6 +114,10 @@ class Schedule:
             u for u in self.lines if u not in self._held and u not in self._ready and u not in self._flying
         ]
 
+    def before_others(self) -> list[Candidate]:
+        """Ready commands that others of their user wait for."""
+        return [ready for user in self.lines if (ready := self._ready.get(user)) is not None]
+
     def next_due_ms(self) -> int | None:
         """When the next held user comes free."""
         return min(self._held.values(), default=None)

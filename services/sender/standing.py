@@ -34,6 +34,7 @@ class Standing(msgspec.Struct, frozen=True):
     stopped: bool = False
     categories: frozenset[str] = frozenset()
     told: tuple[Told, ...] = ()
+    token: str = "default"  # noqa: S105 - the reference of a token, not a token
     until_ms: float = inf
 
 
@@ -52,9 +53,10 @@ class Standings:
         self._refresh()
         found = self._numbers.get(command.phone_number_id)
         if found is None or (found.until_ms != inf and found.until_ms <= self._now_ms()):
-            facts = self._facts()
-            account, number = facts.account(command.waba_id), facts.number(command.phone_number_id)
-            found = self._numbers[command.phone_number_id] = _standing(account, number, self._now_ms())
+            facts, id = self._facts(), command.phone_number_id
+            # Of the account that the number belongs to now: under that one Meta takes the message.
+            account = facts.account(facts.waba_of(id) or command.waba_id)
+            found = self._numbers[id] = _standing(account, facts.number(id), self._now_ms())
         return found
 
     @property
@@ -75,9 +77,12 @@ def _standing(account: Account | None, number: Number | None, now_ms: int) -> St
     """Who is not known is not held: Meta will say."""
     account, number = account or Account(), number or Number()
     categories = set(account.paused_categories)
-    ends = [
+    ends: list[float] = [
         until_ms for until_ms in account.restrictions.values() if until_ms is not None and until_ms > now_ms
     ]
+    if account.payment_method == "failing" and not account.can_pay(now_ms):
+        categories |= _INITIATED
+        ends.append(account.payment_failing_until_ms or inf)
     in_force = restrictions_in_force(account, now_ms)
     if NO_INITIATING in in_force:
         categories |= _INITIATED
@@ -96,5 +101,6 @@ def _standing(account: Account | None, number: Number | None, now_ms: int) -> St
         or not number.registered,
         categories=frozenset(categories),
         told=tuple(told),
+        token=number.token,
         until_ms=min(ends, default=inf),
     )

@@ -20,7 +20,6 @@ from services.ingress.updates import Undecodable
 from services.ingress.webhooks import updates
 from services.sender.answers import Refused
 from services.sender.judge import End, expired, judge, uncertain
-from services.sender.learning import PAYMENT_BELIEVED_FAILING_MS
 from services.sender.request import body
 from services.simulator.envelope import Update, encode, envelope
 from services.simulator.errors import GraphError
@@ -41,6 +40,7 @@ from shared.events import (
     decode_user_preference,
 )
 from shared.ids import conversation_key
+from shared.refusals import PAYMENT_BELIEVED_FAILING_MS
 from shared.stream.fold import Outgoing
 from shared.topics import MESSAGES_RECEIVED, PREFERENCES, SEND_EVENTS
 from shared.uncertain import of_member

@@ -137,7 +137,7 @@ def test_a_failure_names_metas_reason_and_gives_the_places_back() -> None:
 
 @pytest.mark.parametrize(
     ("code", "subject", "id_"),
-    [(131048, "number", "N1"), (368, "account", "W1"), (131042, "account", "W1"), (131026, None, None)],
+    [(131048, "number", "N1"), (368, "account", "W1"), (131026, None, None)],
 )
 def test_a_failure_that_is_not_about_the_message_alone_is_told_of_number_or_account(
     code: int, subject: str | None, id_: str | None
@@ -150,12 +150,35 @@ def test_a_failure_that_is_not_about_the_message_alone_is_told_of_number_or_acco
     made.know(*facts)  # it is one that facts can have
 
 
-@pytest.mark.parametrize(("after_ms", "again"), [(599_999, 0), (600_000, 1)])
-def test_what_is_told_of_a_number_is_told_again_after_ten_minutes(after_ms: int, again: int) -> None:
+@pytest.mark.parametrize(
+    ("known", "after_ms", "code", "again"),
+    [
+        (131048, 599_999, 131048, 0),
+        (131048, 600_000, 131048, 1),
+        (131057, 59_999, 131057, 0),
+        (131057, 60_000, 131057, 1),
+        (131057, 1000, 131048, 1),
+        (131048, 1000, 131057, 0),
+    ],
+)
+def test_what_is_told_of_a_number_is_told_again_when_it_is_over_or_after_ten_minutes(
+    known: int, after_ms: int, code: int, again: int
+) -> None:
     made = sent()
-    made.know(fact("number", "N1", refused={"code": 131048, "at_ms": NOW - after_ms}))
-    out = made.play(KEY, status("failed", error_code=131048, at=NOW), NOW)
+    made.know(fact("number", "N1", refused={"code": known, "at_ms": NOW - after_ms}))
+    out = made.play(KEY, status("failed", error_code=code, at=NOW), NOW)
     assert len([o for o in out if o.topic is ACCOUNT_EVENTS]) == again
+
+
+def test_a_payment_that_fails_after_the_message_was_taken_is_known_as_one_that_failed_at_once() -> None:
+    made = sent()
+    out = made.play(KEY, status("failed", error_code=131042, at=NOW), NOW)
+    (payment,) = [decode_account_event(o.value) for o in out if o.topic is ACCOUNT_EVENTS]
+    assert payment.fields == {"payment_method": "failing", "payment_failing_until_ms": NOW + HOUR}
+    made.know(payment)
+    decision = events(made.play(KEY, request("r2", at=NOW + 1), NOW + 1))[0].decision
+    assert decision is not None
+    assert decision.reason == "payment_method_missing"
 
 
 def test_metas_word_that_the_user_stopped_marketing_is_kept() -> None:

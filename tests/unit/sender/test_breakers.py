@@ -46,9 +46,9 @@ def test_when_the_time_is_over_one_call_tries_and_its_answer_frees_the_others() 
     assert breakers.admit(way(), 60_000, "a")
     assert breakers.hold(way(), 60_000)
     assert not breakers.admit(way(), 60_000, "b")
-    breakers.answered(way(), "z")  # a call of before
+    breakers.answered(way(), 0, "z")  # a call of before
     assert breakers.hold(way(), 60_000)
-    breakers.answered(way(), "a")
+    breakers.answered(way(), 0, "a")
     assert not breakers.hold(way(), 60_000)
     assert not breakers.any
 
@@ -58,7 +58,7 @@ def test_a_try_that_is_refused_again_holds_as_long_as_meta_says() -> None:
     breakers.open(way()[3], "quality", 0, 4 * HOUR_MS)
     assert breakers.admit(way(), 4 * HOUR_MS, "a")
     breakers.open(way()[3], "quality", 4 * HOUR_MS, 4 * HOUR_MS)
-    breakers.answered(way(), "a")
+    breakers.answered(way(), 0, "a")
     assert breakers.hold(way(), 8 * HOUR_MS - 1)
     assert not breakers.hold(way(), 8 * HOUR_MS)
 
@@ -67,7 +67,7 @@ def test_what_only_an_operator_ends_is_tried_less_and_less_often() -> None:
     breakers, now_ms, pauses = Breakers(), 0, []
     for nth in range(5):
         breakers.open(way()[2], "account", now_ms, None)
-        breakers.answered(way(), str(nth))
+        breakers.answered(way(), 0, str(nth))
         pause_ms = next(ms for ms in range(0, 2 * HOUR_MS, 60_000) if not breakers.hold(way(), now_ms + ms))
         pauses.append(pause_ms // 60_000)
         now_ms += pause_ms
@@ -90,7 +90,7 @@ def test_a_change_of_what_it_is_about_lets_one_call_try_at_once() -> None:
     assert breakers.admit(way(about="new"), 1, "a")
     assert not breakers.admit(way(about="new"), 1, "b")
     breakers.open(way(about="new")[2], "auth", 2, None)
-    breakers.answered(way(about="new"), "a")
+    breakers.answered(way(about="new"), 0, "a")
     assert breakers.hold(way(about="new"), 3)
 
 
@@ -134,7 +134,7 @@ def test_an_answer_in_between_is_no_row() -> None:
     for nth in range(20):
         breakers.silent(way(), 0, str(nth))
         if nth % 2:
-            breakers.answered(way(), f"a{nth}")
+            breakers.answered(way(), 0, f"a{nth}")
     assert not breakers.any
 
 
@@ -171,7 +171,7 @@ def test_any_answer_ends_a_silence_even_one_to_an_earlier_call() -> None:
     breakers = Breakers()
     for nth in range(IN_A_ROW):
         breakers.silent(way(), 0, str(nth))
-    breakers.answered(way(), "of before")
+    breakers.answered(way(), 0, "of before")
     assert not breakers.hold(way(), 0)
 
 
@@ -196,7 +196,7 @@ def test_an_outage_makes_a_silent_number_wait_no_longer() -> None:
         assert breakers.admit(way(), now_ms, f"try{now_ms}")
         breakers.unreachable(way(), now_ms, f"try{now_ms}")
     assert breakers.admit(way(), 62_500, "at last")
-    breakers.answered(way(), "at last")
+    breakers.answered(way(), 0, "at last")
     assert not breakers.any
 
 
@@ -209,7 +209,7 @@ def test_a_try_that_could_not_leave_does_not_end_another_trouble() -> None:
     assert breakers.admit(way(), 10_000, "b")
     assert not breakers.admit(way(), 10_000, "c")
     assert opened(breakers, 10_000) == {("waba", "auth"), ("platform", "unreachable")}
-    breakers.answered(way(), "b")
+    breakers.answered(way(), 0, "b")
     assert not breakers.any
 
 
@@ -223,7 +223,7 @@ def test_whatever_comes_a_number_is_tried_again_and_by_one_call_at_a_time(events
         if event == "refused":
             breakers.open(way()[3], "quality", now_ms, 5000)
         if event in ("answered", "refused", "wait"):
-            breakers.answered(way(), str(nth))
+            breakers.answered(way(), 0, str(nth))
         else:
             (breakers.silent if event == "silent" else breakers.unreachable)(way(), now_ms, str(nth))
     assert breakers.admit(way(), now_ms + SILENT_LONGEST_MS, "end")

@@ -377,6 +377,106 @@ async def test_what_metas_statuses_tell_of_a_number_holds_it_back_for_the_rest_o
     await office.until(lambda: len(office.heard.events) == 2)
 
 
+async def test_what_statuses_told_of_is_not_over_because_meta_takes_one_more_message(
+    office: Office,
+) -> None:
+    _set(office, "number", "1001", refused={"code": 131048, "at_ms": NOW_MS}, throughput=1000)
+    office.journal.take_in(*(command(f"r{i}", valid_for_ms=24 * HOUR_MS) for i in range(3)))
+    lane = serve(office)
+    await office.until(lambda: office.desk.permits.open_circuits("phone_number", "quality") == 1)
+    office.clock.advance(4 * 3600)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 1)
+    lane.wake.set()
+    await office.until(lambda: not lane.wake.is_set())
+    assert len(office.graph.calls) == 1
+    later = {"code": 131048, "at_ms": office.desk.now_ms()}  # and the status of that one says it again
+    _set(office, "number", "1001", refused=later, at_ms=office.desk.now_ms())
+    office.clock.advance(3600)
+    lane.wake.set()
+    await office.until(lambda: not lane.wake.is_set())
+    assert len(office.graph.calls) == 1
+    office.clock.advance(3 * 3600)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 2)
+    office.clock.advance(30)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 3)
+
+
+async def test_what_statuses_told_of_is_over_when_an_operator_says_so(office: Office) -> None:
+    _set(office, "number", "1001", refused={"code": 131048, "at_ms": NOW_MS})
+    office.journal.take_in(command("r1"))
+    serve(office)
+    await office.until(lambda: office.desk.permits.open_circuits("phone_number", "quality") == 1)
+    _set(office, "number", "1001", refused=None)
+    await office.until(lambda: len(office.heard.events) == 1)
+
+
+async def test_what_statuses_told_of_an_account_holds_its_numbers_of_every_token(office: Office) -> None:
+    _set(office, "account", "10", refused={"code": 131031, "at_ms": NOW_MS})
+    _set(office, "number", "1001")
+    _set(office, "number", "1002", token="other")
+    office.journal.take_in(command("r1"), command("r2", number="1002"))
+    lane = serve(office)
+    await office.until(lambda: office.desk.permits.open_circuits("waba", "account") == 2)
+    lane.wake.set()
+    await office.until(lambda: not lane.wake.is_set())
+    assert not office.graph.calls
+
+
+@pytest.mark.parametrize(("first", "second"), [("service", "utility"), ("utility", "service")])
+async def test_a_category_that_is_held_back_holds_up_no_other_of_the_same_user(
+    office: Office, first: Category, second: Category
+) -> None:
+    who = "CUSTOMER" if first == "service" else "BIZ"
+    _set(office, "account", "10", restrictions={f"RESTRICTED_{who}_INITIATED_MESSAGING": None})
+    office.journal.take_in(
+        command("held", user="4915111111111", category=first),
+        command("free", user="4915111111111", category=second, at_ms=NOW_MS + 1),
+        command("after", user="4915111111111", category=second, at_ms=NOW_MS + 2),
+    )
+    lane = serve(office)
+    await office.until(lambda: office.graph.calls == ["free#1", "after#1"])
+    _set(office, "account", "10", restrictions={})
+    office.clock.advance(60)
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 3)
+
+
+async def test_paid_messages_wait_while_the_payment_is_believed_to_fail(office: Office) -> None:
+    _set(office, "account", "10", payment_method="failing", payment_failing_until_ms=NOW_MS + 60_000)
+    office.journal.take_in(command("paid"), command("free", category="service"))
+    lane = serve(office)
+    await office.until(lambda: office.graph.calls == ["free#1"])
+    office.clock.advance(60)
+    lane.wake.set()
+    await office.until(lambda: office.graph.calls == ["free#1", "paid#1"])
+
+
+async def test_a_number_that_gets_another_token_while_it_tries_lets_the_others_try(office: Office) -> None:
+    answer = asyncio.Event()
+
+    async def slow(command_id: str, body: dict[str, Any]) -> Answer:
+        await answer.wait()
+        return Accepted(f"wamid.{command_id}", None, None)
+
+    office.graph = office.desk.graph = ScriptedGraph(slow)
+    _set(office, "number", "1001")
+    _set(office, "number", "1002")
+    office.desk.permits._breakers.open(Part("waba", "10/default"), "auth", NOW_MS, 1000)
+    office.clock.advance(1)
+    office.journal.take_in(command("r1"))
+    lane = serve(office)
+    await office.until(lambda: len(office.graph.calls) == 1)
+    _set(office, "number", "1001", token="other")
+    answer.set()
+    await office.until(lambda: len(office.heard.events) == 1)
+    office.journal.take_in(command("r2", number="1002"))
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 2)
+
+
 async def test_a_template_that_is_paused_after_its_decision_waits_and_goes_when_it_may(
     office: Office,
 ) -> None:
@@ -673,8 +773,8 @@ def _waits_again(office: Office, tries: int) -> bool:
     return len(office.graph.calls) == tries and bool(office.journal.sets[DELAYED])
 
 
-def _set(office: Office, subject: Any, id: str, waba: str = "10", **fields: Any) -> None:
-    event = AccountChanged(event_id=id, at_ms=NOW_MS, waba_id=waba, subject=subject, id=id, fields=fields)
+def _set(office: Office, subject: Any, id: str, waba: str = "10", at_ms: int = NOW_MS, **fields: Any) -> None:
+    event = AccountChanged(event_id=id, at_ms=at_ms, waba_id=waba, subject=subject, id=id, fields=fields)
     office.facts.apply(event, office.facts.revision + 1)
 
 
