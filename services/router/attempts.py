@@ -50,6 +50,7 @@ def life_of(
         tier_claim=decision.tier is not None,
         answers_click=answers_click(state, tariff.named(price.regime), now_ms),
         audio=request.type == "audio" and not decision.used_fallback,
+        sent_is_all=request.type == "reaction" and not decision.used_fallback,
         correlation=request.correlation_id,
         tags=request.tags,
         budget_micros=price.amount_micros,

@@ -69,6 +69,7 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     `mark`: it is a read mark, which has no price, no conversation and no life after Meta's answer.
     Until Meta has answered, `request` is the `SendRequested` as JSON, and `valid_ms` until when it may be sent. `cause`: why nobody knows whether it went out. `held_as`: the attempt under
     whose name it holds its places, where a request was sent twice. `taken_back`: the business wants it back, or another attempt went out after all: it is not sent again.
+    `sent_is_all`: Meta says no more of it than `sent`.
     """
 
     command: str
@@ -103,6 +104,7 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     held_as: str = ""
     taken_back: bool = False
     mark: bool = False
+    sent_is_all: bool = False
 
     @property
     def request_id(self) -> str:
