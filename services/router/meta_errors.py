@@ -11,11 +11,15 @@ OPTED_OUT_CODE = 131050
 
 
 class Named(NamedTuple):
-    """A code's public reason, whether the same request may pass later, and what to do."""
+    """A code's public reason, whether the same request may pass later, and what to do.
+
+    `defer_s`: after how many seconds it is to be decided anew, where that is what the table wants of the code.
+    """
 
     reason: str
     retryable: bool
     hint: str | None
+    defer_s: float | None = None
 
 
 class MetaErrors:
@@ -34,7 +38,8 @@ class MetaErrors:
         by_code: dict[int, Named] = {}
         for row in yaml.safe_load((folder / "errors.yaml").read_text("utf-8"))["codes"]:
             first, _, last = str(row["code"]).partition("-")
-            named = Named(row["reason"], row["retry"] in ("yes", "delay"), row["hint"])
+            defer_s = row.get("delay_s") or row["backoff"]["base_s"] if row["action"] == "defer" else None
+            named = Named(row["reason"], row["retry"] in ("yes", "delay"), row["hint"], defer_s)
             by_code.update(dict.fromkeys(range(int(first), int(last or first) + 1), named))
         return cls(by_code)
 

@@ -105,6 +105,7 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
         case "park":
             return Again(0, opens=opens, label=verdict.label)
         case "final" | "defer" | "stop":
+            deferred = verdict.action == "defer"
             return End(
                 "failed",
                 SendFailed(
@@ -113,10 +114,11 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
                     command_id=command_id,
                     origin="transport" if answer.code is None else "meta",
                     reason=verdict.reason,
-                    retryable=verdict.retryable or verdict.action == "defer",
+                    retryable=verdict.retryable or deferred,
                     code=answer.code,
                     message=answer.text,
                     fix=verdict.hint,
+                    retry_ms=now_ms + round(wait_s * 1000) if deferred and wait_s is not None else None,
                 ),
                 verdict.label,
                 opens=opens if verdict.action == "stop" else None,

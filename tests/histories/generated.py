@@ -25,6 +25,7 @@ FATES = [
     "", "accepted", "accepted sent delivered read", "accepted sent delivered", "sent accepted delivered", "delivered",
     "accepted read", "accepted sent failed", "failed", "refused", "uncertain", "uncertain delivered",
     "delivered failed read", "accepted delivered sent", *["uncertain"] * 5, "cancelled",
+    "syncing", "syncing", "accepted capped", "capped",
 ]  # fmt: skip
 FORGOTTEN = 6 * DAY
 """How long after its command a message is heard of: Meta repeats itself for a week, and a day is for our own delays."""
@@ -67,6 +68,7 @@ _user, _number = st.sampled_from([0, 0, 0, 1, 1, 2]), st.sampled_from(["N1", "N1
 _told = st.sampled_from([None, None, None, (0, 5), (0, 24), (1, 24), (1, 40), (2, 30)])
 _statuses = [
     "accepted", "sent", "delivered", "read", "failed", "refused", "uncertain", "uncertain", "opted out", "cancelled",
+    "syncing", "capped",
 ]  # fmt: skip
 
 
