@@ -73,7 +73,13 @@ def on_cancel(state: State, event: CancelRequested, facts: AccountFacts, tariff:
     for life in reversed(state.lives):
         if life.request_id == event.request_id and life.stage == COMMANDED:
             return _recall(state, life, event)
-    return Brought(state, (answers.uncancellable(state, event),))
+    # What Meta has can't be called back; but should Meta not deliver it for now, it is not sent anew.
+    lives = tuple(
+        replace(life, taken_back=True) if life.request_id == event.request_id and life.request else life
+        for life in state.lives
+    )
+    answer = answers.uncancellable(state, event)
+    return Brought(state if lives == state.lives else replace(state, lives=lives), (answer,))
 
 
 def _recall(state: State, life: Life, event: CancelRequested) -> Brought:

@@ -260,11 +260,20 @@ class Game:
         record = self.world.log[-1 - n]
         if isinstance(record.event, UncertainSettled):
             return  # said before anybody was uncertain, it has something to say now
+        if isinstance(record.event, CancelRequested) and self._sent_again(
+            record.key, record.event.request_id
+        ):
+            return  # so has this, said before there was another attempt
         if record.now_ms + DAY <= self.now:
             return  # a day later an answer is repeated in short: see test_requests.py
         states, timers, places = self.world.states.copy(), self.world.timers.copy(), self.places()
         self._play(record.key, record.event)
         assert (self.world.states, self.world.timers, self.places()) == (states, timers, places)
+
+    def _sent_again(self, key: str, request_id: str) -> bool:
+        return any(
+            m.attempt > 1 for m in self.naive.messages if (m.asked.key, m.asked.id) == (key, request_id)
+        )
 
     def _prefer(self, user: int, number: str, out: bool, late: int) -> None:
         key, at = self._key(number, user), self.now - late

@@ -244,6 +244,8 @@ class Naive:
             if not (message.taken or message.given_up or message.over):
                 before, message.back = message.back, True
                 return "gone" if message.doubtful else "called back before" if before else "called back"
+        for message in self.attempts(ask):
+            message.back = True
         return "gone"
 
     def attempts(self, ask: Ask) -> list[Sent]:

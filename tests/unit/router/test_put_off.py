@@ -338,6 +338,15 @@ def test_what_meta_took_and_held_back_is_sent_anew_a_day_later() -> None:
     ]  # fmt: skip
 
 
+def test_what_was_to_be_taken_back_from_meta_is_not_sent_anew() -> None:
+    made = world()
+    made.play(KEY, request("r1", expires_ms=NOW + 3 * DAY), NOW)
+    made.play(KEY, accepted(), NOW)
+    made.play(KEY, cancel("r1", NOW + 1), NOW + 1)
+    made.play(KEY, status("failed", error_code=CAPPED), NOW + 1000)
+    assert told(made) == ["decided allow", "accepted", "decided allow", "failed"]
+
+
 def test_the_first_message_is_over_then_whatever_comes_of_it() -> None:
     made = capped(expires_ms=NOW + 3 * DAY)
     before, states = len(made.out), made.states.copy()
