@@ -308,6 +308,9 @@ def reasons_page() -> str:
                 "Most reasons pass with time. A request that says until when it matters (`expires_at`) then waits: it is told `defer`, looked at again "
                 "every 10 minutes, and ends in one final decision; it can be taken back meanwhile. A request without `expires_at` is refused at "
                 "once; `error.retry_at` says when a new one could pass, where that is known.",
+                "One reason comes after an answer that was final: `refused_for_now`. Meta refuses a message that was allowed, or took it and did not deliver it, for a cause that "
+                "passes. If the request's `expires_at` is later than that takes, it is told `defer` with Meta's `error`, decided anew at `not_before_at`, and goes out as another "
+                "attempt under an id of its own; as often as its time allows. Else it ends as `failed`.",
                 _table(
                     ("reason", "meaning", "what the business can do", "with `expires_at` it waits"),
                     [
@@ -316,7 +319,8 @@ def reasons_page() -> str:
                     ],
                 ),
                 "## Of failures",
-                "`error.reason` of `failed`, `cancelled`, `uncertain` and `held` events, and a remark on some `accepted` and `resent` ones. First our own:",
+                "`error.reason` of `failed`, `cancelled`, `uncertain` and `held` events, and a remark on some `accepted` and `resent` ones. `error.retry_at` of a `failed` one says "
+                "when the same message may pass, where Meta tells it: send it under a new `request_id` then, or give it an `expires_at` from the start. First our own:",
                 _table(
                     ("reason", "meaning", "what the business can do"),
                     [(f"`{name}`", reason.meaning, reason.fix) for name, reason in FAILURES.items()],

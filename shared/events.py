@@ -221,7 +221,10 @@ class SendAccepted(Happened, frozen=True, kw_only=True, tag="SendAccepted"):
 
 
 class SendFailed(Happened, frozen=True, kw_only=True, tag="SendFailed"):
-    """The message certainly did not go out. `reason` is from the error table, or `expired` for a late command."""
+    """The message certainly did not go out. `reason` is from the error table, or `expired` for a late command.
+
+    `retry_ms`: when the table has it decided anew (`defer`); None: not at all, and in events of older versions.
+    """
 
     event_id: str
     at_ms: int
@@ -232,6 +235,7 @@ class SendFailed(Happened, frozen=True, kw_only=True, tag="SendFailed"):
     code: int | None = None
     message: str | None = None
     fix: str | None = None
+    retry_ms: int | None = None
 
 
 class SendUncertain(Happened, frozen=True, kw_only=True, tag="SendUncertain"):

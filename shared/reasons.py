@@ -140,6 +140,11 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             "Raise the budget, or wait for the next month.",
             "until the next month in the account's time zone",
         ),
+        "refused_for_now": Reason(
+            "Meta refuses the message for now, or took it and did not deliver it: a template is still being made ready, a user gets enough marketing, a rate is exceeded. The event's `error` says which.",
+            "Nothing to do: it is decided anew at `not_before_at` and goes out as another attempt. Take it back if it is not wanted any more.",
+            "until `error.retry_at`; without `expires_at`, or if that is earlier, it ends as `failed`, with `error.retry_at`",
+        ),
         "cancelled": Reason(
             "The request was cancelled while it was deferred or held.",
             "Nothing to do; send it under a new `request_id` if it is wanted after all.",
@@ -155,7 +160,7 @@ FAILURES: Mapping[str, Reason] = MappingProxyType(
         ),
         "backlog": Reason(
             "More messages of the number waited already than it can send in four hours; the least urgent and youngest are turned away.",
-            "Send it later, in smaller portions, or from another number; it has not gone out.",
+            "It has not gone out. With `expires_at` beyond four hours it waits and is decided anew (`deferred`); else send it later, in smaller portions, or from another number.",
         ),
         "outcome_unknown": Reason(
             "Meta gave no answer from which it follows whether the message went out (event `uncertain`).",

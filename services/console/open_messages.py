@@ -60,7 +60,7 @@ def shown(
             since=rfc3339(message.since_ms),
             next=what_next(
                 message.category,
-                message.attempt,
+                message.chances,
                 taken_back=message.taken_back,
                 look_ms=look_ms,
                 valid_until_ms=message.valid_until_ms,

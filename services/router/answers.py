@@ -30,9 +30,9 @@ def find(state: State, request: SendRequested) -> tuple[Answer | None, bool]:
     return None, used or has(state.inbound, wanted)
 
 
-def first_id(name: str) -> str:
-    """The id of the event that finally answers a request, by its name."""
-    return f"{name}#1:decided"
+def final_id(name: str, attempt: int = 1) -> str:
+    """The id of the event that finally answers a request, by its name; of one that Meta refused for now, the answer about its next attempt."""
+    return f"{name}#{attempt}:decided"
 
 
 def deferred_id(request_id: str, seq: int) -> str:
@@ -51,7 +51,7 @@ def uncancellable(state: State, event: CancelRequested) -> Outgoing:
     for answer in state.answers:
         final = answer.outcome != "defer" and answer.reason != "idempotency_conflict"
         if answer.request == wanted and final and answer.decided is not None:
-            return announce.as_told(state, first_id(event.request_id), answer.decided)
+            return announce.as_told(state, final_id(event.request_id, answer.attempt), answer.decided)
     return announce.malformed(
         event.request_id,
         f"{event.request_id}!cancel:decided",
@@ -63,10 +63,14 @@ def uncancellable(state: State, event: CancelRequested) -> Outgoing:
     )
 
 
-def remember(state: State, request: SendRequested, decision: Decision, told: Outgoing, at_ms: int) -> State:
+def remember(
+    state: State, request: SendRequested, decision: Decision, told: Outgoing, at_ms: int, attempt: int = 1
+) -> State:
     """The state that knows the answer, in place of an earlier, not final one of the same request."""
     wanted, digest = fingerprint(name_of(request)), fingerprint(request.digest)
-    answer = Answer(wanted, digest, at_ms, decision.outcome, decision.reason, decision.category, told.value)
+    answer = Answer(
+        wanted, digest, at_ms, decision.outcome, decision.reason, decision.category, told.value, attempt
+    )
     for known in state.answers:
         if known.request == wanted and known.digest == digest:
             rest = tuple(k for k in state.answers if k is not known)
@@ -90,7 +94,9 @@ def repeat(state: State, request: SendRequested, answer: Answer) -> Outgoing:
         event_id = conflict_id(request)
     else:
         seq = next((d.seq for d in state.deferred if d.id == request.request_id), None)
-        event_id = first_id(name_of(request)) if seq is None else deferred_id(request.request_id, seq)
+        event_id = final_id(name_of(request), answer.attempt)
+        if seq is not None:
+            event_id = deferred_id(request.request_id, seq)
     decision = Decision(
         outcome=answer.outcome,
         final=answer.outcome != "defer",

@@ -2,6 +2,7 @@
 
 from services.router import announce
 from services.router.conversations import answers_click
+from services.router.decide import waits_until_ms
 from services.router.endpoint import endpoint_of
 from services.router.quotas import budget_claims, free_claim, tier_claim
 from services.router.state import COMMANDED, Life, State
@@ -22,7 +23,7 @@ def life_of(
     seq: int,
     attempt: int = 1,
 ) -> Life:
-    """The life of an allowed message that is commanded now.
+    """The life of an allowed message that is commanded now; the attempts before it, if any, were refused for now.
 
     Raises:
         ValueError: the decision lacks what one that allows has.
@@ -50,11 +51,14 @@ def life_of(
         tier_claim=decision.tier is not None,
         answers_click=answers_click(state, tariff.named(price.regime), now_ms),
         audio=request.type == "audio" and not decision.used_fallback,
+        sent_is_all=request.type == "reaction" and not decision.used_fallback,
         correlation=request.correlation_id,
         tags=request.tags,
         budget_micros=price.amount_micros,
         request=encode(request),
         valid_ms=valid_ms,
+        waits_ms=waits_until_ms(request),
+        deferrals=attempt - 1,
     )
 
 
@@ -98,24 +102,26 @@ def _pending(use: ConversationUse, command: str) -> str:
 
 
 def places_of(
-    state: State, request: SendRequested, decision: Decision, now_ms: int, facts: AccountFacts, tariff: Tariff
+    state: State,
+    request: SendRequested,
+    decision: Decision,
+    holder: str,
+    now_ms: int,
+    facts: AccountFacts,
+    tariff: Tariff,
 ) -> list[Claim]:
-    """The places that a decision of `now_ms` holds, by the account facts as they are."""
+    """The places that a decision of `now_ms` holds under the name of an attempt, by the account facts as they are."""
     account, price = facts.account(state.waba), decision.price
     if decision.outcome != "allow" or request.dry_run or account is None or price is None:
         return []
-    command, regime, category = (
-        command_id(request.request_id, 1),
-        tariff.named(price.regime),
-        decision.category or "service",
-    )
+    regime, category = tariff.named(price.regime), decision.category or "service"
     found: list[Claim | None] = []
     if decision.tier is not None:
         limit = facts.messaging_limit(state.waba)
-        found.append(tier_claim(state, command, category, limit, account, state.waba, regime, now_ms))
+        found.append(tier_claim(state, holder, category, limit, account, state.waba, regime, now_ms))
     if price.type == "free_tier" and decision.conversation is not None:
         conversation = decision.conversation.id or ""
-        found.append(free_claim(state, command, conversation, account, state.waba, regime, tariff, now_ms))
+        found.append(free_claim(state, holder, conversation, account, state.waba, regime, tariff, now_ms))
     month = tariff.month(account.timezone, now_ms)
-    found += budget_claims(state, command, category, price.amount_micros, account, state.waba, month, now_ms)
+    found += budget_claims(state, holder, category, price.amount_micros, account, state.waba, month, now_ms)
     return [claim for claim in found if claim is not None]

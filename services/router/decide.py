@@ -31,7 +31,6 @@ from shared.accounts import (
     status_at,
 )
 from shared.events import Category, ConversationUse, Decision, Price, SendRequested, Tier
-from shared.ids import command_id
 from shared.phone import canonical_user, is_bsuid
 from shared.pricing import Quote, RateUnknown, Regime
 from shared.stream.fold import Claim, Grant, Grants, Owned, Release
@@ -110,7 +109,7 @@ class _Sender(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Question(msgspec.Struct, frozen=True, gc=False):
-    """All that a decision is made from. `now_ms` is the time it is made for."""
+    """All that a decision is made from. `now_ms` is the time it is made for; `holder` the attempt under whose name it holds places."""
 
     state: State
     request: SendRequested
@@ -119,6 +118,7 @@ class _Question(msgspec.Struct, frozen=True, gc=False):
     tariff: Tariff
     grants: Grants
     in_window: bool
+    holder: str
 
     def answer(
         self,
@@ -166,16 +166,22 @@ def waits_until_ms(request: SendRequested) -> int:
 
 
 def decide(
-    state: State, request: SendRequested, facts: AccountFacts, now_ms: int, tariff: Tariff, grants: Grants
+    state: State,
+    request: SendRequested,
+    facts: AccountFacts,
+    now_ms: int,
+    tariff: Tariff,
+    grants: Grants,
+    holder: str,
 ) -> Verdict:
-    """Decide on a request that was not answered finally before. `now_ms` is the time it is decided for.
+    """Decide on an attempt to send a request. `now_ms` is the time it is decided for; places are held under the name `holder`, the command id of the attempt, or of the one before it that may have gone out.
 
     A dry run is decided as any other, but takes no place in any limit; it never waits, `defer` is its final answer.
 
     Raises:
         UnknownRegimeError, KeyError: the account's facts name a regime or time zone that nobody knows.
     """
-    asked = _Question(state, request, facts, now_ms, tariff, grants, now_ms < state.window_ms)
+    asked = _Question(state, request, facts, now_ms, tariff, grants, now_ms < state.window_ms, holder)
     if request.expires_ms is not None and request.expires_ms <= max(now_ms, request.not_before_ms or 0):
         return Verdict(asked.answer("reject", "request_expired"))
     sender = _sender(asked)
@@ -327,15 +333,9 @@ def _content_refusal(asked: _Question, sending: _Sending, sender: _Sender, regim
 
 def _at_price(asked: _Question, sending: _Sending, sender: _Sender, regime: Regime) -> Verdict:
     """Decide by price and limits, the last checks: by the places the message needs, and whether it gets them."""
-    state, request, now_ms, tariff, grants = (
-        asked.state,
-        asked.request,
-        asked.now_ms,
-        asked.tariff,
-        asked.grants,
-    )
+    state, now_ms, tariff, grants = asked.state, asked.now_ms, asked.tariff, asked.grants
     waba, account = sender.waba, sender.account
-    category, command = sending.category, command_id(request.request_id, 1)
+    category, command = sending.category, asked.holder
     seen = foresee(state, category, command, now_ms, answers=answers_click(state, regime, now_ms))
     quoted = _quoted(asked, category, account, regime, seen, room=True)
     free = tier = tier_place = free_left = None

@@ -194,7 +194,7 @@ class RouterFold:
             PreferenceChanged: lambda state, event, facts, _: Brought(
                 *preferences.changed(state, event, facts)
             ),
-            SendFailed: lambda state, event, facts, _: on_failed(state, event, facts, tariff),
+            SendFailed: lambda state, event, facts, grants: on_failed(state, event, facts, tariff, grants),
             SendUncertain: lambda state, event, _facts, _grants: on_uncertain(state, event),
             UserKnownAs: lambda state, event, facts, _: self._known_elsewhere(state, event, facts),
             ConversationMoved: lambda state, event, facts, grants: moving.merged(

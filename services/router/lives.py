@@ -15,6 +15,7 @@ from services.router.charges import deliver
 from services.router.conversations import learn_expiry
 from services.router.meta_errors import MetaErrors
 from services.router.preferences import Heard, failed_for
+from services.router.put_off import put_off
 from services.router.quotas import releases
 from services.router.seen import has, noted
 from services.router.state import (
@@ -45,6 +46,7 @@ from shared.events import (
 from shared.ids import fingerprint
 from shared.reasons import FAILURES
 from shared.stream.fold import Claim, Grants, Outgoing, Owned, Release
+from shared.times import rfc3339
 
 STAGES: Mapping[str, int] = {
     "sent": SENT,
@@ -85,8 +87,10 @@ def on_accepted(state: State, event: SendAccepted) -> Brought:
     return Brought(state)
 
 
-def on_failed(state: State, event: SendFailed, facts: AccountFacts, tariff: Tariff) -> Brought:
-    """The message certainly did not go out: its places are free again, its conversation does not open."""
+def on_failed(
+    state: State, event: SendFailed, facts: AccountFacts, tariff: Tariff, grants: Grants
+) -> Brought:
+    """The message certainly did not go out: its places are free again, its conversation does not open. Perhaps it is decided anew later."""
     life = by_command(state, event.command_id)
     if life is None or (life.stage != COMMANDED and not life.guessed):
         return Brought(state)
@@ -108,8 +112,12 @@ def on_failed(state: State, event: SendFailed, facts: AccountFacts, tariff: Tari
             code=event.code,
             message=event.message,
             retryable=event.retryable,
+            retry_at=None if event.retry_ms is None else rfc3339(event.retry_ms),
             fix=event.fix,
         )
+        waits = put_off(rest, life, event.retry_ms, error, event.at_ms, grants)
+        if waits is not None:
+            return Brought(waits[0], (waits[1], *told), back(state, life, facts, tariff))
         out = announce.step_of(state, life, "failed", f"{life.command}:failed", event.at_ms, error=error)
     return Brought(rest, (out, *told), back(state, life, facts, tariff))
 
@@ -158,7 +166,7 @@ def on_status(
     elif life.wamid is None:
         life = replace(life, wamid=event.wamid)
     if stage == FAILED:
-        return _fail(state, life, event, facts, tariff, errors, out)
+        return _fail(state, life, event, facts, tariff, errors, grants, out)
     if stage == SENT:
         life = _sent(state, life, event, out)
         changed = state if life is known else kept(state, life)
@@ -207,6 +215,7 @@ def _arrive(
             pricing=pricing,
             free_claim=False,
             tier_claim=False,
+            request=b"",
         )
         out.append(
             announce.step_of(
@@ -243,27 +252,32 @@ def _fail(
     facts: AccountFacts,
     tariff: Tariff,
     errors: MetaErrors,
+    grants: Grants,
     out: list[Outgoing],
 ) -> Brought:
+    """Meta could not deliver it. Perhaps it is decided anew later, and then the message that Meta had is over all the same."""
     if life.stage >= DELIVERED:
         return Brought(state)
     life = replace(life, seq=life.seq + 1)
     named = errors.named(event.error_code)
+    retry_ms = None if named.defer_s is None else event.at_ms + round(named.defer_s * 1000)
     error = SendError(
         origin="meta",
         reason=named.reason,
         code=event.error_code,
         message=event.error_text,
         retryable=named.retryable,
+        retry_at=None if retry_ms is None else rfc3339(retry_ms),
         fix=named.hint,
     )
-    out.append(
-        announce.step_of(
-            state, life, "failed", f"{event.wamid}:failed", event.at_ms, error=error, meta=event.meta
-        )
-    )
     ended, told = _failed(state, life, event, facts)
-    out += (*told, *concerns.told(event, facts, errors))
+    waits = put_off(ended, life, retry_ms, error, event.at_ms, grants, event.meta)
+    if waits is None:
+        id_ = f"{event.wamid}:failed"
+        step = announce.step_of(state, life, "failed", id_, event.at_ms, error=error, meta=event.meta)
+    else:
+        ended, step = waits
+    out += (step, *told, *concerns.told(event, facts, errors))
     return Brought(ended, tuple(out), back(state, life, facts, tariff))
 
 
@@ -351,7 +365,7 @@ def accept(
         guessed=False,
         at_ms=at_ms,
         seq=life.seq + 1,
-        request=b"",
+        request=life.request if at_ms < life.waits_ms else b"",
         cause="",
     )
     out = [announce.step_of(state, life, "accepted", f"{life.command}:accepted", at_ms, error=error)]

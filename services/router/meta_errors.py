@@ -17,12 +17,14 @@ _SUBJECTS: dict[str, Subject] = {"waba": "account", "phone_number": "number"}
 class Named(NamedTuple):
     """A code's public reason, whether the same request may pass later, and what to do.
 
+    `defer_s`: after how many seconds it is to be decided anew, where that is what the table wants of the code.
     `concerns`: whose other messages the sender holds back for it, and for how long (`holds_s`; None: until something changes).
     """
 
     reason: str
     retryable: bool
     hint: str | None
+    defer_s: float | None = None
     concerns: Subject | None = None
     holds_s: float | None = None
 
@@ -43,9 +45,16 @@ class MetaErrors:
         by_code: dict[int, Named] = {}
         for row in yaml.safe_load((folder / "errors.yaml").read_text("utf-8"))["codes"]:
             first, _, last = str(row["code"]).partition("-")
-            concerns = _SUBJECTS.get(row["scope"]) if row["action"] in ("park", "stop") else None
-            holds_s = row.get("delay_s")
-            named = Named(row["reason"], row["retry"] in ("yes", "delay"), row["hint"], concerns, holds_s)
+            wait_s = row.get("delay_s") or row.get("backoff", {}).get("base_s")
+            holds = row["action"] in ("park", "stop")
+            named = Named(
+                row["reason"],
+                row["retry"] in ("yes", "delay"),
+                row["hint"],
+                defer_s=wait_s if row["action"] == "defer" else None,
+                concerns=_SUBJECTS.get(row["scope"]) if holds else None,
+                holds_s=wait_s if holds else None,
+            )
             by_code.update(dict.fromkeys(range(int(first), int(last or first) + 1), named))
         return cls(by_code)
 

@@ -216,8 +216,8 @@ def _places(
     for life in content.lives:
         wanted += held_places(home, life, account, waba, tariff)
         back += releases(content, life, account, waba, tariff)
-    for request_id, regime_name, at_ms in _counted(content):
-        regime, command = tariff.named(regime_name), command_id(request_id, 1)
+    for command, regime_name, at_ms in _counted(content):
+        regime = tariff.named(regime_name)
         place = tier_place(home, command, account, waba, regime, at_ms)
         wanted.append(place)
         back.append(Release(place.scope, claim_id(content, command, "tier"), content.user))
@@ -225,7 +225,7 @@ def _places(
 
 
 def _counted(content: State) -> Iterator[tuple[str, str, int]]:
-    """The messages that took a place in the messaging limit and have arrived since: (request, regime, when). Their answers are kept in full as long as the place is."""
+    """The messages that took a place in the messaging limit and have arrived since: (command, regime, when). Their answers are kept in full as long as the place is."""
     gone = {stone.request for stone in content.ended if stone.stage < FAILED}
     gone |= {life.request_id for life in content.lives if life.stage < FAILED and not life.tier_claim}
     for answer in content.answers:
@@ -234,4 +234,4 @@ def _counted(content: State) -> Iterator[tuple[str, str, int]]:
             decision, id_ = event.decision, event.request_id
             if decision is None or decision.tier is None or decision.price is None or id_ not in gone:
                 continue
-            yield id_ or "", decision.price.regime, answer.at_ms
+            yield command_id(id_ or "", answer.attempt), decision.price.regime, answer.at_ms

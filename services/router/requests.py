@@ -63,15 +63,23 @@ def on_cancel(state: State, event: CancelRequested, facts: AccountFacts, tariff:
                 request,
                 decision,
                 event.at_ms,
-                event_id=answers.first_id(waiting.id),
+                event_id=answers.final_id(waiting.id, waiting.attempt),
                 seq=waiting.seq + 1,
             )
-            rest = answers.remember(_without(state, waiting), request, decision, told, event.at_ms)
+            rest = answers.remember(
+                _without(state, waiting), request, decision, told, event.at_ms, waiting.attempt
+            )
             return Brought(rest, (told,), turns(state, waiting, facts, tariff))
     for life in reversed(state.lives):
         if life.request_id == event.request_id and life.stage == COMMANDED:
             return _recall(state, life, event)
-    return Brought(state, (answers.uncancellable(state, event),))
+    # What Meta has can't be called back; but should Meta not deliver it for now, it is not sent anew.
+    lives = tuple(
+        replace(life, taken_back=True) if life.request_id == event.request_id and life.request else life
+        for life in state.lives
+    )
+    answer = answers.uncancellable(state, event)
+    return Brought(state if lives == state.lives else replace(state, lives=lives), (answer,))
 
 
 def _recall(state: State, life: Life, event: CancelRequested) -> Brought:
@@ -134,13 +142,14 @@ def settle(
 
     `waiting` is the deferral that has come due, if it is not the first time; the state no longer holds it.
     """
-    seq = 1 if waiting is None else waiting.seq + 1
+    seq, attempt = (1, 1) if waiting is None else (waiting.seq + 1, waiting.attempt)
     if grants.recalled is not None:
         recalled = _recalled(grants, request.request_id)
         if recalled is not None:
-            return _as_before(state, request, recalled, now_ms, facts, tariff, grants, seq)
+            return _as_before(state, request, recalled, now_ms, facts, tariff, grants, seq, attempt)
         return Brought(state if waiting is None else _waits_on(state, waiting, now_ms))
-    verdict = decide(state, request, facts, now_ms, tariff, grants)
+    holder = command_id(request.request_id, attempt)
+    verdict = decide(state, request, facts, now_ms, tariff, grants, holder)
     decision, claims = verdict.decision, verdict.claims
     own = _own(state, request) if waiting is None and not request.dry_run else None
     if own is not None:
@@ -156,15 +165,16 @@ def settle(
     if waba is not None and waba != state.waba:
         state = replace(state, waba=waba)
     id_ = request.request_id
-    event_id = answers.first_id(answers.name_of(request)) if decision.final else answers.deferred_id(id_, seq)
+    name = answers.name_of(request)
+    event_id = answers.final_id(name, attempt) if decision.final else answers.deferred_id(id_, seq)
     told = announce.decided(
         state, request, decision, now_ms, event_id=event_id, seq=seq, message=verdict.message
     )
-    followed = _follow(state, request, decision, told, now_ms, tariff, seq)
+    followed = _follow(state, request, decision, told, now_ms, tariff, seq, attempt)
     if decision.outcome == "allow" and not request.dry_run:
         until = announce.valid_until(state, request, decision, now_ms)
         endpoint = endpoint_for(state, request, decision, facts)
-        command = announce.command(state, request, decision, now_ms, until, endpoint)
+        command = announce.command(state, request, decision, now_ms, until, endpoint, attempt)
         return Brought(followed, (told, command), claims=claims)
     return Brought(followed, (told,), verdict.releases, claims)
 
@@ -178,6 +188,7 @@ def _as_before(
     tariff: Tariff,
     grants: Grants,
     seq: int,
+    attempt: int,
 ) -> Brought:
     """What was decided when the record was folded the first time, and the claims that decision holds."""
     event, decision, value = recalled
@@ -185,8 +196,10 @@ def _as_before(
     if decision.reason == "idempotency_conflict":
         return Brought(answers.remember(state, request, decision, told, request.at_ms), (told,))
     state = replace(state, waba=event.waba_id or state.waba)
-    claims = _claimed(state, request, decision, now_ms, facts, tariff, grants)
-    return Brought(_follow(state, request, decision, told, now_ms, tariff, seq), (told,), claims=claims)
+    holder = command_id(request.request_id, attempt)
+    claims = _claimed(state, request, decision, holder, now_ms, facts, tariff, grants)
+    followed = _follow(state, request, decision, told, now_ms, tariff, seq, attempt)
+    return Brought(followed, (told,), claims=claims)
 
 
 def _own(state: State, request: SendRequested) -> Owned:
@@ -218,7 +231,7 @@ def turns(state: State, waiting: Deferred, facts: AccountFacts, tariff: Tariff) 
     if waiting.reason == "ok" or waba is None or account is None:
         return ()
     regime = tariff.regime(account.regime, account.timezone, waiting.due_ms)
-    command = command_id(waiting.id, 1)
+    command = command_id(waiting.id, waiting.attempt)
     return (Release(tier_scope(account, waba, state.number, regime), claim_id(state, command, "tier"), ""),)
 
 
@@ -230,9 +243,10 @@ def _follow(
     now_ms: int,
     tariff: Tariff,
     seq: int,
+    attempt: int,
 ) -> State:
     """The state after a decision, from nothing but the decision, the request and the state: so a replay comes to the same."""
-    state = answers.remember(state, request, decision, told, now_ms)
+    state = answers.remember(state, request, decision, told, now_ms, attempt)
     if request.dry_run or decision.outcome == "reject":
         return state
     if decision.outcome == "defer":
@@ -245,10 +259,12 @@ def _follow(
         else:
             after = request.after_request_id
             due_ms = min(request.expires_ms or FOREVER_MS, request.at_ms + LONGEST_WAIT_MS)
-        waiting = Deferred(due_ms, encode(request), request.request_id, seq, after, decision.reason, until_ms)
+        waiting = Deferred(
+            due_ms, encode(request), request.request_id, seq, after, decision.reason, until_ms, attempt
+        )
         return replace(state, deferred=(*state.deferred, waiting))
     life = (
-        life_of(state, request, decision, now_ms, tariff, seq)
+        life_of(state, request, decision, now_ms, tariff, seq, attempt)
         if request.marks is None
         else marking_of(state, request, decision, now_ms, seq)
     )
@@ -280,6 +296,7 @@ def _claimed(
     state: State,
     request: SendRequested,
     decision: Decision,
+    holder: str,
     now_ms: int,
     facts: AccountFacts,
     tariff: Tariff,
@@ -287,7 +304,7 @@ def _claimed(
 ) -> tuple[Claim | Owned, ...]:
     """The places that a recalled decision held and that are not asked for again yet."""
     own = () if request.dry_run else (_own(state, request),)
-    return grants.unanswered(*own, *places_of(state, request, decision, now_ms, facts, tariff))
+    return grants.unanswered(*own, *places_of(state, request, decision, holder, now_ms, facts, tariff))
 
 
 def _recalled(grants: Grants, request_id: str) -> tuple[SendEvent, Decision, bytes] | None:

@@ -67,8 +67,9 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     `at_ms` is the time of its last step; `conversation` is the pending one that its delivery opens if none is open then; `regime`, `card`, `market`, `currency` are the quote's. `until_ms`: without a
     word from Meta by then its outcome is unknown (0: no such deadline). `guessed`: it counts as failed only because nobody heard of it. `budget_micros` is what it holds in the account's budgets.
     `mark`: it is a read mark, which has no price, no conversation and no life after Meta's answer.
-    Until Meta has answered, `request` is the `SendRequested` as JSON, and `valid_ms` until when it may be sent. `cause`: why nobody knows whether it went out. `held_as`: the attempt under
-    whose name it holds its places, where a request was sent twice. `taken_back`: the business wants it back, or another attempt went out after all: it is not sent again.
+    Until Meta has answered, `request` is the `SendRequested` as JSON, and `valid_ms` until when it may be sent; one that would wait until `waits_ms`, were it refused for now, is kept until then or its
+    delivery. `cause`: why nobody knows whether it went out. `held_as`: the attempt under whose name it holds its places, where a request was sent twice. `deferrals`: how many of the attempts before it
+    Meta refused for now. `taken_back`: the business wants it back, or another attempt went out after all: it is not sent again. `sent_is_all`: Meta says no more of it than `sent`.
     """
 
     command: str
@@ -103,6 +104,9 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     held_as: str = ""
     taken_back: bool = False
     mark: bool = False
+    sent_is_all: bool = False
+    waits_ms: int = 0
+    deferrals: int = 0
 
     @property
     def request_id(self) -> str:
@@ -113,6 +117,11 @@ class Life(Part, frozen=True, array_like=True, gc=False):
     def attempt(self) -> int:
         """Which attempt to send the request it is, from 1."""
         return int(self.command.rpartition("#")[2])
+
+    @property
+    def chances(self) -> int:
+        """How many of the attempts so far may have gone out, this one among them."""
+        return self.attempt - self.deferrals
 
     @property
     def holder(self) -> str:
@@ -138,7 +147,7 @@ class Ended(Part, frozen=True, array_like=True, gc=False):
 
 
 class Answer(Part, frozen=True, array_like=True, gc=False):
-    """What a request was answered; `decided` is the event's bytes for a day, then None."""
+    """What a request was answered; `decided` is the event's bytes for a day, then None. `attempt`: which one the answer is about."""
 
     request: bytes
     digest: bytes
@@ -147,12 +156,14 @@ class Answer(Part, frozen=True, array_like=True, gc=False):
     reason: str
     category: Category | None
     decided: bytes | None
+    attempt: int = 1
 
 
 class Deferred(Part, frozen=True, array_like=True, gc=False):
     """A request that waits: for its time `due_ms`, or (0) for another request, `after`. `request` is the `SendRequested` as JSON.
 
     `reason` is why it waits, `told_ms` until when it was told to (0: until nobody knows when); it is looked at earlier, for reasons may pass early.
+    `attempt`: which attempt to send it comes next; those before were refused for now by Meta.
     """
 
     due_ms: int
@@ -162,6 +173,7 @@ class Deferred(Part, frozen=True, array_like=True, gc=False):
     after: str | None = None
     reason: str = "ok"
     told_ms: int = 0
+    attempt: int = 1
 
 
 class Preference(Part, frozen=True, array_like=True, gc=False):
@@ -319,12 +331,19 @@ def forget_at(state: State) -> int:
     return until
 
 
+def _slimmed(life: Life, now_ms: int) -> Life:
+    """The life without the request of a message that Meta has, once there is no time left to send it anew."""
+    if life.request and life.stage >= ACCEPTED and life.waits_ms <= now_ms:
+        return msgspec.structs.replace(life, request=b"")
+    return life
+
+
 def _kept_until(life: Life) -> int:
     return life.at_ms + (UNDELIVERED_MS if life.in_flight else REMEMBER_MS)
 
 
 def tidied(state: State, now_ms: int) -> State:
-    """The state without what is over: old duplicates, finished lives, full answers older than a day."""
+    """The state without what is over: old duplicates, finished lives, requests that are not sent anew, full answers older than a day."""
     answers = tuple(
         msgspec.structs.replace(answer, decided=None)
         if answer.decided is not None and answer.at_ms + FULL_ANSWER_MS <= now_ms
@@ -335,6 +354,6 @@ def tidied(state: State, now_ms: int) -> State:
     return msgspec.structs.replace(
         state,
         answers=answers,
-        lives=tuple(life for life in state.lives if _kept_until(life) > now_ms),
+        lives=tuple(_slimmed(life, now_ms) for life in state.lives if _kept_until(life) > now_ms),
         ended=tuple(ended for ended in state.ended if ended.at_ms + REMEMBER_MS > now_ms),
     )

@@ -161,6 +161,7 @@ def _open(state: State | None) -> dict[str, int]:
                 life.at_ms,
                 life.valid_ms,
                 life.taken_back,
+                life.deferrals,
             )
         ): life.until_ms
         for life in state.lives
@@ -188,7 +189,7 @@ def _next(
     heard = resending.heard.later_than(state.number, life.at_ms, now_ms)
     following = what_next(
         life.category,
-        life.attempt,
+        life.chances,
         taken_back=life.taken_back,
         look_ms=now_ms,
         valid_until_ms=life.valid_ms,
@@ -196,7 +197,7 @@ def _next(
     )
     if following == "resend":
         return "decide" if heard else "look_again"
-    waited = life.category in resending.categories and life.attempt < MAX_ATTEMPTS and not life.taken_back
+    waited = life.category in resending.categories and life.chances < MAX_ATTEMPTS and not life.taken_back
     return "uncertain_webhooks_missing" if waited and not heard else "uncertain_unresolved"
 
 
@@ -218,7 +219,7 @@ def _again(
         if recalled is None or recalled[0].decision is None:
             return _give_up(state, life, now_ms, facts, tariff, "uncertain_not_allowed", told=told)
         (event, value), before = recalled, recalled[0].decision
-        wanted = places_of(state, request, before, now_ms, facts, tariff)
+        wanted = places_of(state, request, before, life.holder, now_ms, facts, tariff)
         second = _second(rest, life, request, before, now_ms, tariff)
         return Brought(
             _joined(rest, second),
@@ -227,16 +228,16 @@ def _again(
             grants.unanswered(*wanted),
         )
     # A claim asked once more holds its place for another day: so it is asked only if the answer will be to send.
-    looked = decide(rest, replace(request, dry_run=True), facts, now_ms, tariff, grants)
+    looked = decide(rest, replace(request, dry_run=True), facts, now_ms, tariff, grants, life.holder)
     goes = looked.decision is not None and looked.decision.outcome == "allow"
-    verdict = decide(rest, request, facts, now_ms, tariff, grants) if goes else looked
+    verdict = decide(rest, request, facts, now_ms, tariff, grants, life.holder) if goes else looked
     decision, claims = verdict.decision, (*looked.claims, *verdict.claims) if goes else looked.claims
     if decision is None:
         return Brought(state, claims=claims, complete=False)
     if decision.outcome != "allow":
         why = f"{decision.reason}: {verdict.message}" if verdict.message else decision.reason
         done = _give_up(state, life, now_ms, facts, tariff, "uncertain_not_allowed", why)
-        tier = claim_id(state, command_id(life.request_id, 1), "tier")
+        tier = claim_id(state, life.holder, "tier")
         stays = life.tier_claim or life.held_as
         asked = (r for r in verdict.releases + verdict.turn if not (stays and r.id == tier))
         return replace(done, releases=(*done.releases, *asked), claims=claims)
@@ -277,7 +278,8 @@ def _second(
     budget = life.budget_micros if life.budget_micros and second.budget_micros else second.budget_micros
     return replace(
         second,
-        held_as=command_id(life.request_id, 1),
+        held_as=life.holder,
+        deferrals=life.deferrals,
         tier_claim=False,
         budget_micros=budget,
         valid_ms=valid_ms,
@@ -301,7 +303,7 @@ def _stale(
     """What the first attempt held and the second does not need: it falls into another conversation, month or price."""
     held = {
         Release(claim.scope, claim.id, claim.member)
-        for claim in places_of(state, request, decision, now_ms, facts, tariff)
+        for claim in places_of(state, request, decision, life.holder, now_ms, facts, tariff)
     }
     return tuple(release for release in _places(state, life, facts, tariff) if release not in held)
 

@@ -106,6 +106,7 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
         case "park":
             return Again(0, opens=opens, label=verdict.label)
         case "final" | "defer" | "stop":
+            deferred = verdict.action == "defer"
             return End(
                 "failed",
                 SendFailed(
@@ -114,10 +115,11 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
                     command_id=command_id,
                     origin="transport" if answer.code is None else "meta",
                     reason=verdict.reason,
-                    retryable=verdict.retryable or verdict.action == "defer",
+                    retryable=verdict.retryable or deferred,
                     code=answer.code,
                     message=answer.text,
                     fix=verdict.hint,
+                    retry_ms=now_ms + round(wait_s * 1000) if deferred and wait_s is not None else None,
                 ),
                 verdict.label,
                 opens=opens if verdict.action == "stop" else None,
@@ -143,12 +145,12 @@ def cancelled(command_id: str, now_ms: int) -> End:
     return _unsent(command_id, now_ms, "cancelled")
 
 
-def turned_away(command_id: str, now_ms: int) -> End:
-    """The end of a command that stands behind more than its number can send."""
-    return _unsent(command_id, now_ms, "backlog", retryable=True)
+def turned_away(command_id: str, now_ms: int, retry_ms: int) -> End:
+    """The end of a command that stands behind more than its number can send until `retry_ms`: back to the router, to be decided anew by then."""
+    return _unsent(command_id, now_ms, "backlog", retry_ms)
 
 
-def _unsent(command_id: str, now_ms: int, reason: str, *, retryable: bool = False) -> End:
+def _unsent(command_id: str, now_ms: int, reason: str, retry_ms: int | None = None) -> End:
     known = FAILURES.get(reason) or REASONS[reason]
     return End(
         "failed",
@@ -158,8 +160,9 @@ def _unsent(command_id: str, now_ms: int, reason: str, *, retryable: bool = Fals
             command_id=command_id,
             origin="policy",
             reason=reason,
-            retryable=retryable,
+            retryable=retry_ms is not None,
             message=known.meaning,
             fix=known.fix,
+            retry_ms=retry_ms,
         ),
     )

@@ -301,9 +301,9 @@ class Lane:
 
     async def _turn_away(self, number: NumberLane) -> None:
         """Give back what came last of more than the number can send in time: who asked learns it now rather than in hours."""
-        left = (
-            self._desk.throughput(number.id) * MOST_AHEAD_S
-        )  # what slows it for a while is over long before
+        # Not of the pace of the moment: what slows a number for a while is over long before.
+        left = self._desk.throughput(number.id) * MOST_AHEAD_S
+        now_ms = self._desk.now_ms()
         for priority, waiting in sorted(number.waiting.items()):
             excess, left = waiting - left, max(0, left - waiting)
             if excess <= 0:
@@ -311,7 +311,7 @@ class Lane:
             last = await self._journal.tail(self.partition, number.id, priority, min(excess, AT_ONCE))
             for found in await self._journal.fetch(self.partition, [one.id for one in last]):
                 if found.id not in self._desk.in_flight and found.entry.unsent:
-                    self._end_unsent(found, turned_away(found.id, self._desk.now_ms()))
+                    self._end_unsent(found, turned_away(found.id, now_ms, now_ms + MOST_AHEAD_S * 1000))
             if excess > AT_ONCE:
                 self.wake.set()
 

@@ -244,10 +244,10 @@ class Status(Strict):
 
 
 class Send(Action):
-    """The business asks to send. The last seven say how the message fares at Meta: by itself it is delivered one second after its send.
+    """The business asks to send. The last eight say how the message fares at Meta: by itself it is delivered one second after its send.
 
     One of `text`, `template`, `message` (the Cloud API's own object, without the recipient), `marks` (the id of a received message, to mark it as read). `parameters` are texts of the body, `components` the template's as Meta takes them; likewise for the fallback. `refused` is the error code of
-    every call, `code` that of `delivery: failed`. `lost` is what the first call's network loses: Meta's answer, or the call itself.
+    every call, or of the first `refused_times`, `code` that of `delivery: failed`. `lost` is what the first call's network loses: Meta's answer, or the call itself.
     """
 
     to: User
@@ -274,6 +274,7 @@ class Send(Action):
     delivered_after_ms: Span = Field(1000, alias="delivered_after")
     code: int | None = None
     refused: int | None = None
+    refused_times: int | None = None
     lost: Literal["answer", "call"] | None = None
     statuses: list[StatusName | Status] | None = None
 
@@ -285,6 +286,8 @@ class Send(Action):
             raise ValueError("typing goes with marks")
         if self.code is not None and self.delivery != "failed":
             raise ValueError("code goes with delivery: failed")
+        if self.refused_times is not None and self.refused is None:
+            raise ValueError("refused_times goes with refused")
         return self
 
     def __str__(self) -> str:

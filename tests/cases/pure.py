@@ -215,7 +215,7 @@ class _Run:
                 send = self._sends[request_id]
                 if send.lost is not None and attempt == "1":
                     self._lose(command, send, record.now_ms)
-                elif send.refused is None:
+                elif send.refused is None or int(attempt) > (send.refused_times or int(attempt)):
                     self._accept(command, send, record.now_ms)
                 else:
                     self._refuse(command, send.refused, record.now_ms)

@@ -157,7 +157,7 @@ def behaviour(send: Send) -> dict[str, Any] | None:
         ]
         return {"statuses": steps, "delivered_after_s": after_s}
     if send.refused is not None:
-        return {"error": send.refused, "times": None}
+        return {"error": send.refused, "times": send.refused_times}
     if send.delivery == "failed":
         return {"delivery": "failed", "delivered_after_s": after_s, "code": send.code or UNDELIVERABLE}
     if send.delivery != "delivered":

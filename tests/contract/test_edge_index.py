@@ -12,16 +12,23 @@ from deploy.local.stack import LocalStack
 from services.ingress.edge import book
 from services.ingress.edge.index import Heard, Index, StoredAnswer, news
 from services.ingress.edge.waiting import Waiting
+from shared.events import SendEvent
 from shared.lifecycle import Service
 from shared.limiter import Limit
 from shared.settings import ServiceSettings
 from tests.conftest import Prefix
-from tests.unit.ingress.edge.test_book import DIGEST, OTHER, WHOLE
+from tests.unit.ingress.edge.test_book import ALLOW, DIGEST, OTHER, WHOLE, decision, event
 from tests.unit.ingress.edge.world import MemoryIndex
 
 KINDS = ("redis", "memory")
 TAKEN = book.Taken(book.short(DIGEST), "106", "4915112345678", 1)
 ENTRIES = [told[1] for told in map(book.told, WHOLE) if told is not None]
+
+
+def entry_of(event: SendEvent) -> bytes:
+    told = book.told(event)
+    assert told is not None
+    return told[1]
 
 
 @pytest_asyncio.fixture
@@ -101,6 +108,26 @@ async def test_a_row_is_bounded(redis_index: Index) -> None:
         entry = book.entry_of(book.Told(step=4, seq=n, at_ms=n, wamid="x" * 50))
         await redis_index.tell({"r1": [entry]}, {})
     assert len(await redis_index.row("r1")) <= book.MAX_ROW_BYTES
+
+
+async def test_however_often_meta_refuses_a_request_for_now_its_end_is_known(redis_index: Index) -> None:
+    await redis_index.take("r1", TAKEN)
+    await redis_index.tell({"r1": ENTRIES[:2]}, {})
+    for n in range(1, 200):
+        for told in (
+            event(
+                "decided", 2 * n + 1, decision=decision("defer", "refused_for_now"), id=f"r1#1:deferred:{n}"
+            ),
+            event("decided", 2 * n + 2, decision=ALLOW, id=f"r1#{n + 1}:decided"),
+        ):
+            await redis_index.tell({"r1": [entry_of(told)]}, {})
+    row = await redis_index.row("r1")
+    assert len(row) <= book.MAX_ROW_BYTES / 2
+    assert book.taken_by(row) == TAKEN.digest
+    assert book.known("r1", row, DIGEST).standing == "pending"
+    await redis_index.tell({"r1": [entry_of(event("accepted", 500, id="r1#200:accepted"))]}, {})
+    found = book.known("r1", await redis_index.row("r1"), DIGEST)
+    assert (found.standing, found.decision) == ("accepted", ALLOW)
 
 
 async def test_a_request_and_a_received_message_cost_what_the_documentation_says(redis_index: Index) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -41,7 +41,7 @@ from shared.pricing import PriceBook
 from shared.topics import MESSAGES_RECEIVED, SEND_COMMANDS, SEND_EVENTS
 from shared.uncertain import RESENT, of_member
 from tests.histories.generated import FATES, FORGOTTEN, NUMBERS, TEMPLATES, Setting
-from tests.histories.naive import Ask, Charge, Naive, Price, Sent, Telling
+from tests.histories.naive import MINUTE, Ask, Charge, Naive, Price, Sent, Telling
 from tests.histories.naive_talk import DAY, HOUR, Told
 from tests.unit.router.world import World, book, errors, words
 
@@ -169,7 +169,7 @@ class Game:
               wait: int | None, dry: bool, most: int | None, fate: str, pace: int, told: Any) -> None:  # fmt: skip
         ask = Ask(
             f"d{n}" if dry else f"r{n}", NUMBERS[number], number, self.setting.users[user], template, fallback,
-            self.now + patience if patience else None, self.now + wait if wait else None, dry, most,
+            self.now + patience if patience else None, self.now + wait if wait else None, dry, most, at=self.now,
         )  # fmt: skip
         if any(self.now - a.tellings[0].at > 7 * DAY for a in self.naive.asks if a.id == ask.id):
             return  # an id is remembered for 8 days, and forgotten some time after
@@ -235,7 +235,7 @@ class Game:
         what = self.naive.cancel(ask, self.now)
         assert len(out) == (what != "called back before")
         if what == "waited":
-            assert out[0].id == f"{ask.id}#1:decided"
+            assert out[0].id == f"{ask.id}#{len(self.naive.attempts(ask)) + 1}:decided"
         elif what == "called back":
             assert out[0].type == "CancelMessage"
 
@@ -260,11 +260,20 @@ class Game:
         record = self.world.log[-1 - n]
         if isinstance(record.event, UncertainSettled):
             return  # said before anybody was uncertain, it has something to say now
+        if isinstance(record.event, CancelRequested) and self._sent_again(
+            record.key, record.event.request_id
+        ):
+            return  # so has this, said before there was another attempt
         if record.now_ms + DAY <= self.now:
             return  # a day later an answer is repeated in short: see test_requests.py
         states, timers, places = self.world.states.copy(), self.world.timers.copy(), self.places()
         self._play(record.key, record.event)
         assert (self.world.states, self.world.timers, self.places()) == (states, timers, places)
+
+    def _sent_again(self, key: str, request_id: str) -> bool:
+        return any(
+            m.attempt > 1 for m in self.naive.messages if (m.asked.key, m.asked.id) == (key, request_id)
+        )
 
     def _prefer(self, user: int, number: str, out: bool, late: int) -> None:
         key, at = self._key(number, user), self.now - late
@@ -323,8 +332,9 @@ class Game:
         ask = message.asked
         if self.now > message.at + FORGOTTEN:
             return
-        code = 131050 if what == "opted out" else None
-        what = "failed" if code else what
+        code = {"opted out": 131050, "capped": 131049}.get(what)
+        retry = self.now + 10 * MINUTE if what == "syncing" else None
+        what = "failed" if code else "refused" if retry else what
         command, wamid = f"{ask.id}#{message.attempt}", f"wamid.{ask.key}.{ask.id}.{message.at}"
         at, conversation, meta = self.now, None, None
         event: ConversationEvent
@@ -332,8 +342,8 @@ class Game:
             event = SendAccepted(event_id="a", at_ms=at, command_id=command, wamid=wamid, user=ask.user)
         elif what == "refused":
             event = SendFailed(
-                event_id="f", at_ms=at, command_id=command, origin="meta", reason="x", retryable=False
-            )
+                event_id="f", at_ms=at, command_id=command, origin="meta", reason="x", retryable=False, retry_ms=retry
+            )  # fmt: skip
         elif what == "cancelled":
             event = SendFailed(
                 event_id="f", at_ms=at, command_id=command, origin="policy", reason=what, retryable=False
@@ -342,6 +352,7 @@ class Game:
             event = SendUncertain(event_id="u", at_ms=at, command_id=command, cause="timeout")
         else:
             at = max(self.now - late, message.at)
+            retry = at + DAY if code == 131049 else None
             if told is not None:
                 meta = self._metas(ask.key, told, at, tells=what == "sent")
                 conversation = MetaConversation(meta.id, expires_ms=meta.until)
@@ -351,7 +362,7 @@ class Game:
                 conversation=conversation, waba_id=ask.waba,
             )  # fmt: skip
         self._play(ask.key, event)
-        self.naive.hear(what, message, at, meta, code)
+        self.naive.hear(what, message, at, meta, code, retry)
 
     def _metas(self, key: str, told: tuple[int, int], at: int, *, tells: bool) -> Told:
         """The `n`th of Meta's conversations with a user, or, once it is over, another; Meta says of each the same end, with `sent`."""
@@ -387,7 +398,8 @@ class Game:
                     self.resent.setdefault((out.key, event.request_id or ""), []).append(told(event))
                 elif event.decision is not None and "!" not in out.id:
                     self.told.setdefault((out.key, event.request_id or ""), []).append(event)
-                    assert old == 0 or not _final(self.told[out.key, event.request_id or ""][old - 1])
+                    before = self.told[out.key, event.request_id or ""][old - 1 : old]
+                    assert not any(map(_final, before)) or event.decision.reason == "refused_for_now"
         self.heard = len(self.world.out)
 
     def _said_since(self, start: int) -> list[SendEvent]:
@@ -403,7 +415,7 @@ class Game:
                     60_000,
                     None,
                 )
-            if message.attempt == 1 and len(self.naive.attempts(message.asked)) > 1:
+            if message.attempt < len(self.naive.attempts(message.asked)):
                 continue
             fate = self.fates.pop((message.asked.key, message.asked.id), None)
             if fate is not None:
@@ -471,7 +483,8 @@ class Game:
         self._compare()
         for ask in self.naive.asks:
             outcomes = [telling.outcome for telling in ask.tellings]
-            assert ask.dry or ("defer" not in outcomes[-1:] and set(outcomes[:-1]) <= {"defer"}), ask
+            over = [t.outcome for t, then in pairwise(ask.tellings) if then.reason != "refused_for_now"]
+            assert ask.dry or ("defer" not in outcomes[-1:] and set(over) <= {"defer"}), ask
         events = self._said_since(0)
         for message in self.naive.messages:
             ask = message.asked

@@ -25,6 +25,7 @@ FATES = [
     "", "accepted", "accepted sent delivered read", "accepted sent delivered", "sent accepted delivered", "delivered",
     "accepted read", "accepted sent failed", "failed", "refused", "uncertain", "uncertain delivered",
     "delivered failed read", "accepted delivered sent", *["uncertain"] * 5, "cancelled",
+    *["syncing"] * 6, *["accepted capped"] * 4, "capped",
 ]  # fmt: skip
 FORGOTTEN = 6 * DAY
 """How long after its command a message is heard of: Meta repeats itself for a week, and a day is for our own delays."""
@@ -67,6 +68,7 @@ _user, _number = st.sampled_from([0, 0, 0, 1, 1, 2]), st.sampled_from(["N1", "N1
 _told = st.sampled_from([None, None, None, (0, 5), (0, 24), (1, 24), (1, 40), (2, 30)])
 _statuses = [
     "accepted", "sent", "delivered", "read", "failed", "refused", "uncertain", "uncertain", "opted out", "cancelled",
+    "syncing", "syncing", "capped",
 ]  # fmt: skip
 
 
@@ -74,7 +76,7 @@ def _sends() -> st.SearchStrategy[tuple[Any, ...]]:
     return st.tuples(
         st.just("send"), _user, _number, st.integers(0, 60),
         st.sampled_from([None, None, *TEMPLATES]), st.sampled_from([None, None, "order"]),
-        st.sampled_from([None, None, 30 * MINUTE, 3 * HOUR, 9 * HOUR, 26 * HOUR]),
+        st.sampled_from([None, None, 30 * MINUTE, 3 * HOUR, 9 * HOUR, 26 * HOUR, 26 * HOUR]),
         st.sampled_from([None] * 5 + [2 * HOUR]), st.sampled_from([False] * 6 + [True]),
         st.sampled_from([None] * 5 + [10_000]), st.sampled_from(FATES),
         st.sampled_from([SECOND, MINUTE, HOUR, 3 * HOUR, 10 * HOUR, 25 * HOUR]), _told,

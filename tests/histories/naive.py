@@ -13,6 +13,7 @@ from tests.histories.naive_talk import DAY, HOUR, Fall, Message, Talk, Told
 
 MINUTE = 60_000
 LOOK_AGAIN = 10 * MINUTE
+LONGEST_WAIT = 30 * DAY
 REMEMBERED_S = 8 * 24 * 3600
 US_STOPPED = 1_743_465_600_000  # 2025-04-01
 STOPPED_NUMBER = {"BANNED", "RESTRICTED", "DISCONNECTED", "DELETED", "MIGRATED", "RATE_LIMITED"}
@@ -56,7 +57,7 @@ class Telling:
 
 @dataclass
 class Ask:
-    """A request and all that it was answered. `due` is when it is looked at again, while it waits."""
+    """A request and all that it was answered. `due` is when it is looked at again, while it waits; `rounds`, how often Meta refused it for now."""
 
     id: str
     waba: str
@@ -70,6 +71,8 @@ class Ask:
     most: int | None
     tellings: list[Telling] = field(default_factory=list)
     due: int | None = None
+    at: int = 0
+    rounds: int = 0
     conflict: bool = False
     resent: list[Telling] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
@@ -77,6 +80,11 @@ class Ask:
     @property
     def key(self) -> str:
         return f"{self.number}:{self.user}"
+
+    @property
+    def name(self) -> str:
+        """What its places are held by."""
+        return f"{self.id}/round {self.rounds}" if self.rounds else self.id
 
     @property
     def body(self) -> str:
@@ -88,7 +96,7 @@ class Ask:
 class Sent(Message):
     """A message with what it holds: a place in the messaging limit until a time, one in a free tier, amounts of budgets by month and category.
 
-    It may be sent until `valid`; `attempt` counts the messages of its request.
+    It may be sent until `valid`; `attempt` counts the messages of its request, `chances` those of them that may have gone out. `kept`: it can still be sent anew.
     """
 
     ask: Ask | None = None
@@ -97,6 +105,8 @@ class Sent(Message):
     spent: dict[tuple[str, str | None], int] = field(default_factory=dict)
     charge: Charge | None = None
     attempt: int = 1
+    chances: int = 1
+    kept: bool = True
     valid: int = 0
 
     def spend(self, month: str, micros: int) -> None:
@@ -234,6 +244,8 @@ class Naive:
             if not (message.taken or message.given_up or message.over):
                 before, message.back = message.back, True
                 return "gone" if message.doubtful else "called back before" if before else "called back"
+        for message in self.attempts(ask):
+            message.back = True
         return "gone"
 
     def attempts(self, ask: Ask) -> list[Sent]:
@@ -244,7 +256,7 @@ class Naive:
         if not message.doubtful:
             return
         if verdict == "sent":
-            self._take(message)
+            self._take(message, now)
         elif verdict == "resend":
             self._again(message, now)
         else:
@@ -256,7 +268,7 @@ class Naive:
         """Nobody heard of these in time: give up, look again later, or send one of them once more."""
         chosen, later = None, []
         for message in [m for m in self.messages if m.asked.key == key and (m.deadline or now + 1) <= now]:
-            again = message.category != "authentication" and message.attempt < 2 and not message.back
+            again = message.category != "authentication" and message.chances < 2 and not message.back
             if self._other_gone(message):
                 message.given_up, message.deadline, message.doubtful = True, None, False
                 message.give_back(place=False)
@@ -291,8 +303,8 @@ class Naive:
         first.give_back(place=False)
         self._command(ask, telling, now)
         second = self.messages[-1]
-        second.attempt, second.steps, second.twice = first.attempt + 1, first.steps, True
-        second.request, first.request = ask.id, f"{ask.id}/{second.attempt}"
+        second.attempt, second.chances, second.twice = first.attempt + 1, first.chances + 1, True
+        second.request, first.request = ask.name, f"{ask.id}/{second.attempt}"
         second.valid = min(first.valid, second.valid)
         second.deadline = second.valid + 15 * MINUTE
         second.spent = {
@@ -303,15 +315,38 @@ class Naive:
         others = self.attempts(message.asked)
         return any(other.taken and not other.failed for other in others if other is not message)
 
-    def _take(self, message: Sent) -> None:
+    def _take(self, message: Sent, at: int) -> None:
         """Meta has it; another attempt that may still wait is not sent again."""
         message.steps.append("accepted")
+        message.kept = message.kept and not message.given_up and at < self._waits(message.asked)
         message.taken, message.given_up, message.deadline, message.doubtful = True, False, None, False
         for other in self.attempts(message.asked):
             other.back = other.back or (other is not message and not other.taken and not other.given_up)
 
-    def hear(self, what: str, message: Sent, at: int, told: Told | None, code: int | None) -> None:
-        """The sender's or Meta's word on a message; `at` is the time it speaks of."""
+    @staticmethod
+    def _waits(ask: Ask) -> int:
+        """Until when it may wait."""
+        return 0 if ask.expires is None else min(ask.expires, ask.at + LONGEST_WAIT)
+
+    def _put_off(self, message: Sent, at: int, retry: int | None) -> bool:
+        """Whether what Meta refused until `retry` waits until then, to be decided anew: it was certainly refused, and is wanted and of use by then."""
+        ask = message.asked
+        if retry is None or not message.kept or message.back or message.chances > 1:
+            return False
+        if retry >= self._waits(ask):
+            return False
+        ask.rounds += 1
+        ask.tellings.append(
+            Telling(at, "defer", "refused_for_now", category=message.category, not_before=retry)
+        )
+        ask.due = retry
+        self.waiting.append(ask)
+        return True
+
+    def hear(
+        self, what: str, message: Sent, at: int, told: Told | None, code: int | None, retry: int | None
+    ) -> None:
+        """The sender's or Meta's word on a message; `at` is the time it speaks of, `retry` when Meta may take what it refuses now."""
         talk, steps = self.talk(message.asked.key), message.steps
         if what == "sent" and told is not None and self._by_conversation(message.regime):
             talk.learn(told)
@@ -331,9 +366,10 @@ class Naive:
                 talk.preferences.append((at, True))
             return
         if what not in ("refused", "cancelled") and not message.taken:
-            self._take(message)
+            self._take(message, at)
         if what in ("failed", "refused", "cancelled") and not message.delivered:
-            if message.taken or not self._other_gone(message):
+            gone = not message.taken and self._other_gone(message)
+            if not gone and not self._put_off(message, at, retry):
                 steps.append("cancelled" if what == "cancelled" else "failed")
             message.over = message.failed = True
             message.deadline, message.doubtful = None, False
@@ -397,8 +433,9 @@ class Naive:
         ends = [now + (10 * MINUTE if category == "authentication" else 4 * HOUR), ask.expires or 2**60]
         if category == "service" or price.type == "free_customer_service":
             ends.append(talk.window)
+        before = self.attempts(ask)
         message = Sent(
-            request=ask.id,
+            request=ask.name,
             category=category,
             at=now,
             regime=price.regime,
@@ -406,8 +443,10 @@ class Naive:
             answers_click=talk.answers_click(now),
             deadline=min(ends) + 15 * MINUTE,
             valid=min(ends),
-            pending=talk.foresee(category, now).pending or ask.id,
+            pending=talk.foresee(category, now).pending or ask.name,
             ask=ask,
+            attempt=len(before) + 1,
+            steps=before[0].steps if before else [],
             place=None if telling.tier_used is None else now + DAY,
         )
         message.spend(prices.month(self.zone(ask.waba), now), price.micros or 0)
@@ -513,7 +552,7 @@ class Naive:
         fall = talk.foresee(category, now)
         scope = self._free_scope(ask, rules, now)
         holders = set() if scope is None else self.free_holders(*scope[1:])
-        name = (fall.pending or ask.id) if self._by_conversation(rules["name"]) else ask.id
+        name = (fall.pending or ask.name) if self._by_conversation(rules["name"]) else ask.name
         used, held = len(holders), first is not None and (ask.key, name) in holders
         kind = self._kind(rules, category, fall, in_window=inside)
         free = kind == "free_tier"

@@ -115,17 +115,24 @@ class UncertainBench(Bench):
     def webhook_url(self) -> str:
         return f"http://127.0.0.1:{self.ingress_port}/webhooks"
 
-    async def ask(self, request_id: str, template: str = "order_update", number: str = NUMBER) -> None:
+    async def ask(
+        self,
+        request_id: str,
+        template: str = "order_update",
+        number: str = NUMBER,
+        patience_s: int | None = None,
+    ) -> None:
         """Ask to send; each request to a user of its own."""
+        now_ms = int(self.clock.time() * 1000)
         user = user_of(request_id)
         message = {
             "messaging_product": "whatsapp", "to": f"+{user}", "type": "template",
             "template": {"name": template, "language": {"code": "en"}},
         }  # fmt: skip
         request = SendRequested(
-            event_id=request_id, at_ms=int(self.clock.time() * 1000), request_id=request_id, phone_number_id=number,
+            event_id=request_id, at_ms=now_ms, request_id=request_id, phone_number_id=number,
             user=user, type="template", message=msgspec.Raw(msgspec.json.encode(message)), digest="d",
-            template=TemplateRef(template, "en"),
+            template=TemplateRef(template, "en"), expires_ms=None if patience_s is None else now_ms + 1000 * patience_s,
         )  # fmt: skip
         await self.feed([(conversation_key(number, user), encode(request))])
 

@@ -16,7 +16,10 @@ from shared.phone import is_bsuid
 from shared.times import parse_rfc3339
 
 MAX_ROW_BYTES = 4096
-"""A row is never longer. A request that is sent, delivered and read has some 400 bytes (docs/edge.md); beyond come repetitions and resends."""
+"""A row is never longer. A request that is sent, delivered and read has some 400 bytes (docs/edge.md); beyond come repetitions and resends.
+
+A request that Meta refuses for now again and again has some 400 bytes each time: of its rounds the latest are kept, in half a row.
+"""
 _MAX_TEXT = 300
 _LENGTH_BYTES = 2
 
@@ -179,6 +182,10 @@ def known(name: str, row: bytes, digest: str = "") -> Known:
             answered = True
             if ("decided", entry.seq) not in events:
                 decision = _unpacked(Decision, entry.decision)
+                if decision.outcome == "defer":
+                    # What came of an attempt before is over: Meta refused it for now.
+                    accepted, wamid, held = False, "", ""
+                    ends.clear()
         number, user, bsuid = number or entry.number, entry.user or user, entry.bsuid or bsuid
         accepted |= step in ("accepted", "sent", "delivered", "read", "played")
         wamid = entry.wamid or wamid
@@ -234,7 +241,7 @@ def _standing(
     if "uncertain" in ends:
         return "uncertain", ends["uncertain"]
     if decision.outcome == "defer":
-        return "deferred", None
+        return "deferred", ends.get("decided")
     return ("allowed" if dry_run else "pending"), None
 
 

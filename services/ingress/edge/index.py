@@ -35,13 +35,24 @@ return row
 """
 """The fourth byte is the tag of the first entry, after two bytes of length and one of MessagePack's array: 0 is `Taken`."""
 
-# What is told again changes nothing, but who waits hears it. KEYS: row. ARGV: name, entries as one, lifetime in ms, largest row, channel, n, n x entry.
+# What is told again changes nothing, but who waits hears it. A deferral, or the decision on a later attempt, takes the place of the oldest entries where the row
+# is half full. KEYS: row. ARGV: name, entries as one, lifetime in ms, largest row, channel, n, n x entry.
 _TELL = """
 local row = redis.call('GET', KEYS[1]) or ''
 local taken = string.byte(row, 4) == 0
+local function length(at)
+  return 2 + 256 * string.byte(row, at) + string.byte(row, at + 1)
+end
 for i = 7, 6 + ARGV[6] do
-  if not string.find(row, ARGV[i], 1, true) and #row + #ARGV[i] <= tonumber(ARGV[4]) then
-    row = row .. ARGV[i]
+  local entry = ARGV[i]
+  if not string.find(row, entry, 1, true) then
+    if string.find(entry, ':deferred:', 1, true) or tonumber(string.match(entry, '#(%d+):decided') or 1) > 1 then
+      local oldest = taken and 1 + length(1) or 1
+      while oldest < #row and #row + #entry > tonumber(ARGV[4]) / 2 do
+        row = string.sub(row, 1, oldest - 1) .. string.sub(row, oldest + length(oldest))
+      end
+    end
+    if #row + #entry <= tonumber(ARGV[4]) then row = row .. entry end
   end
 end
 redis.call('SET', KEYS[1], row, 'PX', ARGV[3])

@@ -25,6 +25,7 @@ CODES: Mapping[str, int] = {
     "max_price_exceeded": 131042,
     "budget_exceeded": 131042,
     "cancelled": 131000,
+    "refused_for_now": 131016,
     "expired": 131000,
     "backlog": 130429,
 }

@@ -257,8 +257,8 @@ class Outside:
 
     async def _called_out(self) -> bool:
         """Whether the business has heard of Meta's answer to each message that may go out, or Meta has refused it where that parks it."""
-        commanded: set[str] = set()
-        answered: set[str] = set()
+        commanded = set[str]()
+        answered = set[str]()
         for event in self.business.send_events():
             if event.request_id is None or event.request_id in self.asked_only:
                 continue
@@ -267,7 +267,9 @@ class Outside:
             elif event.event == "resent":
                 commanded.add(event.event_id.rpartition(":")[0])
             elif event.decision is not None and event.decision.outcome == "allow":
-                commanded.add(f"{event.request_id}#1")
+                commanded.add(event.event_id.removesuffix(":decided"))
+            elif event.decision is not None and event.decision.reason == "refused_for_now":
+                answered |= {id_ for id_ in commanded if id_.rpartition("#")[0] == event.request_id}
         open_ = {command.rpartition("#")[0] for command in commanded - answered}
         if not open_:
             return True

@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from msgspec import Raw
+from msgspec.structs import replace
 
-from shared.events import Decision, SendFailed, SendUncertain
+from shared.events import Decision, SendAccepted, SendFailed, SendUncertain, TemplateRef
 from shared.topics import SEND_COMMANDS
-from tests.unit.router.make import HOUR, KEY, NOW, accepted, events, received, request, status, world
+from tests.unit.router.make import HOUR, KEY, NOW, USER, accepted, events, received, request, status, world
 from tests.unit.router.test_waiting import DAY, cancel, told
 from tests.unit.router.world import World
 
@@ -121,6 +123,59 @@ def test_it_keeps_its_own_expiry_while_it_waits() -> None:
     made.play(KEY, accepted(), NOW)
     made.fire(NOW + HOUR)
     assert told(made, "r2") == [("defer", "ok"), ("reject", "request_expired")]
+
+
+def reaction(sent: bool = True) -> World:
+    """r1 is a reaction, of which Meta says `sent` and no more, and r2 is to follow it."""
+    made = world()
+    made.play(KEY, received(), NOW)
+    made.play(KEY, replace(request("r1", None), type="reaction"), NOW)
+    made.play(KEY, request("r2", None, after_request_id="r1"), NOW)
+    made.play(KEY, accepted(), NOW)
+    assert commands(made) == ["r1#1"]
+    if sent:
+        made.play(KEY, status("sent"), NOW + 1000)
+        made.fire(NOW + 1000)
+    return made
+
+
+def test_a_reaction_has_arrived_once_it_is_sent() -> None:
+    assert commands(reaction()) == ["r1#1", "r2#1"]
+
+
+def test_who_follows_a_reaction_that_was_sent_before_need_not_wait() -> None:
+    made = reaction()
+    made.play(KEY, request("r3", None, after_request_id="r1"), NOW + HOUR)
+    assert commands(made)[-1] == "r3#1"
+
+
+def test_a_reaction_that_fails_after_all_lets_nobody_follow() -> None:
+    made = reaction(sent=False)
+    made.play(KEY, status("failed", error_code=131009), NOW + 1000)
+    made.fire(NOW + 1000)
+    assert told(made, "r2")[-1] == ("reject", "predecessor_failed")
+
+
+def test_the_fallback_that_goes_out_instead_of_a_reaction_must_be_delivered() -> None:
+    made = world()
+    asked = request("r1", None, fallback=Raw(b"{}"), fallback_ref=TemplateRef("order_update", "en"))
+    made.play(KEY, replace(asked, type="reaction"), NOW)
+    made.play(KEY, request("r2", "order_update", after_request_id="r1"), NOW)
+    made.play(KEY, accepted(), NOW)
+    made.play(KEY, status("sent"), NOW + 1000)
+    made.fire(NOW + 1000)
+    assert commands(made) == ["r1#1"]
+
+
+def test_a_read_mark_has_arrived_once_meta_has_taken_it() -> None:
+    made = world()
+    made.play(KEY, received(), NOW)
+    made.play(KEY, request("r1", None, marks="wamid.in"), NOW)
+    made.play(KEY, request("r2", None, after_request_id="r1"), NOW)
+    assert commands(made) == ["r1#1"]
+    made.play(KEY, SendAccepted(event_id="a", at_ms=NOW, command_id="r1#1", wamid="", user=USER), NOW)
+    made.fire(NOW)
+    assert commands(made) == ["r1#1", "r2#1"]
 
 
 def test_it_waits_thirty_days_at_most() -> None:

@@ -114,7 +114,7 @@ class World:
         state: State | None = None if known is None else self.fold.decode_state(known)
         grants = Grants(recalled=recalled, expected=self.expected)
         step = self.fold.fold(state, event, self.facts, grants)
-        for _ in range(3):
+        for _ in range(4):  # free tier, then budgets; of what is sent once more for the look and the decision
             if not step.claims:
                 break
             assumed, told = step, [grants[c] for c in step.claims]

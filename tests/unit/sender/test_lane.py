@@ -695,7 +695,8 @@ async def test_what_a_number_cannot_send_in_four_hours_is_turned_away_least_urge
     lane = serve(office)
     await office.until(lambda: len(office.heard.events) == 2)
     assert {e.command_id for e in office.heard.events} == {"m14397#1", "m14398#1"}  # type: ignore[union-attr]
-    assert {e.reason for e in office.heard.events if isinstance(e, SendFailed)} == {"backlog"}
+    failed = [e for e in office.heard.events if isinstance(e, SendFailed)]
+    assert {(e.reason, e.retryable, e.retry_ms) for e in failed} == {("backlog", True, NOW_MS + 4 * HOUR_MS)}
     lane.wake.set()
     await office.until(lambda: lane.survey is not None and lane.survey.unsent["marketing"][0] == 14_397)
     assert len(office.heard.events) == 2

@@ -9,7 +9,7 @@ from services.sender import request
 from services.sender.answers import Accepted, Answer, Marked, NoAnswer, NotSent, Refused, read
 from services.sender.judge import Again, End, Opens, expired, judge
 from services.sender.pace import RECOVERY_S, Pace
-from shared.events import SendAccepted, SendFailed, SendUncertain
+from shared.events import SendAccepted, SendFailed, SendUncertain, decode_conversation_event
 from shared.graph_answers import Usage
 from tests.unit.sender.fakes import NOW_MS, TABLE, command
 
@@ -227,11 +227,48 @@ def test_an_ambiguous_code_that_was_not_surely_a_refusal_is_uncertain(code: int,
     assert end.status == "uncertain"
 
 
-def test_what_the_table_defers_fails_as_worth_another_decision() -> None:
-    end = judge(Refused(400, 131049, None), command("r1"), 1, TABLE, NOW_MS)
+@pytest.mark.parametrize(
+    ("code", "attempt", "after_ms"),
+    [
+        (131049, 1, 86_400_000),
+        (134101, 1, 600_000),
+        (132069, 1, 3_600_000),
+        (130429, 8, 60_000),
+        (131056, 5, 256_000),
+        (131057, 5, 60_000),
+        (2, 6, 64_000),
+    ],
+)
+def test_what_the_table_defers_fails_and_says_when_it_is_worth_another_decision(
+    code: int, attempt: int, after_ms: int
+) -> None:
+    end = judge(Refused(400, code, None), command("r1"), attempt, TABLE, NOW_MS)
     assert isinstance(end, End)
     assert isinstance(end.event, SendFailed)
-    assert end.event.retryable
+    assert (end.event.retryable, end.event.retry_ms) == (True, NOW_MS + after_ms)
+
+
+def test_an_allowance_that_is_used_up_is_worth_another_decision_when_metas_header_says() -> None:
+    end = judge(Refused(429, None, None, Usage(100, None, 1800)), command("r1"), 5, TABLE, NOW_MS)
+    assert isinstance(end, End)
+    assert isinstance(end.event, SendFailed)
+    assert end.event.retry_ms == NOW_MS + 1_800_000
+
+
+@pytest.mark.parametrize(("code", "attempt"), [(131026, 1), (131048, 1), (131000, 9), (999_999, 1)])
+def test_what_fails_for_good_names_no_time(code: int, attempt: int) -> None:
+    end = judge(Refused(404, code, None), command("r1"), attempt, TABLE, NOW_MS)
+    assert isinstance(end, End)
+    assert isinstance(end.event, SendFailed)
+    assert end.event.retry_ms is None
+
+
+def test_what_an_older_sender_says_of_a_failure_names_no_time() -> None:
+    event = decode_conversation_event(
+        b'{"event":"SendFailed","event_id":"r1#1:failed","at_ms":1,"command_id":"r1#1","origin":"meta","reason":"x","retryable":true}'
+    )
+    assert isinstance(event, SendFailed)
+    assert event.retry_ms is None
 
 
 @given(

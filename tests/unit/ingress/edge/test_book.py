@@ -94,6 +94,22 @@ WHOLE = [
 ]
 
 
+PUT_OFF = event(
+    "decided",
+    3,
+    decision=decision("defer", "refused_for_now"),
+    error=SendError(origin="meta", reason="marketing_capped", code=131049, retryable=True, retry_at=AT),
+    id="r1#1:deferred:3",
+)
+"""Meta took the message and held it back: it is decided anew later."""
+
+
+def test_who_asks_for_a_request_that_meta_refused_for_now_is_told_why_and_until_when() -> None:
+    found = known(*WHOLE[:2], PUT_OFF)
+    assert found.error is not None
+    assert (found.error.reason, found.error.retry_at, found.wamid) == ("marketing_capped", AT, "")
+
+
 def test_a_decision_comes_back_as_it_was_told() -> None:
     assert known(WHOLE[0]).decision == ALLOW
 
@@ -117,6 +133,10 @@ def test_a_row_of_a_message_that_was_read_is_small() -> None:
         ([WHOLE[0], event("uncertain", 2)], "uncertain"),
         ([WHOLE[0], event("uncertain", 2), event("delivered", 3)], "accepted"),
         ([event("decided", decision=decision("defer", "ok"), id="r1#1:deferred:1"), event("decided", 2, decision=ALLOW)], "pending"),
+        ([*WHOLE[:2], PUT_OFF], "deferred"),
+        ([WHOLE[0], event("uncertain", 2), event("accepted", 2), PUT_OFF], "deferred"),
+        ([*WHOLE[:2], PUT_OFF, event("decided", 4, decision=ALLOW, id="r1#2:decided")], "pending"),
+        ([*WHOLE[:2], PUT_OFF, event("decided", 4, decision=decision("reject", "cancelled"), id="r1#2:decided")], "refused"),
     ],
 )  # fmt: skip
 def test_a_request_stands_where_its_last_word_says(events: list[SendEvent], standing: Standing) -> None:
