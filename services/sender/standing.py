@@ -1,4 +1,4 @@
-"""What the facts of account, number and template hold back that was decided before they came: an operator's pause, Meta's restriction or refusal. Pure, but for what it remembers of one revision of the facts."""
+"""What the facts of account, number and template hold back that was decided before they came: an operator's pause, Meta's restriction or refusal. Pure."""
 
 from collections.abc import Callable, Mapping
 from math import inf
@@ -39,7 +39,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Standings:
-    """Of all numbers, as of the facts' latest revision."""
+    """Of all numbers, remembered for one revision of the facts."""
 
     def __init__(self, facts: Callable[[], AccountFacts], now_ms: Callable[[], int]) -> None:
         self._facts = facts
