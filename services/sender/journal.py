@@ -19,7 +19,7 @@ from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, in_que
 from services.sender.together import Together
 from shared.limiter import Limit
 from shared.metrics import CATEGORIES
-from shared.stream.scripts import pack
+from shared.stream.scripts import PLACES, pack
 from shared.stream.store import Keys
 
 DELAYED = "delayed"
@@ -36,46 +36,59 @@ PAIR_LIMIT = Limit(6000, 45)
 #   {'claim', epoch, command id, entry expected, entry to write, set to leave, member, pair, now}
 #   {'write', epoch, command id, entry expected, entry to write ('' deletes), {{set, member, score or nil to remove}, ...}}
 # Answers with {verdict, number} for each move, in MessagePack too.
-_MOVE = """
+_MOVE = (
+    PLACES
+    + """
 local prefix, interval, burst = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '-1')
-local answers = {}
-local function answer(verdict, number) answers[#answers + 1] = {verdict, tonumber(number)} end
+local moves = cmsgpack.unpack(ARGV[4])
+local entries, ids = {}, {}
+for _, move in ipairs(moves) do ids[#ids + 1] = move[3] end
+for i = 1, #ids, 2000 do
+  local last = math.min(i + 1999, #ids)
+  for nth, entry in ipairs(redis.call('HMGET', KEYS[2], unpack(ids, i, last))) do entries[ids[i + nth - 1]] = entry or '' end
+end
+local written, answers = {}, {}
+local function answer(verdict, number) answers[#answers + 1] = {verdict, number} end
 local function claim(id, expected, new, source, member, pair, now)
-  local known = redis.call('HGET', KEYS[2], id)
-  local pairs = prefix .. 'pairs'
-  if known == new then return answer('claimed', redis.call('ZSCORE', pairs, pair) or 0) end
-  if known ~= expected then return answer('changed', 0) end
-  if redis.call('ZSCORE', prefix .. 'cancelled', id) then return answer('cancelled', 0) end
-  local due = tonumber(redis.call('ZSCORE', pairs, pair) or '0')
+  if entries[id] == new then return answer('claimed', placed(prefix .. 'pairs', pair) or 0) end
+  if entries[id] ~= expected then return answer('changed', 0) end
+  if placed(prefix .. 'cancelled', id) then return answer('cancelled', 0) end
+  local due = placed(prefix .. 'pairs', pair) or 0
   local at = due - interval * (burst - 1)
   if at > now then return answer('held', at) end
-  due = string.format('%.0f', math.max(due, now) + interval)
-  redis.call('HSET', KEYS[2], id, new)
-  redis.call('ZREM', prefix .. source, member)
-  redis.call('ZADD', pairs, due, pair)
-  redis.call('ZADD', prefix .. 'unreported', now, id)
+  due = math.max(due, now) + interval
+  entries[id], written[id] = new, new
+  place(prefix .. source, member, nil)
+  place(prefix .. 'pairs', pair, due)
+  place(prefix .. 'unreported', id, now)
   return answer('claimed', due)
 end
-local function write(id, expected, new, places)
-  local known = redis.call('HGET', KEYS[2], id) or ''
-  if known ~= expected and known ~= new then return answer('changed', 0) end
-  if new == '' then redis.call('HDEL', KEYS[2], id)
-  elseif known ~= new then redis.call('HSET', KEYS[2], id, new) end
-  for _, place in ipairs(places) do
-    local set, member, score = unpack(place, 1, 3)
-    if score then redis.call('ZADD', prefix .. set, score, member)
-    else redis.call('ZREM', prefix .. set, member) end
+local function write(id, expected, new, to)
+  if entries[id] ~= expected and entries[id] ~= new then return answer('changed', 0) end
+  if entries[id] ~= new then entries[id], written[id] = new, new end
+  for _, one in ipairs(to) do
+    local set, member, score = unpack(one, 1, 3)
+    place(prefix .. set, member, score)
   end
   return answer('ok', 0)
 end
-for _, move in ipairs(cmsgpack.unpack(ARGV[4])) do
+for _, move in ipairs(moves) do
   if move[2] ~= epoch then answer('lost', 0)
   elseif move[1] == 'claim' then claim(unpack(move, 3, 9))
   else write(unpack(move, 3, 6)) end
 end
+local kept, forgotten = {}, {}
+for id, entry in pairs(written) do
+  if entry == '' then forgotten[#forgotten + 1] = id
+  else kept[#kept + 1] = id; kept[#kept + 1] = entry end
+end
+in_portions('HSET', KEYS[2], kept)
+in_portions('HDEL', KEYS[2], forgotten)
+put_in_place()
 return cmsgpack.pack(answers)
 """
+)
 
 # KEYS: meta, queue, lined; ARGV: epoch, then (member of the queue, member of the line) each; what has left the queue meanwhile stays away
 _LINE_UP = """

@@ -17,7 +17,7 @@ from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 from shared.settings import ServiceSettings
 from shared.stream.claims import vouched
 from shared.stream.folding import TIMERS, Changes
-from shared.stream.scripts import RUN, Call, pack, run
+from shared.stream.scripts import PLACES, RUN, Call, pack, run
 
 # KEYS: meta, vouched; ARGV: partition. Epochs begin with Redis's own clock, so that they rise even over a Redis that lost everything: a zombie of before is never
 # taken for the owner. What is taken is vouched for only once it has been found complete.
@@ -34,10 +34,10 @@ return {{epoch, redis.call('HGET', KEYS[1], 'offset'), redis.call('HGET', KEYS[1
 # ARGV: epoch, offset it started from ('' for none), new offset, outbox, prefix of sets, the run of Redis in which claims were granted ('' for none),
 #       in MessagePack {{key, state, key, state, ...}, {key forgotten, ...}, {{set, member, score, how}, ...}}
 # how: set | remove | due (remove only if the score is still this one).
-# 2,000 values at once find room on Lua's stack.
 _COMMIT = (
     f"""
 local function here() return {RUN} end
+{PLACES}
 """
     + """
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
@@ -46,20 +46,14 @@ if meta[2] == ARGV[3] and ARGV[2] ~= ARGV[3] then return 1 end
 if (meta[2] or '') ~= ARGV[2] then return 0 end
 if ARGV[6] ~= '' and ARGV[6] ~= here() then return 0 end
 local states, forgotten, ranks = unpack(cmsgpack.unpack(ARGV[7]))
-for i = 1, #states, 2000 do
-  redis.call('HSET', KEYS[2], unpack(states, i, math.min(i + 1999, #states)))
-end
-for i = 1, #forgotten, 2000 do
-  redis.call('HDEL', KEYS[2], unpack(forgotten, i, math.min(i + 1999, #forgotten)))
-end
+in_portions('HSET', KEYS[2], states)
+in_portions('HDEL', KEYS[2], forgotten)
 for _, rank in ipairs(ranks) do
   local set, member, score, how = ARGV[5] .. rank[1], unpack(rank, 2)
-  if how == 'set' then
-    redis.call('ZADD', set, score, member)
-  elseif how == 'remove' or tonumber(redis.call('ZSCORE', set, member) or '-1') == score then
-    redis.call('ZREM', set, member)
-  end
+  if how == 'set' then place(set, member, score)
+  elseif how == 'remove' or placed(set, member) == score then place(set, member, nil) end
 end
+put_in_place()
 redis.call('HSET', KEYS[1], 'offset', ARGV[3], 'outbox', ARGV[4])
 return 1
 """
