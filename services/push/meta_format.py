@@ -17,7 +17,7 @@ from shared.times import parse_rfc3339
 
 DisplayNumber = Callable[[str], str]
 """A number as Meta displays it, by its `phone_number_id`."""
-KINDS = ("message.received", "send.sent", "send.delivered", "send.read", "send.played", "send.failed", "send.priced",
+KINDS = ("message.received", "send.decided", "send.sent", "send.delivered", "send.read", "send.played", "send.failed", "send.priced",
          "webhook.passed")  # fmt: skip
 """What Meta itself would send: all else has no place in its envelope."""
 _OBJECTS = {"whatsapp": BUSINESS_ACCOUNT_OBJECT, "instagram": "instagram", "messenger": "page"}
@@ -70,13 +70,15 @@ def _entry(event: Event, display_number: DisplayNumber) -> tuple[str, dict[str, 
 def _status_of(event: SendEvent) -> dict[str, Any] | None:
     """Meta's status object of a step, where the step tells it.
 
-    A `delivered` may have been read off a `read`, which is told itself; and a `priced` tells a status only if none of the steps did: a delivery
+    What Meta could not deliver and is put off is told as `decided`: to Meta that message has failed. A `delivered` may have been read off a `read`, which is told itself; and a `priced` tells a status only if none of the steps did: a delivery
     told once more with its price, or a message that nobody here sent.
     """
     if event.meta is None:
         return None
     status = _object(event.meta)
     told = status.get("status")
+    if event.event == "decided":
+        return status if told == "failed" else None
     if event.event == "priced":
         return status if told == "delivered" or event.seq == 0 else None
     return status if told == event.event else None

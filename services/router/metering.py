@@ -7,6 +7,7 @@ import msgspec
 
 from services.router.announce import PERHAPS_TOLD
 from services.router.heard import Heard, sent_ms
+from services.router.put_off import REASON
 from services.router.state import State
 from shared.clock import Clock
 from shared.events import ConversationEvent, SendRequested, StatusReceived, TimerFired, UncertainSettled
@@ -70,7 +71,7 @@ class Meter:
                 if out.topic is SEND_EVENTS:
                     if out.type == "decided":
                         decision = _reason(out.value).decision
-                        if decision.final:
+                        if decision.final or decision.reason == REASON:
                             reasons[decision.reason] += 1
                         if isinstance(event, SendRequested):
                             DECISION_SECONDS.observe(max(0.0, now_s - event.at_ms / 1000))

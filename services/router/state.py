@@ -287,6 +287,9 @@ def next_wake(state: State) -> int:
     for life in state.lives:
         if life.until_ms and (not wake or life.until_ms < wake):
             wake = life.until_ms
+        if life.request and life.stage >= ACCEPTED:
+            slim = (life.waits_ms // HOUR_MS + 1) * HOUR_MS
+            wake = min(wake, slim) if wake else slim
     for deferred in state.deferred:
         if deferred.due_ms and (not wake or deferred.due_ms < wake):
             wake = deferred.due_ms

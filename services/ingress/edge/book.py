@@ -157,6 +157,8 @@ def known(name: str, row: bytes, digest: str = "") -> Known:
     """What stands of a request by its row, for whoever asks by `digest` (`SendRequested.digest`; empty: for the one whose id it is)."""
     taken, number, user, bsuid, wamid, held = False, "", "", "", "", ""
     decision: Decision | None = None
+    decided_seq = -1
+    """Rows may lose what is oldest, and a batch may be told twice: an earlier round is not the latest word."""
     malformed: Told | None = None
     conflict = accepted = answered = uncancelled = False
     ends: dict[Step, SendError | None] = {}
@@ -180,7 +182,8 @@ def known(name: str, row: bytes, digest: str = "") -> Known:
         error = None if entry.error is None else _unpacked(SendError, entry.error)
         if step == "decided" and entry.decision is not None:
             answered = True
-            if ("decided", entry.seq) not in events:
+            if entry.seq > decided_seq:
+                decided_seq = entry.seq
                 decision = _unpacked(Decision, entry.decision)
                 if decision.outcome == "defer":
                     # What came of an attempt before is over: Meta refused it for now.

@@ -227,6 +227,11 @@ def test_a_status_is_told_once_though_two_steps_were_read_off_it() -> None:
     assert meta_format.has_form(sent(read_))
 
 
+def test_what_meta_could_not_deliver_has_failed_for_meta_though_it_is_decided_anew() -> None:
+    (event,) = conversation_events("status_failed", StatusReceived)
+    assert value_of(body(sent(event, step="decided"))) == value_of(body(sent(event)))
+
+
 def test_our_own_decisions_have_no_form_of_meta_s() -> None:
     (event,) = conversation_events("status_sent", StatusReceived)
     decided = msgspec.json.decode(sent(event).value)

@@ -384,11 +384,12 @@ def test_a_request_is_kept_no_longer_than_it_may_be_needed() -> None:
     assert not any(life.request for life in made.fold.decode_state(made.states[KEY]).lives)
 
 
-def test_nor_after_its_own_time_if_it_is_not_delivered() -> None:
+@pytest.mark.parametrize("expires_ms", [NOW + 3 * HOUR, NOW + 3 * DAY])
+def test_nor_after_its_own_time_if_it_is_not_delivered(expires_ms: int) -> None:
     made = world()
-    made.play(KEY, request("r1", expires_ms=NOW + 3 * HOUR), NOW)
+    made.play(KEY, request("r1", expires_ms=expires_ms), NOW)
     made.play(KEY, accepted(), NOW)
-    made.fire(NOW + 2 * DAY)
+    made.fire(expires_ms + HOUR)
     assert not any(life.request for life in made.fold.decode_state(made.states[KEY]).lives)
 
 

@@ -110,6 +110,14 @@ def test_who_asks_for_a_request_that_meta_refused_for_now_is_told_why_and_until_
     assert (found.error.reason, found.error.retry_at, found.wamid) == ("marketing_capped", AT, "")
 
 
+def test_an_earlier_round_that_is_told_again_is_not_the_latest_word() -> None:
+    second = (event("decided", 4, decision=ALLOW, id="r1#2:decided"), event("accepted", 5, wamid="wamid.2"))
+    found = known(*WHOLE[:2], PUT_OFF, *second)
+    assert (found.standing, found.wamid) == ("accepted", "wamid.2")
+    again = known(*second, PUT_OFF)  # the row had lost it meanwhile
+    assert (again.standing, again.wamid) == ("accepted", "wamid.2")
+
+
 def test_a_decision_comes_back_as_it_was_told() -> None:
     assert known(WHOLE[0]).decision == ALLOW
 
