@@ -70,8 +70,8 @@ def _entry(event: Event, display_number: DisplayNumber) -> tuple[str, dict[str, 
 def _status_of(event: SendEvent) -> dict[str, Any] | None:
     """Meta's status object of a step, where the step tells it.
 
-    What Meta could not deliver and is put off is told as `decided`: to Meta that message has failed. A `delivered` may have been read off a `read`, which is told itself; and a `priced` tells a status only if none of the steps did: a delivery
-    told once more with its price, or a message that nobody here sent.
+    What Meta could not deliver and is put off is told as `decided`: to Meta that message has failed. A `delivered` may have been read off a `read`, which
+    is told itself; and a `priced` tells a status only if none of the steps did: a delivery told once more with its price, or a message that nobody here sent.
     """
     if event.meta is None:
         return None

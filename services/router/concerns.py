@@ -28,7 +28,7 @@ def told(event: StatusReceived, facts: AccountFacts, errors: MetaErrors) -> tupl
     if is_a_fact(named.reason):
         found = learnt(named.reason, account, number, event.at_ms)
     else:
-        found = _refused(event.error_code, event.at_ms, account, number, errors)
+        found = _refused(event.error_code, named, event.at_ms, account, number, errors)
     if found is None:
         return ()
     subject, fields = found
@@ -45,16 +45,21 @@ def told(event: StatusReceived, facts: AccountFacts, errors: MetaErrors) -> tupl
 
 
 def _refused(
-    code: int, at_ms: int, account: Account | None, number: Number | None, errors: MetaErrors
+    code: int,
+    named: Named,
+    at_ms: int,
+    account: Account | None,
+    number: Number | None,
+    errors: MetaErrors,
 ) -> tuple[Subject, dict[str, Any]] | None:
-    named = errors.named(code)
     known = account if named.concerns == "account" else number
     if named.concerns is None or known is None:
         return None
     last = known.refused
-    if last is not None and at_ms < last.at_ms + min(AGAIN_MS, _holds_ms(errors.named(last.code))):
-        longer = _holds_ms(named) > _holds_ms(errors.named(last.code))
-        if last.code == code or not longer:
+    if last is not None:
+        held_ms = _holds_ms(errors.named(last.code))
+        longer = last.code != code and _holds_ms(named) > held_ms
+        if at_ms < last.at_ms + min(AGAIN_MS, held_ms) and not longer:
             return None
     # In steps: those that fail before the first fact is read back set nothing new.
     return named.concerns, {"refused": {"code": code, "at_ms": at_ms - at_ms % _STEP_MS}}

@@ -1,16 +1,16 @@
 """What Meta's error codes are called in public: `config/errors.yaml` in, reason and hint of a failed status out. Pure after `load`."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import yaml
+from shared.error_table import ErrorTable, Verdict
+from shared.refusals import Subject
 
 UNKNOWN = "meta_error_unknown"
 OPTED_OUT_CODE = 131050
 """The user stopped marketing messages of this business (Meta, Cloud API, error codes)."""
 
 
-Subject = Literal["account", "number"]
 _SUBJECTS: dict[str, Subject] = {"waba": "account", "phone_number": "number"}
 
 
@@ -40,24 +40,23 @@ class MetaErrors:
         """Read `errors.yaml` of a configuration folder.
 
         Raises:
-            OSError, yaml.YAMLError, KeyError, ValueError: the file can't be read or is not what the sender takes either.
+            OSError, ErrorTableError: the file can't be read or is not what the sender takes either.
         """
-        by_code: dict[int, Named] = {}
-        for row in yaml.safe_load((folder / "errors.yaml").read_text("utf-8"))["codes"]:
-            first, _, last = str(row["code"]).partition("-")
-            wait_s = row.get("delay_s") or row.get("backoff", {}).get("base_s")
-            holds = row["action"] in ("park", "stop")
-            named = Named(
-                row["reason"],
-                row["retry"] in ("yes", "delay"),
-                row["hint"],
-                defer_s=wait_s if row["action"] == "defer" else None,
-                concerns=_SUBJECTS.get(row["scope"]) if holds else None,
-                holds_s=wait_s if holds else None,
-            )
-            by_code.update(dict.fromkeys(range(int(first), int(last or first) + 1), named))
-        return cls(by_code)
+        rows = ErrorTable.load(folder / "errors.yaml").by_code
+        return cls({code: _named(row.verdict(attempt=1)) for code, row in rows.items()})
 
     def named(self, code: int | None) -> Named:
         """The public name of a code; an unknown one is said to be unknown."""
         return self._by_code.get(code or -1) or Named(UNKNOWN, False, None)
+
+
+def _named(verdict: Verdict) -> Named:
+    holds = verdict.action in ("park", "stop")
+    return Named(
+        verdict.reason,
+        verdict.retryable,
+        verdict.hint,
+        defer_s=verdict.delay_s if verdict.action == "defer" else None,
+        concerns=_SUBJECTS.get(verdict.scope) if holds else None,
+        holds_s=verdict.delay_s if holds else None,
+    )

@@ -74,7 +74,7 @@ class Permits:
             self._heed(command, standing)
         if standing.stopped:
             return "number"
-        if standing.categories and self.category_held(command):
+        if _in_held_category(command, standing):
             return "category"
         if self._usage.any:
             reference = self.reference(command.phone_number_id)
@@ -85,7 +85,7 @@ class Permits:
 
     def category_held(self, command: SendMessage) -> bool:
         """Whether the facts hold back what is of the command's category, and other messages of its number may go."""
-        return command.category in self._standings.of(command).categories and command.marks is None
+        return _in_held_category(command, self._standings.of(command))
 
     def waits_until(self, command: SendMessage, waiting: int = 0) -> int | None:
         """When a command whose template is paused is to be looked at again, in epoch ms, where so many wait like it; None when it may go."""
@@ -228,6 +228,10 @@ class Permits:
             Part("waba", f"{waba}/{reference}", (facts.account(waba), credentials)),
             Part("phone_number", number, (facts.number(number), credentials)),
         ]
+
+
+def _in_held_category(command: SendMessage, standing: Standing) -> bool:
+    return command.category in standing.categories and command.marks is None
 
 
 def _tell(part: Part, reason: Reason, command: SendMessage) -> None:
