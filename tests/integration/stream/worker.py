@@ -1,7 +1,8 @@
 """One worker of the counting fold as a process; faults are in what it is wired with, never in the code under test.
 
 `FAULT=slow-takeover:MS`: every takeover lasts so much longer. `FAULT=stop-before-commit:N` or `FAULT=stop-before-publish:N`: the process stops itself (SIGSTOP) before the commit, or between the commit and
-the publication, of its N-th batch. `EACH`: it takes so many records of a partition before the next one's, and four times as many at once.
+the publication, of its N-th batch. `EACH`: it takes so many records of a partition before the next one's, and twice as many at once.
+`TURNS`: a file to which each commit adds a line, its partition and next offset.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
@@ -48,21 +50,25 @@ class StopsBeforePublishing:
 
 
 class FaultyStore(Store):
-    """A store that stops the process before a commit, or makes takeovers slow."""
+    """A store that stops the process before a commit, makes takeovers slow, or notes whose turn it was."""
 
-    def __init__(self, redis: Redis, stop: Stops, slow_s: float) -> None:
+    def __init__(self, redis: Redis, stop: Stops, slow_s: float, turns: Path | None) -> None:
         super().__init__(redis)
         self._stop = stop
         self._slow_s = slow_s
+        self._turns = turns
 
     async def take(self, keys: Keys) -> Taken:
         taken = await super().take(keys)
         await asyncio.sleep(self._slow_s)
         return taken
 
-    async def commit(self, *arguments: Any) -> None:
+    async def commit(self, keys: Keys, epoch: int, expected: int | None, offset: int, *what: Any) -> None:
         self._stop()
-        await super().commit(*arguments)
+        await super().commit(keys, epoch, expected, offset, *what)
+        if self._turns is not None:
+            with self._turns.open("a") as turns:
+                turns.write(f"{keys.partition} {offset}\n")
 
 
 def build(service: Service) -> None:
@@ -73,6 +79,8 @@ def build(service: Service) -> None:
     before_commit = Stops(int(nth) if fault == "stop-before-commit" else never)
     before_publish = Stops(int(nth) if fault == "stop-before-publish" else never)
     each = int(os.environ["EACH"]) if "EACH" in os.environ else None
+    turns = Path(os.environ["TURNS"]) if "TURNS" in os.environ else None
+    slow_s = int(nth) / 1000 if fault == "slow-takeover" else 0.0
     redis = connect(settings)
     service.add(
         Processor(
@@ -86,8 +94,8 @@ def build(service: Service) -> None:
             redis=redis,
             clock=clock_from(str(settings.clock_file) if settings.clock_file else None),
             each=each,
-            most=4 * each if each else MAX_POLL,
-            store=FaultyStore(redis, before_commit, int(nth) / 1000 if fault == "slow-takeover" else 0.0),
+            most=2 * each if each else MAX_POLL,
+            store=FaultyStore(redis, before_commit, slow_s, turns),
             publisher=lambda real: StopsBeforePublishing(real, before_publish),
         )
     )
