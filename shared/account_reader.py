@@ -1,6 +1,7 @@
 """Reads all of `account.events` into memory: to its end before the service is ready, then as it grows."""
 
 import asyncio
+import time
 
 import msgspec
 import structlog
@@ -11,7 +12,7 @@ from shared import kafka
 from shared.accounts import AccountFacts, InvalidFacts
 from shared.events import decode_account_event
 from shared.lifecycle import Service
-from shared.metrics import ACCOUNT_REVISION
+from shared.metrics import ACCOUNT_REVISION, PAYMENT_FAILING
 from shared.settings import ServiceSettings
 from shared.topics import ACCOUNT_EVENTS
 
@@ -42,6 +43,7 @@ class AccountReader:
         while await consumer.position(self._partition) < end:
             await self._read(consumer)
         log.info("account_facts_read", revision=self.facts.revision)
+        PAYMENT_FAILING.set_function(lambda: self.facts.payment_failing(int(time.time() * 1000)))
         self._following = self._service.spawn(self._follow(consumer), "account-facts")
 
     async def stop(self) -> None:

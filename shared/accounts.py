@@ -260,6 +260,11 @@ class AccountFacts:
         """All account ids, sorted."""
         return sorted(waba for subject, waba, _ in self._values if subject == "account")
 
+    def payment_failing(self, now_ms: int) -> int:
+        """How many accounts Meta can't charge, as far as is known."""
+        accounts = [value for value in self._values.values() if isinstance(value, Account)]
+        return sum(a.payment_method == "failing" and not a.can_pay(now_ms) for a in accounts)
+
     def known(self) -> dict[FactKey, Account | Number | Template]:
         """Every subject, for showing differences and pages; a copy."""
         return dict(self._values)

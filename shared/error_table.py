@@ -42,6 +42,7 @@ class Verdict:
 
     `delay_s` is how long to wait, in seconds: before the next try (retry, defer), or until a park or stop ends by
     itself; None for one that an operator or a fact of the account lifts, and where nothing waits.
+    `holds`: the scope is held back, also where the request itself has been tried often enough.
     `retryable`: the same request, unchanged, may pass later. `reason` is public, `label` is for metrics,
     `hint` tells the operator what to do.
     """
@@ -52,6 +53,7 @@ class Verdict:
     reason: str
     label: Label
     hint: str
+    holds: bool
     retryable: bool
     name: str
 
@@ -101,13 +103,15 @@ class _Row(BaseModel):
     def verdict(self, attempt: int) -> Verdict:
         exhausted = isinstance(self.max_attempts, int) and attempt >= self.max_attempts
         action: Action = self.exhausted if exhausted else self.action
+        holds = not {"park", "stop"}.isdisjoint((self.action, action))
         return Verdict(
             action=action,
-            delay_s=None if action in ("final", "uncertain") else self._delay_s(attempt),
+            delay_s=self._delay_s(attempt) if holds or action in ("retry", "defer") else None,
             scope=self.scope,
             reason=self.reason,
             label=self.label,
             hint=self.hint,
+            holds=holds,
             retryable=self.retry in ("yes", "delay"),
             name=self.name,
         )

@@ -210,6 +210,9 @@ UNCERTAIN_RESOLVED = _counter(
 )
 DUPLICATES = _counter("wa_duplicate_messages", "Requests sent twice of which both messages went out.")
 ACCOUNT_REVISION = _gauge("wa_account_facts_revision", "Account events known to this process.")
+PAYMENT_FAILING = _gauge(
+    "wa_payment_failing_accounts", "Accounts that Meta could not charge of late, as known to this process."
+)
 
 # --- sender
 GRAPH_CALLS = _counter(

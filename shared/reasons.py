@@ -141,7 +141,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
             "until the next month in the account's time zone",
         ),
         "refused_for_now": Reason(
-            "Meta refuses the message for now, or took it and did not deliver it: a template is still being made ready, a user gets enough marketing, a rate is exceeded. The event's `error` says which.",
+            "Meta refuses the message for now, or took it and did not deliver it, or it could not leave in time: a template is still being made ready, a user gets enough marketing, a rate is exceeded, a number or account is held up. The event's `error` says which.",
             "Nothing to do: it is decided anew at `not_before_at` and goes out as another attempt. Take it back if it is not wanted any more.",
             "until `error.retry_at`; without `expires_at`, or if that is earlier, it ends as `failed`, with `error.retry_at`",
         ),

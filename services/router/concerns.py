@@ -3,7 +3,6 @@
 Meta takes messages and refuses them later with the codes that its answers have, spam and policy among them (Meta, Cloud API, error codes: synchronous, by webhook, or both).
 """
 
-from math import inf
 from typing import Any
 
 from services.router.meta_errors import MetaErrors, Named
@@ -11,11 +10,13 @@ from shared.accounts import Account, AccountFacts, Number
 from shared.events import AccountChanged, StatusReceived, encode
 from shared.refusals import Subject, is_a_fact, learnt
 from shared.stream.fold import Outgoing
+from shared.times import HOUR_MS
 from shared.topics import ACCOUNT_EVENTS
 
-AGAIN_MS = 600_000
-"""A campaign fails a thousand times for one reason, which is told so often, or as often as it is over."""
-_STEP_MS = 10_000
+STEP_MS = 10_000
+"""A campaign fails a thousand times for one reason, which is told so often: a sender that tries again learns from its own message's status that it is not over."""
+_UNKNOWN_END_MS = HOUR_MS
+"""So long at most until what has no known end is tried again (services/sender/breakers.py)."""
 
 
 def told(event: StatusReceived, facts: AccountFacts, errors: MetaErrors) -> tuple[Outgoing, ...]:
@@ -55,15 +56,19 @@ def _refused(
     known = account if named.concerns == "account" else number
     if named.concerns is None or known is None:
         return None
+    at_ms -= at_ms % STEP_MS
     last = known.refused
     if last is not None:
-        held_ms = _holds_ms(errors.named(last.code))
-        longer = last.code != code and _holds_ms(named) > held_ms
-        if at_ms < last.at_ms + min(AGAIN_MS, held_ms) and not longer:
+        # Of two troubles, the one that lasts longer stands.
+        nothing_new = (
+            at_ms <= last.at_ms
+            if last.code == code
+            else at_ms + _holds_ms(named) <= last.at_ms + _holds_ms(errors.named(last.code))
+        )
+        if nothing_new:
             return None
-    # In steps: those that fail before the first fact is read back set nothing new.
-    return named.concerns, {"refused": {"code": code, "at_ms": at_ms - at_ms % _STEP_MS}}
+    return named.concerns, {"refused": {"code": code, "at_ms": at_ms}}
 
 
 def _holds_ms(named: Named) -> float:
-    return inf if named.holds_s is None else named.holds_s * 1000
+    return _UNKNOWN_END_MS if named.holds_s is None else named.holds_s * 1000

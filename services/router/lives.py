@@ -61,6 +61,9 @@ HELD: Mapping[str, str] = {
 }
 """What Meta says of a template's message that it took and does not send yet (Meta, Cloud API, messages, message_status), and our reason for it."""
 
+EXPIRED_AGAIN_MS = 60_000
+"""What expired at the sender is decided anew so long after: the two clocks differ."""
+
 
 def on_accepted(state: State, event: SendAccepted) -> Brought:
     """Meta took the message, perhaps to hold it for a while; or the read mark, whose life ends with that."""
@@ -115,7 +118,9 @@ def on_failed(
             retry_at=None if event.retry_ms is None else rfc3339(event.retry_ms),
             fix=event.fix,
         )
-        waits = put_off(rest, life, event.retry_ms, error, event.at_ms, grants)
+        # A command waits for hours at the longest, the request perhaps for days: what held it up may last.
+        retry_ms = event.at_ms + EXPIRED_AGAIN_MS if event.reason == "expired" else event.retry_ms
+        waits = put_off(rest, life, retry_ms, error, event.at_ms, grants)
         if waits is not None:
             return Brought(waits[0], (waits[1], *told), back(state, life, facts, tariff))
         out = announce.step_of(state, life, "failed", f"{life.command}:failed", event.at_ms, error=error)

@@ -51,12 +51,11 @@ class MetaErrors:
 
 
 def _named(verdict: Verdict) -> Named:
-    holds = verdict.action in ("park", "stop")
     return Named(
         verdict.reason,
         verdict.retryable,
         verdict.hint,
         defer_s=verdict.delay_s if verdict.action == "defer" else None,
-        concerns=_SUBJECTS.get(verdict.scope) if holds else None,
-        holds_s=verdict.delay_s if holds else None,
+        concerns=_SUBJECTS.get(verdict.scope) if verdict.holds else None,
+        holds_s=verdict.delay_s if verdict.holds else None,
     )

@@ -51,6 +51,7 @@ def put_off(
             facts_version="",  # no fact of an account was asked: a replay under others says the same
             not_before_at=rfc3339(retry_ms),
         )
+        error = replace(error, retryable=True, retry_at=decision.not_before_at)
         told = announce.step_of(
             state, life, "decided", event_id, at_ms, decision=decision, error=error, meta=meta
         )

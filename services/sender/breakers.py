@@ -9,7 +9,7 @@ Nothing here outlives the process (docs/decisions/0010-troubles.md): a new owner
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from shared.error_table import Label
@@ -57,6 +57,8 @@ class _Circuit:
     """The call that tries."""
     told: bool = False
     """Opened by a status of a message that had been taken: that another is taken proves nothing yet."""
+    awaits_status: bool = False
+    """What tried it was taken, and its status may still say otherwise."""
 
 
 @dataclass(slots=True)
@@ -122,14 +124,18 @@ class Breakers:
         `told`: by a status, which may be long ago and lifted since, so that a change of what it is about ends it in any case.
         """
         known = self._circuits.get(part.key)
+        about = part.about if wait_ms is None or told or part.scope == "template" else None
         openings = 1 if known is None or known.reason != reason else known.openings
-        if known is not None and known.until_ms > now_ms:  # refused together with others: one opening
+        if known is not None and known.until_ms > now_ms and not (told and known.awaits_status):
+            # Refused together with others: one opening. What only a change ends is not over since something else came along that time ends.
             until_ms = max(known.until_ms, 0 if wait_ms is None else now_ms + wait_ms)
+            if about is None and known.about is not None:
+                self._circuits[part.key] = replace(known, until_ms=until_ms, probe=None)
+                return
         else:
             openings += known is not None and known.reason == reason
             pause_ms = _doubled(PROBE_FIRST_MS, PROBE_LONGEST_MS, openings) if wait_ms is None else wait_ms
             until_ms = now_ms + pause_ms
-        about = part.about if wait_ms is None or told or part.scope == "template" else None
         self._circuits[part.key] = _Circuit(reason, until_ms, about, openings, told=told)
 
     def answered(self, way: Iterable[Part], now_ms: int, call: str) -> None:
@@ -140,7 +146,8 @@ class Breakers:
             if circuit is None:
                 continue
             if circuit.probe == call and circuit.told:
-                circuit.until_ms, circuit.probe, circuit.told = now_ms + STATUS_MS, None, False
+                circuit.until_ms, circuit.probe = now_ms + STATUS_MS, None
+                circuit.told, circuit.awaits_status = False, True
             elif circuit.probe == call or circuit.reason in ("no_answer", "unreachable"):
                 del self._circuits[part.key]
 

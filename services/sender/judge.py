@@ -89,7 +89,8 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
     wait_s = verdict.delay_s
     if answer.regain_s is not None and verdict.label in _ALLOWANCES:
         wait_s = answer.regain_s
-    opens = Opens(verdict.scope, verdict.label, None if wait_s is None else round(wait_s * 1000))
+    wait_ms = None if wait_s is None else round(wait_s * 1000)
+    opens = Opens(verdict.scope, verdict.label, wait_ms) if verdict.holds else None
     silent = verdict.label == "unreachable" or (verdict.label == "platform" and answer.http_status >= 500)
     match verdict.action:
         case "uncertain":
@@ -97,7 +98,7 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
             return msgspec.structs.replace(unclear, silent=True)
         case "retry":
             return Again(
-                round((wait_s or 0) * 1000),
+                wait_ms or 0,
                 throttled=verdict.label == "rate_number",
                 pair=verdict.scope == "pair",
                 silent=silent,
@@ -119,10 +120,10 @@ def _refused(answer: Refused, verdict: Verdict, command_id: str, now_ms: int) ->
                     code=answer.code,
                     message=answer.text,
                     fix=verdict.hint,
-                    retry_ms=now_ms + round(wait_s * 1000) if deferred and wait_s is not None else None,
+                    retry_ms=now_ms + wait_ms if deferred and wait_ms is not None else None,
                 ),
                 verdict.label,
-                opens=opens if verdict.action == "stop" else None,
+                opens=opens,
                 silent=silent,
             )
 

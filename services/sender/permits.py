@@ -78,7 +78,7 @@ class Permits:
             return "category"
         if self._usage.any:
             reference = self.reference(command.phone_number_id)
-            if not self._usage.may_go(command.waba_id, reference, command.priority, self._now_ms()):
+            if not self._usage.may_go(self._waba(command), reference, command.priority, self._now_ms()):
                 return "category"
         open_ = self._breakers.any and self._breakers.hold(self._way(command), self._now_ms())
         return "number" if open_ else None
@@ -171,7 +171,7 @@ class Permits:
         """Hold back what Meta's statuses have told of as its answers would, unless that is over."""
         now_ms = self._now_ms()
         for one in standing.told:
-            waba = f"{command.waba_id}/{standing.token}"
+            waba = f"{self._waba(command)}/{standing.token}"
             key = (one.scope, waba if one.scope == "waba" else command.phone_number_id)
             if self._heeded.get(key) == one:
                 continue
@@ -189,7 +189,7 @@ class Permits:
         if usage.app_percent is not None:
             self._usage.note("app", self.reference(command.phone_number_id), usage.app_percent, now_ms)
         if usage.account_percent is not None:
-            self._usage.note("waba", command.waba_id, usage.account_percent, now_ms)
+            self._usage.note("waba", self._waba(command), usage.account_percent, now_ms)
         if usage.regain_s is not None:
             self._open(command, Opens("waba", "rate_waba", round(usage.regain_s * 1000)), credentials)
 
@@ -210,6 +210,10 @@ class Permits:
         number = self._facts().number(phone_number_id)
         return number.token if number is not None else "default"
 
+    def _waba(self, command: SendMessage) -> str:
+        """The account that the number belongs to now: under that one Meta takes the message."""
+        return self._facts().waba_of(command.phone_number_id) or command.waba_id
+
     def _template(self, command: SendMessage, template: str) -> Part:
         _, name, language = template.split("/", 2)
         return Part("template", template, self._facts().template(command.waba_id, name, language))
@@ -220,7 +224,7 @@ class Permits:
 
     def _way_with(self, command: SendMessage, credentials: Credentials | None) -> list[Part]:
         """The parts of a call, from the widest to the narrowest. An account is held back together with its token: with another one it may do."""
-        facts, number, waba = self._facts(), command.phone_number_id, command.waba_id
+        facts, number, waba = self._facts(), command.phone_number_id, self._waba(command)
         reference = self.reference(number)
         return [
             Part("platform", ""),

@@ -10,7 +10,7 @@ from services.router.fold import RouterFold
 from services.router.meta_errors import MetaErrors
 from services.router.uncertain import Resending
 from services.sender.answers import Refused
-from services.sender.judge import End, judge
+from services.sender.judge import End, expired, judge
 from shared.error_table import ErrorTable
 from shared.events import SendEvent, SendFailed, SendUncertain, decode_command
 from shared.ids import conversation_key
@@ -107,6 +107,9 @@ def test_a_template_that_is_still_syncing_is_sent_when_it_may_be_there() -> None
         (2, 6, 64_000),
         (OVERLOADED, 6, 64_000),
         (133004, 6, 64_000),
+        (4, 5, 5 * MINUTE),
+        (80007, 5, 5 * MINUTE),
+        (80008, 5, 5 * MINUTE),
     ],
 )
 def test_each_row_that_defers_says_for_how_long(code: int, tries: int, after: int) -> None:
@@ -116,6 +119,36 @@ def test_each_row_that_defers_says_for_how_long(code: int, tries: int, after: in
     assert commands(made) == ["r1#1"]
     made.fire(NOW + after)
     assert commands(made) == ["r1#1", "r1#2"]
+
+
+def expired_at_the_sender(**more: Any) -> World:
+    """A request that found no way out in all the time that its command had."""
+    made = world()
+    made.play(KEY, request("r1", "promo", **more), NOW)
+    sent = next(decode_command(out.value) for out in made.out if out.id == "r1#1")
+    late = sent.valid_until_ms + 1
+    made.play(KEY, expired("r1#1", late).event, late)
+    return made
+
+
+def test_what_could_not_leave_in_four_hours_is_decided_anew_while_it_matters() -> None:
+    made = expired_at_the_sender(expires_ms=NOW + 2 * DAY)
+    assert told(made) == ["decided allow", "decided defer"]
+    error = last(made).error
+    assert error is not None
+    again = rfc3339(NOW + 4 * HOUR + MINUTE + 1)
+    assert (error.reason, error.retryable, error.retry_at) == ("expired", True, again)
+    made.fire(NOW + 4 * HOUR + MINUTE)
+    assert commands(made) == ["r1#1"]
+    made.fire(NOW + 4 * HOUR + MINUTE + 1)
+    assert commands(made) == ["r1#1", "r1#2"]
+
+
+@pytest.mark.parametrize("expires", [None, NOW + HOUR, NOW + 4 * HOUR + MINUTE])
+def test_what_could_not_leave_and_matters_no_more_has_failed(expires: int | None) -> None:
+    made = expired_at_the_sender(expires_ms=expires)
+    assert told(made) == ["decided allow", "failed"]
+    assert reason(last(made)) == "expired"
 
 
 @pytest.mark.parametrize("expires", [None, NOW + 10 * MINUTE])

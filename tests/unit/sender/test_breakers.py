@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sender.breakers import IN_A_ROW, SILENT_LONGEST_MS, Breakers, BreakerScope, Part, Reason
+from services.sender.breakers import (
+    IN_A_ROW,
+    SILENT_LONGEST_MS,
+    STATUS_MS,
+    Breakers,
+    BreakerScope,
+    Part,
+    Reason,
+)
 from services.sender.congestion import FEW, PLATFORM_FEW, Congestion
 from services.sender.usage import READING_MS, UsageBook
 
@@ -98,6 +106,30 @@ def test_a_change_ends_no_hold_that_has_its_own_time() -> None:
     breakers = Breakers()
     breakers.open(way()[2], "rate_waba", 0, 60_000)
     assert breakers.hold(way(about="new"), 59_999)
+
+
+def test_what_is_over_with_a_change_is_so_too_when_something_came_along_that_time_ends() -> None:
+    breakers = Breakers()
+    breakers.open(way()[2], "auth", 0, None)
+    breakers.open(way()[2], "rate_waba", 1, HOUR_MS)
+    assert opened(breakers, 1) == {("waba", "auth")}
+    assert breakers.hold(way(), HOUR_MS)
+    assert not breakers.hold(way(about="new"), 2)
+
+
+def test_what_a_status_told_is_tried_less_and_less_often_while_the_trials_statuses_say_it_again() -> None:
+    breakers, now_ms, pauses = Breakers(), 0, []
+    for nth in range(5):
+        breakers.open(way()[2], "account", now_ms, None, told=True)
+        breakers.open(way()[2], "account", now_ms + 1, None, told=True)  # of another message that flew
+        pause_ms = next(ms for ms in range(0, 2 * HOUR_MS, 60_000) if not breakers.hold(way(), now_ms + ms))
+        pauses.append(pause_ms // 60_000)
+        now_ms += pause_ms
+        assert breakers.admit(way(), now_ms, str(nth))
+        breakers.answered(way(), now_ms, str(nth))
+        assert breakers.hold(way(), now_ms + STATUS_MS - 1)
+        now_ms += STATUS_MS - 1
+    assert pauses == [10, 20, 40, 60, 60]
 
 
 def test_a_template_is_over_when_its_time_is() -> None:

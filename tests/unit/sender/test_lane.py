@@ -425,6 +425,25 @@ async def test_what_statuses_told_of_an_account_holds_its_numbers_of_every_token
     assert not office.graph.calls
 
 
+async def test_a_number_that_moves_leaves_the_old_account_s_troubles_behind(office: Office) -> None:
+    moved = False
+
+    async def answer(command_id: str, body: dict[str, Any]) -> Answer:
+        return Accepted(f"wamid.{command_id}", None, None) if moved else Refused(403, 10, "no permission")
+
+    office.graph = office.desk.graph = ScriptedGraph(answer)
+    _set(office, "account", "10")
+    _set(office, "account", "20", waba="20")
+    _set(office, "number", "1001")
+    office.journal.take_in(command("r1"))
+    lane = serve(office)
+    await office.until(lambda: office.desk.permits.open_circuits("waba", "permission") == 1)
+    moved = True
+    _set(office, "number", "1001", waba="20", at_ms=NOW_MS + 1, display_phone_number="+49 30")
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 1)
+
+
 @pytest.mark.parametrize(("first", "second"), [("service", "utility"), ("utility", "service")])
 async def test_a_category_that_is_held_back_holds_up_no_other_of_the_same_user(
     office: Office, first: Category, second: Category

@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 from pydantic import SecretStr
 
 from services.sender.answers import Accepted, Answer, NoAnswer, Refused
-from services.sender.breakers import PROBE_FIRST_MS
+from services.sender.breakers import PROBE_FIRST_MS, BreakerScope
 from services.sender.graph import Graph
 from services.sender.lane import Lane
 from services.sender.settings import SenderSettings
@@ -118,6 +118,39 @@ async def test_a_policy_block_costs_an_account_one_call_and_ends_with_the_first_
     lane.wake.set()
     await office.until(lambda: len(office.heard.events) == 30)
     assert office.desk.permits.open_circuits("waba", "account") == 0
+
+
+@pytest.mark.parametrize("code", [3, 10, 200])
+async def test_a_permission_that_one_account_lacks_holds_no_other_of_the_same_token(
+    office: Office, code: int
+) -> None:
+    answer_with(office, lambda id: Refused(403, code, "no") if id.startswith("r") else accepted(id))
+    office.journal.take_in(command("r1"), command("r2"))
+    lane = serve(office)
+    await office.until(lambda: office.graph.calls == ["r1#1"])
+    office.journal.take_in(*(command(f"o{i}", number="2001", waba="20") for i in range(10)))
+    lane.wake.set()
+    await office.until(lambda: len(office.heard.events) == 10)
+    assert await at_rest(office, lane) == 11
+    assert office.desk.permits.open_circuits("waba", "permission") == 1
+
+
+@pytest.mark.parametrize(("code", "scope", "label"), [(4, "app", "rate_app"), (80007, "waba", "rate_waba")])
+async def test_an_allowance_that_stays_used_up_costs_single_calls_and_no_message(
+    office: Office, code: int, scope: BreakerScope, label: str
+) -> None:
+    fast_numbers(office, "1001")
+    answer_with(office, lambda id: Refused(400, code, "limit"))
+    office.journal.take_in(*(command(f"r{i}", valid_for_ms=14_400_000) for i in range(30)))
+    lane = serve(office)
+    for calls in range(1, 13):  # an hour
+        await office.until(lambda made=calls: len(office.graph.calls) == made)  # type: ignore[misc]
+        assert await at_rest(office, lane) == calls
+        assert office.desk.permits.open_circuits(scope, label) == 1
+        office.clock.advance(300)
+    failed = [event for event in office.heard.events if isinstance(event, SendFailed)]
+    assert {event.command_id for event in failed} == {"r0#1", "r1#1"}, "five tries each"
+    assert all(event.retry_ms is not None for event in failed), "the router decides them anew"
 
 
 async def test_one_number_alone_tries_for_an_account_whose_numbers_all_wait(office: Office) -> None:

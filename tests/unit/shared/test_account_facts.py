@@ -168,3 +168,19 @@ def test_a_number_belongs_to_the_account_named_last_by_its_own_time_in_whatever_
         known.apply(moved, revision)
     assert known.waba_of("N1") == "W2"
     assert known.default_number() == "N1"
+
+
+def test_an_account_whose_payment_failed_counts_as_failing_until_that_is_believed_no_more() -> None:
+    known = AccountFacts()
+    accounts: list[tuple[str, dict[str, Any]]] = [
+        ("W1", {"payment_method": "failing", "payment_failing_until_ms": NOW + 1000}),
+        ("W2", {"payment_method": "failing"}),
+        ("W3", {"payment_method": "missing"}),
+        ("W4", {"payment_method": "valid"}),
+    ]
+    for revision, (waba, fields) in enumerate(accounts, start=1):
+        set_up = AccountChanged(
+            event_id=waba, at_ms=NOW, waba_id=waba, subject="account", id=waba, fields=fields
+        )
+        known.apply(set_up, revision)
+    assert [known.payment_failing(NOW + later) for later in (0, 999, 1000)] == [2, 2, 1]

@@ -44,6 +44,8 @@ SCOPES = {
 }
 """Meta's words for what a code concerns, and ours."""
 OURS = {
+    3: "an account may lack what the app has: each finds out by one call, and no other waits for it",
+    200: "as 3",
     131053: "an upload that fails is tried once more: as often as not it was the network",
     131063: "of marketing templates only, which the account may send elsewhere",
 }
@@ -70,7 +72,7 @@ def test_no_row_is_of_a_code_that_meta_does_not_document() -> None:
         (368, "stop", None, "waba", "account_restricted"),
         (131031, "stop", None, "waba", "account_restricted"),
         (131064, "stop", 86_400, "waba", "account_limited"),
-        (3, "park", None, "app", "permission_missing"),
+        (3, "park", None, "waba", "permission_missing"),
         (131042, "park", None, "waba", "payment_method_missing"),
         (133010, "park", None, "phone_number", "number_not_registered"),
         (131048, "stop", 14_400, "phone_number", "number_quality_limited"),
