@@ -405,10 +405,10 @@ class Processor(Generic[S, E, F], ConsumerRebalanceListener):  # type: ignore[mi
         return polled
 
     def _hold_back(self) -> None:
-        """Fetch nothing of partitions that have no room; go on with those that have some again."""
+        """Fetch nothing of partitions that have no room; go on with those that have some again. What is rebuilt had its room before."""
         paused = self._consumer.paused()
-        for tp in self._parts:
-            if self._room(tp.partition) == (tp not in paused):
+        for tp, owned in self._parts.items():
+            if (owned.silent or self._room(tp.partition)) == (tp not in paused):
                 continue
             if tp in paused:
                 self._consumer.resume(tp)

@@ -145,6 +145,35 @@ async def test_an_emptied_redis_is_rebuilt_without_publishing_or_deciding_anythi
     assert (await assert_exactly_once(bench, load, PLACES))["repeated"] == 0
 
 
+async def test_a_partition_without_room_is_rebuilt_all_the_same_and_then_waits(bench: Bench) -> None:
+    load = adds(6000)
+    await bench.feed(encoded(load[:5000]))
+    full = bench.logs / "full"
+    bench.worker(FULL=str(full))
+    await all_published(bench, 5000)
+    states = await bench.states()
+    full.touch()
+    await bench.lose_redis()
+
+    async def rebuilt() -> bool:
+        return await bench.folded() == 5000 and await bench.states() == states
+
+    await until(rebuilt, "the state is as it was")
+    before = await bench.offsets()
+    await bench.feed(encoded(load[5000:]))
+
+    async def others_went_on() -> bool:
+        after = await bench.offsets()
+        return sum(after[1:]) == sum(before[1:]) + elsewhere
+
+    elsewhere = sum(partition_of(key.encode(), PARTITIONS) != 0 for key, _ in load[5000:])
+    await until(others_went_on, "the other partitions' records")
+    assert (await bench.offsets())[0] == before[0]
+    full.unlink()
+    await all_published(bench, len(load))
+    await assert_exactly_once(bench, load, None)
+
+
 async def test_redis_emptied_in_the_middle_of_the_load_changes_nothing(bench: Bench) -> None:
     load = adds(20_000, claims=False)
     await bench.feed(encoded(load))

@@ -2,7 +2,7 @@
 
 `FAULT=slow-takeover:MS`: every takeover lasts so much longer. `FAULT=stop-before-commit:N` or `FAULT=stop-before-publish:N`: the process stops itself (SIGSTOP) before the commit, or between the commit and
 the publication, of its N-th batch. `EACH`: it takes so many records of a partition before the next one's, and twice as many at once.
-`TURNS`: a file to which each commit adds a line, its partition and next offset.
+`FULL`: while this file exists, partition 0 has no room. `TURNS`: a file to which each commit adds a line, its partition and next offset.
 """
 
 import asyncio
@@ -80,6 +80,7 @@ def build(service: Service) -> None:
     before_publish = Stops(int(nth) if fault == "stop-before-publish" else never)
     each = int(os.environ["EACH"]) if "EACH" in os.environ else None
     turns = Path(os.environ["TURNS"]) if "TURNS" in os.environ else None
+    full = Path(os.environ["FULL"]) if "FULL" in os.environ else None
     slow_s = int(nth) / 1000 if fault == "slow-takeover" else 0.0
     redis = connect(settings)
     service.add(
@@ -94,6 +95,7 @@ def build(service: Service) -> None:
             redis=redis,
             clock=clock_from(str(settings.clock_file) if settings.clock_file else None),
             each=each,
+            room=lambda partition: partition != 0 or full is None or not full.exists(),
             most=2 * each if each else MAX_POLL,
             store=FaultyStore(redis, before_commit, slow_s, turns),
             publisher=lambda real: StopsBeforePublishing(real, before_publish),
