@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -94,17 +95,27 @@ class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._failure = failure
 
 
-async def begin(consumer: AIOKafkaConsumer, places: Iterable[TopicPartition]) -> list[TopicPartition]:
-    """Set the partitions that the group never committed to their first record, on purpose, and only those; which they are.
+class Start(NamedTuple):
+    """The first record of a partition that is to be read, and whether the group never committed to it."""
+
+    offset: int
+    anew: bool
+
+
+async def begin(
+    consumer: AIOKafkaConsumer, places: Iterable[TopicPartition]
+) -> dict[TopicPartition, Start]:
+    """Set the partitions that the group never committed to their first record, on purpose, and only those; where each starts.
 
     Should Kafka have lost the group's offsets, older requests were decided before, and those above a week may be forgotten by
     the router: they must not be sent again, so the start is the first record of the last week.
     """
-    begun = []
+    starts = {}
     for place in places:
-        if await consumer.committed(place) is not None:
+        committed = await consumer.committed(place)
+        if committed is not None:
+            starts[place] = Start(committed, anew=False)
             continue
-        begun.append(place)
         oldest_ms = int(time.time() * 1000) - _OLDEST_MS
         first = (await consumer.beginning_offsets([place]))[place]
         # The end is asked first: a request that comes in between is then after it, and not skipped.
@@ -120,4 +131,5 @@ async def begin(consumer: AIOKafkaConsumer, places: Iterable[TopicPartition]) ->
                 start=start,
             )
         consumer.seek(place, start)
-    return begun
+        starts[place] = Start(start, anew=True)
+    return starts

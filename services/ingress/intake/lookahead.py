@@ -85,14 +85,16 @@ class LookAhead:
 
     async def _assigned(self, assigned: list[TopicPartition]) -> None:
         """Begin where the group has come to."""
-        begun = await begin(self._consumer, assigned)
+        starts = await begin(self._consumer, assigned)
         ends = await self._consumer.end_offsets(assigned)
-        for place in assigned:
-            if place in begun:
+        for place, start in starts.items():
+            if start.anew:
                 await self._done.forget(place.partition, ends[place])
-            position = await self._consumer.position(place)
-            committed = None if place in begun else position
-            self.parts[place] = Part(place, Held(position), ends[place], committed)
+        for place, start in starts.items():
+            # No await between these two: what is fetched after the seek must find its part, or it would be passed over.
+            self._consumer.seek(place, start.offset)
+            committed = None if start.anew else start.offset
+            self.parts[place] = Part(place, Held(start.offset), ends[place], committed)
         log.info("bulk_assigned", partitions=sorted(place.partition for place in assigned))
 
     async def _revoked(self, revoked: list[TopicPartition]) -> None:
