@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from services.sender.entry import Stored
 from shared.events import SendMessage
 
+SLACK = 64
+"""Beyond twice what is ready, a heap may hold so many that are ready no more: where a number is held, `best` never comes to the heaps of what is less urgent."""
+
 
 @dataclass(slots=True, eq=False)
 class Candidate:
@@ -147,7 +150,11 @@ class Schedule:
         priority, at_ms, id = candidate.rank
         if priority not in self._heaps:
             self._heaps = dict(sorted({**self._heaps, priority: []}.items()))
-        heapq.heappush(self._heaps[priority], (at_ms, id, self._added, candidate))
+        heap = self._heaps[priority]
+        if len(heap) > 2 * len(self._ready) + SLACK:
+            heap[:] = [one for one in heap if self._ready.get(one[-1].user) is one[-1]]
+            heapq.heapify(heap)
+        heapq.heappush(heap, (at_ms, id, self._added, candidate))
         if not candidate.lined:
             self._queued.setdefault(candidate.command.priority, set()).add(candidate.found.id)
 

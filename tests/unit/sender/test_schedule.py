@@ -1,5 +1,7 @@
 """The window of one number."""
 
+import gc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +70,22 @@ def test_a_withdrawn_command_is_not_the_best() -> None:
     schedule.withdraw("1", "a#1")
     assert schedule.best() is None
     assert schedule.idle
+
+
+def test_what_expires_while_something_more_urgent_waits_leaves_nothing_behind() -> None:
+    schedule = Schedule()
+    schedule.offer(candidate("s", "1", priority=1))
+    before = candidates_in_memory()
+    for n in range(1000):
+        one = candidate(f"m{n}", f"4915{n}", priority=3, at=n)
+        schedule.offer(one)
+        schedule.withdraw(one.user, one.found.id)
+        assert schedule.best() is not one
+    assert candidates_in_memory() < before + 100
+
+
+def candidates_in_memory() -> int:
+    return sum(isinstance(one, Candidate) for one in gc.get_objects())
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 50)), max_size=60))
