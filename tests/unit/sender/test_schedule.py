@@ -66,8 +66,9 @@ def test_a_command_may_come_back() -> None:
 
 def test_a_withdrawn_command_is_not_the_best() -> None:
     schedule = Schedule()
-    schedule.offer(candidate("a", "1"))
-    schedule.withdraw("1", "a#1")
+    first = candidate("a", "1")
+    schedule.offer(first)
+    schedule.withdraw(first.command)
     assert schedule.best() is None
     assert schedule.idle
 
@@ -79,7 +80,7 @@ def test_what_expires_while_something_more_urgent_waits_leaves_nothing_behind() 
     for n in range(1000):
         one = candidate(f"m{n}", f"4915{n}", priority=3, at=n)
         schedule.offer(one)
-        schedule.withdraw(one.user, one.found.id)
+        schedule.withdraw(one.command)
         assert schedule.best() is not one
     assert candidates_in_memory() < before + 100
 
@@ -94,10 +95,10 @@ def test_whatever_comes_the_best_of_each_user_goes_in_order_of_rank(load: list[t
     for i, (user, priority, at) in enumerate(load):
         one = candidate(f"r{i:02}", str(user), priority, at)
         aside = schedule.offer(one)
-        best = by_user.get(one.user)
+        best = by_user.get(one.party)
         assert (aside is None) == (best is None)
         if best is None or one.rank < best.rank:
-            by_user[one.user] = one
+            by_user[one.party] = one
     went = []
     while (best := schedule.best()) is not None:
         schedule.fly(best)
