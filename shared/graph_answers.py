@@ -4,12 +4,17 @@ Source: Meta, Cloud API, error codes (shape of `error`); Meta, Graph API, rate l
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 ACCOUNT_USAGE: Final = "x-business-use-case-usage"
 APP_USAGE: Final = "x-app-usage"
+
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What reading JSON raises: msgspec UnicodeDecodeError too for text that is not UTF-8, and any reader RecursionError for what is nested too deep."""
+LONGEST_WAIT_MINUTES = 7 * 24 * 60
+"""Meta's allowances are of an hour or a day; a longer wait than this makes no sense."""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -65,7 +70,7 @@ class _Used(msgspec.Struct):
     call_count: float = 0
     total_cputime: float = 0
     total_time: float = 0
-    estimated_time_to_regain_access: float = 0
+    estimated_time_to_regain_access: Annotated[float, msgspec.Meta(le=LONGEST_WAIT_MINUTES)] = 0
     """Minutes."""
 
     @property
@@ -83,7 +88,7 @@ def refused(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
     used = usage(headers)
     try:
         error = _failed(body).error
-    except (msgspec.MsgspecError, ValueError):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
+    except UNREADABLE:
         return Refused(status, None, None, used)
     details = _text(error.error_data.get("details")) if isinstance(error.error_data, dict) else None
     message = _text(error.message)
@@ -117,12 +122,12 @@ def usage(headers: Mapping[str, str]) -> Usage | None:
 def _app(text: str | None) -> _Used | None:
     try:
         return None if text is None else _by_app(text)
-    except (msgspec.MsgspecError, ValueError):
+    except UNREADABLE:
         return None
 
 
 def _accounts(text: str | None) -> list[_Used]:
     try:
         return [] if text is None else [used for one in _by_account(text).values() for used in one]
-    except (msgspec.MsgspecError, ValueError):
+    except UNREADABLE:
         return []

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, FormData
 
-from shared.graph_answers import Refused, Usage, refused, usage
+from shared.graph_answers import UNREADABLE, Refused, Usage, refused, usage
 from shared.settings import GraphSettings
 from shared.tokens import Credentials
 
@@ -91,7 +91,7 @@ class GraphCalls:
             raise GraphRefused(refused(status, bytes(raw), headers))
         try:
             answer = json.loads(raw)
-        except ValueError as failure:
+        except UNREADABLE as failure:
             raise GraphUnavailable(f"{path}: not JSON") from failure
         if not isinstance(answer, dict):
             raise GraphUnavailable(f"{path}: not a JSON object")

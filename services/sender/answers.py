@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from shared.graph_answers import UNREADABLE, Usage, refused, usage
 from shared.graph_answers import Refused as Refused
-from shared.graph_answers import Usage, refused, usage
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -64,10 +64,7 @@ def read(status: int, body: bytes, headers: Mapping[str, str]) -> Accepted | Mar
     if status == 200:
         try:
             taken = _taken(body)
-        except (
-            msgspec.MsgspecError,
-            ValueError,
-        ):  # msgspec raises UnicodeDecodeError for text that is not UTF-8
+        except UNREADABLE:
             return Refused(status, None, None)
         if not taken.messages:
             return Marked() if taken.success else Refused(status, None, None)

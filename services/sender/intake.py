@@ -8,7 +8,7 @@ from typing import Final
 
 from services.sender.entry import Entry, decode_entry, encode_entry, maybe_sent, queued
 from shared.accounts import AccountFacts
-from shared.events import CancelMessage, SendCommand, decode_send_command
+from shared.events import CancelMessage, SendCommand, SendMessage, decode_send_command
 from shared.stream.fold import Grants, Outgoing, Rank, Step
 
 QUEUES: Final = "queues"
@@ -21,9 +21,18 @@ CANCELLED: Final = "cancelled"
 """Rank set: command ids that were taken back, by when; the dispatch ends those that have not gone out."""
 
 
+MARKS: Final = -1
+"""In the place of a priority: read marks wait for no message, so they have a queue of their own. What goes first is a matter of their priority all the same."""
+
+
 def queue(phone_number_id: str, priority: int) -> str:
     """Name of the rank set of waiting commands (`in_queue`), by the time they were decided."""
     return f"queue:{phone_number_id}:{priority}"
+
+
+def queue_priority(command: SendMessage) -> int:
+    """The priority whose queue the command waits in."""
+    return command.priority if command.marks is None else MARKS
 
 
 def in_queue(user: str, command_id: str) -> str:
@@ -63,15 +72,12 @@ class Intake:
                     Rank(EXPIRY, event.command_id, event.valid_until_ms),
                 ),
             )
+        number, priority = event.phone_number_id, queue_priority(event)
         return Step(
             queued(event),
             ranks=(
-                Rank(
-                    queue(event.phone_number_id, event.priority),
-                    in_queue(event.user, event.command_id),
-                    event.at_ms,
-                ),
-                Rank(QUEUES, f"{event.phone_number_id}:{event.priority}", event.at_ms),
+                Rank(queue(number, priority), in_queue(event.user, event.command_id), event.at_ms),
+                Rank(QUEUES, f"{number}:{priority}", event.at_ms),
                 Rank(unsent(event.category), event.command_id, event.at_ms),
                 Rank(EXPIRY, event.command_id, event.valid_until_ms),
             ),

@@ -18,7 +18,7 @@ from services.sender import sending
 from services.sender.desk import Desk
 from services.sender.entry import ROUTER_DEADLINE_MS, Stored, command_of
 from services.sender.gate import Gate
-from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, in_queue, queue
+from services.sender.intake import CANCELLED, EXPIRY, MARKS, UNREPORTED, in_queue, queue
 from services.sender.journal import Held, Place, Survey, Waiting, Write
 from services.sender.judge import End, cancelled, turned_away, uncertain
 from services.sender.records import Records, forgotten, moved, waiting_again
@@ -185,10 +185,13 @@ class Lane:
             first: dict[str, Waiting] = {}
             aside = []
             for one in fresh:
-                if one.user in first or number.schedule.behind(one.user, (priority, one.at_ms, one.id)):
+                party = one.id if priority == MARKS else one.user
+                if priority != MARKS and (
+                    party in first or number.schedule.behind(party, (priority, one.at_ms, one.id))
+                ):
                     aside.append(one)
                 elif len(first) < WINDOW:
-                    first[one.user] = one
+                    first[party] = one
             if aside:
                 await self._line_up(number, priority, aside)
             await self._offer(number, priority, list(first.values()))
@@ -318,7 +321,7 @@ class Lane:
     def _end_unsent(self, found: Stored, end: End) -> None:
         command = command_of(found.entry)
         self._postponed.pop(found.id, None)
-        self._number(command.phone_number_id).schedule.withdraw(command.user, found.id)
+        self._number(command.phone_number_id).schedule.withdraw(command)
         self._work(found.id, self._records.end(found, end))
 
     # --- sending
@@ -328,7 +331,7 @@ class Lane:
         desk, schedule = self._desk, number.schedule
         ahead, room = number.gate.ahead, desk.permits.room(number.id)
         number.stalled = ahead == 0
-        passed_over: set[int] = set()  # priorities; each is that of one category
+        passed_over: set[int] = set()  # queues; each is of one category, or of read marks
         while number.claiming < ahead and self._serving():
             candidate = schedule.best(passed_over)
             if candidate is None:
@@ -338,7 +341,7 @@ class Lane:
             if held == "number":
                 break
             if held == "category":
-                passed_over.add(command.priority)
+                passed_over.add(candidate.queue)
                 continue
             until_ms = desk.permits.waits_until(command, len(self._postponed))
             if until_ms is not None:
@@ -416,7 +419,7 @@ class Lane:
             return await sending.prepare(self._desk, self._records, candidate, self._serving)
         finally:
             if candidate.lined and not candidate.found.entry.unsent:
-                number.schedule.left_line(candidate.user)
+                number.schedule.left_line(candidate.command.user)
             number.claiming -= 1
             self._let(number)
 
@@ -436,13 +439,13 @@ class Lane:
             await self._records.postpone(candidate.found, candidate.command, until_ms)
             self._postponed[candidate.found.id] = number.id
             if candidate.lined:
-                number.schedule.left_line(candidate.user)
+                number.schedule.left_line(candidate.command.user)
         finally:
             self._land(number, candidate)
 
     def _land(self, number: NumberLane, candidate: Candidate, held_until_ms: int | None = None) -> None:
         number.schedule.land(candidate, held_until_ms)
-        if candidate.user in number.schedule.lines:
+        if candidate.command.user in number.schedule.lines:
             self.wake.set()
         if number.stalled or self._desk.wanting:
             self._let(number)

@@ -7,7 +7,16 @@ import structlog
 from services.sender import entry as entries
 from services.sender.desk import Desk
 from services.sender.entry import TOMBSTONE_MS, Stored, command_of, encode_entry
-from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, in_queue, queue, unsent
+from services.sender.intake import (
+    CANCELLED,
+    EXPIRY,
+    QUEUES,
+    UNREPORTED,
+    in_queue,
+    queue,
+    queue_priority,
+    unsent,
+)
 from services.sender.journal import (
     DELAYED,
     LINED,
@@ -81,11 +90,12 @@ class Records:
         """Undo a claim whose message certainly did not go out."""
         now_ms, interval_ms = self._desk.now_ms(), int(PAIR_LIMIT.interval)
         places = [Place(UNREPORTED, found.id, None)]
-        if judgement.delay_ms and not judgement.pair:
+        pair = judgement.pair and command.marks is None
+        if judgement.delay_ms and not pair:
             places.append(Place(DELAYED, found.id, now_ms + judgement.delay_ms))
         else:
             places += _waiting(command)
-        if judgement.pair:
+        if pair:
             ahead_ms = interval_ms * (PAIR_LIMIT.burst - 1)
             places.append(Place(PAIRS, _pair(command), now_ms + judgement.delay_ms + ahead_ms))
         elif not judgement.called:
@@ -177,7 +187,7 @@ def waiting_again(found: Stored) -> Write:
 
 
 def _queue(command: SendMessage) -> str:
-    return queue(command.phone_number_id, command.priority)
+    return queue(command.phone_number_id, queue_priority(command))
 
 
 def _in_queue(command: SendMessage) -> str:
@@ -200,5 +210,5 @@ def _waiting(command: SendMessage) -> list[Place]:
     """Where a waiting command stands: its queue, and the list of queues."""
     return [
         Place(_queue(command), _in_queue(command), command.at_ms),
-        Place(QUEUES, f"{command.phone_number_id}:{command.priority}", command.at_ms),
+        Place(QUEUES, f"{command.phone_number_id}:{queue_priority(command)}", command.at_ms),
     ]

@@ -1,7 +1,8 @@
 """Who goes next on one number: by priority, then by age, one command per user at a time. Pure.
 
-Of each user at most one command is in hand here, ready or in flight; the others wait in the user's line, in the journal. So a user who may not be
-written to now holds up nobody, and a queue of any length costs a window's worth of memory.
+Of each user at most one message is in hand here, ready or in flight; the others wait in the user's line, in the journal. So a user who may not be
+written to now holds up nobody, and a queue of any length costs a window's worth of memory. A read mark waits for no message; only what is to follow it waits for it, or
+a typing indicator would come after what it announces.
 """
 
 import heapq
@@ -9,7 +10,11 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from services.sender.entry import Stored
+from services.sender.intake import queue_priority
 from shared.events import SendMessage
+
+SLACK = 64
+"""Beyond twice what is ready, a heap may hold so many that are ready no more: where a number is held, `best` never comes to the heaps of what is less urgent."""
 
 
 @dataclass(slots=True, eq=False)
@@ -19,15 +24,22 @@ class Candidate:
     found: Stored
     command: SendMessage
     lined: bool = False
+    rank: tuple[int, int, str] = field(init=False)
+    """Smaller goes first."""
+    queue: int = field(init=False)
+    """The priority of its queue."""
+    party: str = field(init=False)
 
-    @property
-    def rank(self) -> tuple[int, int, str]:
-        """Smaller goes first."""
-        return self.command.priority, self.command.at_ms, self.command.command_id
+    def __post_init__(self) -> None:
+        command = self.command
+        self.rank = command.priority, command.at_ms, command.command_id
+        self.queue = queue_priority(command)
+        self.party = party(command)
 
-    @property
-    def user(self) -> str:
-        return self.command.user
+
+def party(command: SendMessage) -> str:
+    """Whose commands go one at a time: the user's; a read mark goes by itself."""
+    return command.user if command.marks is None else command.command_id
 
 
 @dataclass(slots=True)
@@ -36,29 +48,31 @@ class Schedule:
 
     lines: dict[str, int] = field(default_factory=dict)
     _ready: dict[str, Candidate] = field(default_factory=dict)
-    _heaps: dict[int, list[tuple[int, str, int, Candidate]]] = field(default_factory=dict)
-    """By priority, ascending: ready commands, the oldest first, and some that are ready no more."""
+    """By party, as what is flying and held."""
+    _heaps: dict[int, list[tuple[tuple[int, int, str], int, Candidate]]] = field(default_factory=dict)
+    """By queue: ready commands by rank, and some that are ready no more."""
     _added: int = 0
     _flying: dict[str, Candidate] = field(default_factory=dict)
     _held: dict[str, int] = field(default_factory=dict)
     _queued: dict[int, set[str]] = field(default_factory=dict)
+    _marks: dict[str, dict[str, Candidate]] = field(default_factory=dict)
+    """Read marks in hand, by user and command id."""
 
-    def behind(self, user: str, rank: tuple[int, int, str]) -> bool:
+    def behind(self, party: str, rank: tuple[int, int, str]) -> bool:
         """Whether a command of the queue has to step into its user's line: `offer` would say the same of it."""
-        ready = self._ready.get(user)
+        ready = self._ready.get(party)
         if ready is not None:
             return ready.rank < rank
-        return user in self._flying or user in self._held or bool(self.lines.get(user))
+        return self._taken(party) or bool(self.lines.get(party)) or self._follows_mark(party, rank)
 
     def offer(self, candidate: Candidate) -> Candidate | None:
         """Take in a command from the queue; return the one that must step into its user's line instead, if any does."""
-        user = candidate.user
-        ready = self._ready.get(user)
+        ready = self._ready.get(candidate.party)
         if ready is not None and candidate.rank < ready.rank:
             self._forget(ready)
             self._add(candidate)
             return None if ready.lined else ready
-        if self.behind(user, candidate.rank):
+        if self.behind(candidate.party, candidate.rank):
             return candidate
         self._add(candidate)
         return None
@@ -77,34 +91,32 @@ class Schedule:
 
     def offer_head(self, candidate: Candidate) -> None:
         """Take in the head of a user's line, whose turn it is."""
-        user = candidate.user
-        if user not in self._ready and user not in self._flying and user not in self._held:
+        party = candidate.party
+        if not (party in self._ready or self._taken(party) or self._follows_mark(party, candidate.rank)):
             candidate.lined = True
             self._add(candidate)
 
     def best(self, but: Container[int] = ()) -> Candidate | None:
-        """The command that goes next, of any priority but these; it stays until `fly`."""
-        for priority, heap in self._heaps.items():
-            while heap:
-                candidate = heap[0][-1]
-                if self._ready.get(candidate.user) is not candidate:
-                    heapq.heappop(heap)
-                elif priority in but:
-                    break
-                else:
-                    return candidate
-        return None
+        """The command that goes next, of any queue but these; it stays until `fly`."""
+        first = []
+        for queue, heap in self._heaps.items():
+            while heap and not self._is_ready(heap[0][-1]):
+                heapq.heappop(heap)
+            if heap and queue not in but:
+                first.append(heap[0])
+        return min(first)[-1] if first else None
 
     def fly(self, candidate: Candidate) -> None:
         """The command is on its way; its user waits."""
         self._forget(candidate)
-        self._flying[candidate.user] = candidate
+        self._flying[candidate.party] = candidate
 
     def land(self, candidate: Candidate, held_until_ms: int | None = None) -> None:
         """The command is done with, or gone back; its user may be held for a while."""
-        self._flying.pop(candidate.user, None)
+        self._flying.pop(candidate.party, None)
+        self._let_go(candidate)
         if held_until_ms is not None:
-            self._held[candidate.user] = held_until_ms
+            self._held[candidate.party] = held_until_ms
 
     def due(self, now_ms: int) -> list[str]:
         """Users whose line may be looked at now: not held any more, nothing in hand."""
@@ -122,11 +134,12 @@ class Schedule:
         """When the next held user comes free."""
         return min(self._held.values(), default=None)
 
-    def withdraw(self, user: str, command_id: str) -> None:
+    def withdraw(self, command: SendMessage) -> None:
         """Forget a command if it is ready: it ends otherwise."""
-        ready = self._ready.get(user)
-        if ready is not None and ready.found.id == command_id:
+        ready = self._ready.get(party(command))
+        if ready is not None and ready.found.id == command.command_id:
             self._forget(ready)
+            self._let_go(ready)
 
     def window(self, priority: int) -> set[str]:
         """Ids of the ready commands that still stand in the number's queue of that priority."""
@@ -142,16 +155,35 @@ class Schedule:
         return not (self.lines or self._ready or self._flying or self._held)
 
     def _add(self, candidate: Candidate) -> None:
-        self._ready[candidate.user] = candidate
+        self._ready[candidate.party] = candidate
+        if candidate.command.marks is not None:
+            self._marks.setdefault(candidate.command.user, {})[candidate.party] = candidate
         self._added += 1
-        priority, at_ms, id = candidate.rank
-        if priority not in self._heaps:
-            self._heaps = dict(sorted({**self._heaps, priority: []}.items()))
-        heapq.heappush(self._heaps[priority], (at_ms, id, self._added, candidate))
+        heap = self._heaps.setdefault(candidate.queue, [])
+        if len(heap) > 2 * len(self._ready) + SLACK:
+            heap[:] = [one for one in heap if self._is_ready(one[-1])]
+            heapq.heapify(heap)
+        heapq.heappush(heap, (candidate.rank, self._added, candidate))
         if not candidate.lined:
-            self._queued.setdefault(candidate.command.priority, set()).add(candidate.found.id)
+            self._queued.setdefault(candidate.queue, set()).add(candidate.found.id)
 
     def _forget(self, candidate: Candidate) -> None:
-        del self._ready[candidate.user]
+        del self._ready[candidate.party]
         if not candidate.lined:
-            self._queued[candidate.command.priority].discard(candidate.found.id)
+            self._queued[candidate.queue].discard(candidate.found.id)
+
+    def _let_go(self, candidate: Candidate) -> None:
+        marks = self._marks.get(candidate.command.user)
+        if marks is not None:
+            marks.pop(candidate.party, None)
+            if not marks:
+                del self._marks[candidate.command.user]
+
+    def _is_ready(self, candidate: Candidate) -> bool:
+        return self._ready.get(candidate.party) is candidate
+
+    def _taken(self, party: str) -> bool:
+        return party in self._flying or party in self._held
+
+    def _follows_mark(self, user: str, rank: tuple[int, int, str]) -> bool:
+        return user in self._marks and any(mark.rank < rank for mark in self._marks[user].values())

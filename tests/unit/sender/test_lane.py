@@ -15,11 +15,11 @@ from services.sender.answers import Accepted, Answer, NoAnswer, NotSent, Refused
 from services.sender.breakers import Part
 from services.sender.dispatch import Dispatcher
 from services.sender.entry import claimed, decode_entry, encode_entry, queued, tombstone
-from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, queue
-from services.sender.journal import DELAYED, LINED, PAIRS, Verdict
+from services.sender.intake import CANCELLED, EXPIRY, MARKS, UNREPORTED, queue
+from services.sender.journal import DELAYED, LINED, PAIRS, Verdict, line_member
 from services.sender.lane import Lane
 from services.sender.shares import Shares
-from shared.events import AccountChanged, CancelMessage, Category, SendFailed, SendUncertain
+from shared.events import AccountChanged, CancelMessage, Category, SendFailed, SendMessage, SendUncertain
 from shared.times import HOUR_MS
 from tests.unit.sender.fakes import NOW_MS, Office, ScriptedGraph, command
 
@@ -78,6 +78,92 @@ async def test_a_read_mark_is_reported_once_taken_and_holds_up_no_message(office
     await office.until(lambda: "r1#1" in office.graph.calls)
     assert len(office.graph.marks) == 46
     assert office.heard.kinds()["m0#1"] == ["SendAccepted"]
+
+
+def read_mark(request: str, user: str, at_ms: int = NOW_MS) -> SendMessage:
+    body = {"status": "read", "message_id": "wamid.in", "typing_indicator": {"type": "text"}}
+    one = command(request, user=user, category="service", message=body, at_ms=at_ms)
+    return msgspec.structs.replace(one, marks="wamid.in")
+
+
+async def test_a_read_mark_waits_for_no_message_of_its_user(office: Office) -> None:
+    office.journal.sets[PAIRS]["1001:4915100000001"] = NOW_MS + 500_000
+    office.journal.take_in(*(command(f"r{n}", user="4915100000001", category="service") for n in range(2)))
+    lane = serve(office)
+    await office.until(lambda: len(office.journal.sets[LINED]) == 2, "the pair is held")
+    office.journal.take_in(read_mark("m", "4915100000001", NOW_MS + 1))
+    lane.wake.set()
+    await office.until(lambda: bool(office.graph.marks))
+    assert not office.graph.calls
+
+
+async def test_read_marks_wait_for_no_messages_of_others(office: Office) -> None:
+    _set(office, "account", "10", paused_categories=["service"])
+    held = [command(f"r{n:03}", user=f"49151{n:08}", category="service") for n in range(300)]
+    office.journal.take_in(*held, *(read_mark(f"m{n}", f"49152{n:08}", NOW_MS + 1) for n in range(3)))
+    serve(office)
+    await office.until(lambda: len(office.graph.marks) == 3)
+    assert not office.graph.calls
+
+
+async def test_an_answer_does_not_overtake_the_typing_indicator_before_it(office: Office) -> None:
+    typed, answered = asyncio.Event(), office.graph.send
+
+    async def send(*args: Any, **kwargs: Any) -> Answer:
+        if b"typing_indicator" in args[2]:
+            await typed.wait()
+        return await answered(*args, **kwargs)
+
+    office.graph.send = send  # type: ignore[method-assign]
+    office.journal.take_in(
+        command("first", user="4915100000001", category="service", at_ms=NOW_MS - 1),
+        read_mark("m", "4915100000001"),
+        command("answer", user="4915100000001", category="service", at_ms=NOW_MS + 1),
+        command("other", user="4915100000002", category="service", at_ms=NOW_MS + 2),
+    )
+    serve(office)
+    await office.until(lambda: len(office.graph.calls) == 2)
+    assert office.graph.calls == ["first#1", "other#1"]
+    typed.set()
+    await office.until(lambda: "answer#1" in office.graph.calls)
+    assert office.graph.marks
+
+
+async def test_a_read_mark_refused_for_its_pair_comes_back_and_stands_in_nobodys_line(office: Office) -> None:
+    refusals = [Refused(400, 131056, None)]
+    marked = office.graph.send
+
+    async def send(*args: Any, **kwargs: Any) -> Answer:
+        return refusals.pop() if refusals else await marked(*args, **kwargs)
+
+    office.graph.send = send  # type: ignore[method-assign]
+    office.journal.take_in(read_mark("m", "4915100000001"))
+    lane = serve(office)
+    await office.until(lambda: bool(office.journal.sets[DELAYED]))
+    assert not refusals
+    office.clock.advance(5)
+    lane.wake.set()
+    await office.until(lambda: len(office.graph.marks) == 1)
+    assert not office.journal.sets[LINED]
+
+
+@pytest.mark.parametrize("lined", [False, True])
+async def test_a_read_mark_that_an_older_sender_queued_beside_messages_holds_up_nobody(
+    office: Office, lined: bool
+) -> None:
+    office.journal.take_in(
+        read_mark("m", "4915100000001"), command("r", user="4915100000001", category="service")
+    )
+    sets = office.journal.sets
+    sets[queue("1001", MARKS)].clear()
+    if lined:
+        sets[LINED][line_member("1001", "4915100000001", 1, NOW_MS, "m#1")] = 0
+    else:
+        sets[queue("1001", 1)]["4915100000001|m#1"] = NOW_MS
+    serve(office)
+    await office.until(lambda: office.graph.calls == ["r#1"])
+    assert len(office.graph.marks) == 1
+    await office.until(lambda: not sets[LINED] and not sets[queue("1001", 1)])
 
 
 async def test_a_tombstone_is_dropped_when_its_time_has_come(office: Office) -> None:

@@ -76,8 +76,13 @@ def test_an_error_of_metas_stays_one_whatever_stands_beside_its_code(more: str) 
     assert answer == Refused(400, 100, None)
 
 
+NESTED = '{"more":' + "[" * 20_000
+
+
 @pytest.mark.parametrize("status", [200, 302, 403, 429, 500, 502])
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"messages":[]}', b'{"error":"text"}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'{"messages":[]}', b'{"error":"text"}', NESTED.encode()]
+)
 def test_a_body_that_is_not_meta_s_has_no_code(status: int, body: bytes) -> None:
     assert read(status, body, {}) == Refused(status, None, None)
 
@@ -96,9 +101,16 @@ def test_the_usage_headers_say_how_much_is_used_and_when_access_is_regained() ->
     assert taken == Accepted("wamid.1", None, None, Usage(31, 100, 420))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"10":{}}', '{"10":[{"call_count":"many"}]}', "\udcff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{", '{"10":{}}', '{"10":[{"call_count":"many"}]}', "\udcff"),
+        '{"10":[{"estimated_time_to_regain_access":1e308}]}',
+        NESTED,
+    ],
+)
 def test_a_usage_header_that_makes_no_sense_says_nothing(text: str) -> None:
-    headers = {"x-business-use-case-usage": text, "x-app-usage": "none"}
+    headers = {"x-business-use-case-usage": text, "x-app-usage": text if text == NESTED else "none"}
     assert read(400, b'{"error":{"code":4}}', headers) == Refused(400, 4, None, None)
 
 

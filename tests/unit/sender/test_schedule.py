@@ -1,5 +1,7 @@
 """The window of one number."""
 
+import gc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,10 +66,27 @@ def test_a_command_may_come_back() -> None:
 
 def test_a_withdrawn_command_is_not_the_best() -> None:
     schedule = Schedule()
-    schedule.offer(candidate("a", "1"))
-    schedule.withdraw("1", "a#1")
+    first = candidate("a", "1")
+    schedule.offer(first)
+    schedule.withdraw(first.command)
     assert schedule.best() is None
     assert schedule.idle
+
+
+def test_what_expires_while_something_more_urgent_waits_leaves_nothing_behind() -> None:
+    schedule = Schedule()
+    schedule.offer(candidate("s", "1", priority=1))
+    before = candidates_in_memory()
+    for n in range(1000):
+        one = candidate(f"m{n}", f"4915{n}", priority=3, at=n)
+        schedule.offer(one)
+        schedule.withdraw(one.command)
+        assert schedule.best() is not one
+    assert candidates_in_memory() < before + 100
+
+
+def candidates_in_memory() -> int:
+    return sum(isinstance(one, Candidate) for one in gc.get_objects())
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 50)), max_size=60))
@@ -76,10 +95,10 @@ def test_whatever_comes_the_best_of_each_user_goes_in_order_of_rank(load: list[t
     for i, (user, priority, at) in enumerate(load):
         one = candidate(f"r{i:02}", str(user), priority, at)
         aside = schedule.offer(one)
-        best = by_user.get(one.user)
+        best = by_user.get(one.party)
         assert (aside is None) == (best is None)
         if best is None or one.rank < best.rank:
-            by_user[one.user] = one
+            by_user[one.party] = one
     went = []
     while (best := schedule.best()) is not None:
         schedule.fly(best)
