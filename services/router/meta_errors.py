@@ -47,7 +47,8 @@ class MetaErrors:
 
     def named(self, code: int | None) -> Named:
         """The public name of a code; an unknown one is said to be unknown."""
-        return self._by_code.get(code or -1) or Named(UNKNOWN, False, None)
+        known = None if code is None else self._by_code.get(code)
+        return known or Named(UNKNOWN, False, None)
 
 
 def _named(verdict: Verdict) -> Named:
