@@ -155,8 +155,8 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
 FAILURES: Mapping[str, Reason] = MappingProxyType(
     {
         "expired": Reason(
-            "The message waited for its turn until the window, the request's `expires_at` or the promised price was over.",
-            "Send it anew if it still matters; it has not gone out.",
+            "The message waited for its turn until the window, the request's `expires_at` or the promised price was over, or for four hours (a one-time password: ten minutes).",
+            "It has not gone out. With a later `expires_at` it is decided anew a minute later (`deferred`); else send it anew if it still matters.",
         ),
         "backlog": Reason(
             "More messages of the number waited already than it can send in four hours; the least urgent and youngest are turned away.",
