@@ -77,6 +77,7 @@ async def test_it_is_sent_once_more_when_its_time_has_come_and_never_again_when_
 
     commands = sorted(row.headers["ce_id"] for row in await bench.read(SEND_COMMANDS))
     assert commands == [b"capped#1", b"capped#2", b"hopeless#1", b"syncing#1", b"syncing#2"]
+    await bench.settled()
     await bench.router.kill()
     await lose(bench.redis, f"{{{bench.settings.redis_namespace}:router*")
     bench.router = bench.spawn("router")

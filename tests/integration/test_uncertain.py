@@ -220,6 +220,7 @@ async def test_a_lost_answer_is_told_by_the_status_and_a_lost_call_is_sent_once_
     assert await bench.told("password", "failed") == ["decided", "uncertain", "failed"]
 
     commands = [row.headers["ce_id"] for row in await bench.read(SEND_COMMANDS)]
+    await bench.settled()
     await bench.router.kill()
     await lose(bench.redis, f"{{{bench.settings.redis_namespace}:router*")
     bench.router = bench.spawn("router")
