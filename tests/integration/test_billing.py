@@ -487,7 +487,6 @@ def balance(number: int, marketing: int) -> tuple[int, int]:
     return 1, marketing if number % 2 else 55_000
 
 
-@pytest.mark.timeout(240)
 async def test_the_ledger_has_each_charge_once_over_a_kill_and_a_lost_redis(
     settings: TalliesSettings, redis: Redis, tmp_path: Path
 ) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 
 from deploy.local.stack import LocalStack
@@ -14,7 +13,6 @@ from tests.integration.stream.harness import until
 from tests.integration.test_uncertain import UncertainBench
 from tests.losing import lose
 
-pytestmark = pytest.mark.timeout(240)
 SYNCING, CAPPED = 134101, 131049
 HOUR_S, DAY_S = 3600, 24 * 3600
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 import pytest_asyncio
 
 from deploy.local.demo.simulator import Simulator
@@ -35,7 +34,6 @@ from tests.forking import ForkedProcess
 from tests.integration.stream.harness import Bench, until
 from tests.losing import lose
 
-pytestmark = pytest.mark.timeout(240)
 NUMBER, OTHER = "1001", "1002"
 TEMPLATES = {"order_update": "utility", "login_code": "authentication"}
 QUARTER_S = 16 * 60.0

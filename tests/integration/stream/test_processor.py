@@ -26,7 +26,7 @@ from tests.conftest import Prefix
 from tests.integration.stream.counting import PLACES, Add, Burst
 from tests.integration.stream.harness import PARTITIONS, Bench, adds, assert_exactly_once, until
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
