@@ -25,6 +25,10 @@ IN_CI: Final = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 # A shell's background job ignores Ctrl-C, and so would every process that a test starts to interrupt it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Tests that run side by side start their servers on different ports, and so do their processes.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["WA_PORT_SHARE"] = f"{worker.removeprefix('gw')}/{os.environ['PYTEST_XDIST_WORKER_COUNT']}"
+
 # On a developer's machine hypothesis looks for new examples each time; what must pass to land does not depend on luck.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("developer", deadline=None)

@@ -56,12 +56,15 @@ def free_ports(count: int) -> list[int]:
     """Chooses `count` different ports nobody listens on.
 
     They lie below the kernel's ephemeral range, so that no outgoing connection of another process takes one while its
-    server restarts.
+    server restarts. Nobody holds a port before its server listens: processes that choose at the same time are each given a
+    share of the range, `WA_PORT_SHARE=<n>/<of>` with n from 0, and then never choose the same one.
     """
     highest = 32_768
     if _EPHEMERAL_RANGE.exists():
         highest = int(_EPHEMERAL_RANGE.read_text().split()[0])
-    candidates = random.sample(range(_LOWEST, max(highest, _LOWEST + 10_000)), k=200)
+    nth, of = map(int, os.environ.get("WA_PORT_SHARE", "0/1").split("/"))
+    ours = range(_LOWEST, max(highest, _LOWEST + 10_000))[nth::of]
+    candidates = random.sample(ours, k=min(200, len(ours)))
     ports = [port for _, port in zip(range(count), filter(is_free, candidates), strict=False)]
     if len(ports) < count:
         raise StackError(f"found no {count} free TCP ports on {LOOPBACK}")

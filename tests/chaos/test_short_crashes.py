@@ -3,8 +3,6 @@
 import json
 from collections.abc import Mapping
 
-import pytest
-
 from tests.chaos.sends.plan import Plan
 from tests.chaos.sends.run import run
 
@@ -19,7 +17,6 @@ class Silent:
         """Not shown."""
 
 
-@pytest.mark.timeout(240)
 async def test_senders_killed_at_every_moment_of_a_send_lose_nothing_and_send_nothing_twice() -> None:
     report = await run(Plan(seed=3, crashes=10, zombies=1, at_default_settings=False), Silent())
     assert report.clean, json.dumps(report.as_json())

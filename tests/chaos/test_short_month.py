@@ -20,7 +20,6 @@ class Silent:
         """Not shown."""
 
 
-@pytest.mark.timeout(240)
 async def test_a_months_books_equal_an_independent_reckoning_though_billing_is_killed_and_redis_lost() -> (
     None
 ):
@@ -34,7 +33,6 @@ async def test_a_months_books_equal_an_independent_reckoning_though_billing_is_k
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
 async def test_every_planted_difference_is_named_by_the_reconciliation_and_nothing_else(
     tmp_path: Path,
 ) -> None:

@@ -10,7 +10,6 @@ from tests.outage.run import KINDS, outage, services, tell
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
 async def test_while_kafka_is_away_503_is_answered_and_afterwards_every_message_is_told_once() -> None:
     async with LocalStack(name="outage") as stack:
         if len(stack.parts) < 2:

@@ -20,6 +20,7 @@ BODY = b'{"to": "+4915112345678"}'
 TAKEN = b'{"messages": [{"id": "wamid.1"}]}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(TAKEN), TAKEN)
 HANG = b""
+PATIENCE_S = 5.0
 
 
 class Wire:
@@ -73,7 +74,9 @@ async def wire() -> AsyncIterator[Wire]:
 
 @pytest_asyncio.fixture
 async def graph(wire: Wire) -> AsyncIterator[Graph]:
-    graph = Graph(f"http://127.0.0.1:{wire.port}/", "v24.0", timeout_s=0.3, connect_timeout_s=0.3)
+    graph = Graph(
+        f"http://127.0.0.1:{wire.port}/", "v24.0", timeout_s=PATIENCE_S, connect_timeout_s=PATIENCE_S
+    )
     await graph.start()
     yield graph
     await graph.stop()
@@ -182,7 +185,9 @@ async def test_what_is_written_and_not_answered_is_unknown_and_its_connection_ne
     graph: Graph, wire: Wire, answer: list[bytes | None], cause: str
 ) -> None:
     wire.answers = [answer, [OK]]
+    graph._timeout_s = 0.3 if cause == "TimeoutError" else PATIENCE_S
     assert await graph.send("106540", TOKEN, BODY) == NoAnswer(cause)
+    graph._timeout_s = PATIENCE_S
     assert await graph.send("106540", TOKEN, BODY) == Accepted("wamid.1", None, None)
     assert (wire.connections, len(wire.requests)) == (2, 2)
 

@@ -396,7 +396,7 @@ async def test_while_kafka_is_away_calls_are_refused_and_repeated_ones_are_sent_
     refused = await edge.send(text("Clara", "Are you there?"), Idempotency_Key="edge-kafka")
     assert (refused[0], refused[1]["error"]["code"]) == (503, 2)
     await system.stack.kafka.start()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while (again := await edge.send(text("Clara", "Are you there?"), Idempotency_Key="edge-kafka"))[
             0
         ] != 200:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from redis.asyncio import Redis
 
 from deploy.local.paths import REPOSITORY
+from deploy.local.ports import free_ports
 from deploy.local.stack import LocalStack
 from services.billing.forgetting import Forgetting
 from services.billing.ledger import FORGET
@@ -78,7 +78,7 @@ class Process:
         self.url = ""
 
     def start(self) -> None:
-        metrics, queries = free_port(), free_port()
+        metrics, queries = free_ports(2)
         self.url = f"http://127.0.0.1:{queries}"
         self._ready = f"http://127.0.0.1:{metrics}/ready"
         self._metrics = f"http://127.0.0.1:{metrics}/metrics"
@@ -133,13 +133,6 @@ class Process:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager
@@ -494,7 +487,6 @@ def balance(number: int, marketing: int) -> tuple[int, int]:
     return 1, marketing if number % 2 else 55_000
 
 
-@pytest.mark.timeout(240)
 async def test_the_ledger_has_each_charge_once_over_a_kill_and_a_lost_redis(
     settings: TalliesSettings, redis: Redis, tmp_path: Path
 ) -> None:

@@ -142,7 +142,6 @@ async def test_archived_truncated_and_rebuilt_the_books_are_what_they_were(
         assert (await rebuilding.check(second, archive)).tallies_in_redis == checked.tallies
 
 
-@pytest.mark.timeout(120)
 async def test_a_new_generation_that_nobody_seeded_does_not_count_a_truncated_ledger(
     settings: TalliesSettings, sending: KafkaPublisher, tmp_path: Path
 ) -> None:
@@ -235,7 +234,6 @@ MOMENTS = (
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
 async def test_a_run_killed_at_any_moment_leaves_nothing_half(
     settings: TalliesSettings, sending: KafkaPublisher, tmp_path: Path
 ) -> None:

@@ -36,8 +36,9 @@ PAST, FUTURE = "2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"
 class Played:
     """Router and sender, as far as their notes tell."""
 
-    def __init__(self, intake: Ingress) -> None:
+    def __init__(self, intake: Ingress, redis: Redis, namespace: str) -> None:
         self.intake = intake
+        self.redis, self.namespace = redis, namespace
         self.loads = {FULL: Load(10_000, RATE)}
         self.decided: int | None = None
         """How far the router is, in every partition; None: at the end."""
@@ -75,6 +76,11 @@ class Played:
             e.request_id for e in await self.events() if getattr(e, "phone_number_id", "") == number
         )
 
+    async def noted(self) -> int:
+        """How many requests intake has noted as done."""
+        keys = [key async for key in self.redis.scan_iter(f"{{{self.namespace}:bulk}}:*")]
+        return sum([await self.redis.bitcount(key) for key in keys])
+
     async def shows(self, metric: str, least: float) -> bool:
         """Whether a metric of intake's has come so far."""
         async with self.intake.http.get(f"{self.intake.probes}/metrics") as answer:
@@ -102,9 +108,9 @@ async def played(stack: LocalStack, prefix: Prefix, tmp_path: Path) -> AsyncIter
             for id in (FULL, FREE)
         ]
         await intake.produce(ACCOUNT_EVENTS, *map(encode, facts), key=b"1")
-        play = Played(intake)
-        service = Service("played", intake.settings)
         namespace = prefix.env["WA_REDIS_NAMESPACE"]
+        play = Played(intake, redis, namespace)
+        service = Service("played", intake.settings)
         for group, notes in (("router", play.router), ("sender", play.sender)):
             await BacklogNotes(service, redis, namespace, group, notes).start()
         play.following = asyncio.create_task(play.follow())
@@ -133,6 +139,11 @@ async def test_a_number_that_is_full_holds_up_nobody_and_a_kill_costs_nothing(
         )
         await play.until(lambda found: len(found) == 600, FREE)
         assert await play.of(FULL) == Counter()
+
+        async def noted() -> bool:
+            return await play.noted() == 600
+
+        await until(noted)  # killed before, it may release them twice
         await play.intake.process.kill()
         await play.intake.process.start(f"{play.intake.probes}/ready")
         await play.intake.produce(SEND_REQUESTS_BULK, *bulk("late", FREE, 50), key=b"x")
@@ -165,9 +176,13 @@ async def test_a_router_that_stands_still_is_asked_no_more_and_each_request_ends
         async def said() -> bool:
             return {e.request_id for e in await play.events()} == {"expired", "tried", "malformed"}
 
+        async def parked() -> bool:
+            return len(await play.intake.records(SEND_REQUESTS_BULK.dead_letters)) > 0
+
         await until(said)
-        (parked,) = await play.intake.records(SEND_REQUESTS_BULK.dead_letters)
-        assert parked.value == b"no json"
+        await until(parked)
+        (letter,) = await play.intake.records(SEND_REQUESTS_BULK.dead_letters)
+        assert letter.value == b"no json"
         play.loads = {}
         await play.until(lambda found: found["last"] == 1, FULL)
         held = [e for e in await play.events() if e.request_id == "taken-back"]

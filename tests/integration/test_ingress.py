@@ -198,14 +198,14 @@ async def test_webhooks_wait_for_kafka_alone_and_after_its_absence_all_goes_on(
         if not own.parts or own.endpoints.kafka_bootstrap != own._kafka.bootstrap:
             pytest.skip("Kafka is given by the environment and can't be stopped")
         async with (
-            running(own, prefix, tmp_path, WA_WEBHOOK_KAFKA_TIMEOUT_S="2") as ingress,
+            running(own, prefix, tmp_path) as ingress,
             running(own, prefix, tmp_path, "ingress.intake") as intake,
         ):
             body, _ = fixture("message_text")
             intake.process.pause()
             await ingress.produce(SEND_REQUESTS, request("before", **{"from": "106"}))
             assert await ingress.post(body) == 200, "intake stands still, and webhooks do not wait for it"
-            assert await ingress.ready()
+            await until(ingress.ready)
             intake.process.resume()
             await own.kafka.stop()
             await own.kafka.start()

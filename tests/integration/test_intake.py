@@ -47,7 +47,8 @@ async def test_good_bad_and_unreadable_requests_each_go_their_way(intake: Ingres
     await intake.produce(SEND_REQUESTS, *good[:10], b"no json", b'{"request_id":"bad"}', *good[10:])
 
     async def arrived() -> bool:
-        return len(await intake.records(CONVERSATION_EVENTS)) >= 21
+        parked = await intake.records(SEND_REQUESTS.dead_letters)
+        return len(await intake.records(CONVERSATION_EVENTS)) >= 21 and len(parked) > 0
 
     await until(arrived)
     events = [

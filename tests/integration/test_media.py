@@ -29,6 +29,7 @@ from shared.stream.store import connect
 from shared.topics import MEDIA, MESSAGES_RECEIVED, Topic
 from tests.conftest import Prefix
 from tests.integration.processes import until
+from tests.losing import lose
 
 PARTITIONS = 2
 NUMBER, USER = "106", "4915112345678"
@@ -307,9 +308,7 @@ async def test_a_loss_of_redis_is_seen_at_the_next_message_by_who_goes_on(world:
 async def _lose(world: World) -> None:
     """Delete all that Redis knows of files."""
     redis = connect(world.settings)
-    keys = [key async for key in redis.scan_iter(f"{{{world.prefix.redis}:media}}:*")]
-    assert keys
-    await redis.delete(*keys)
+    await lose(redis, f"{{{world.prefix.redis}:media}}:*")
     await redis.aclose()
 
 

@@ -93,6 +93,7 @@ async def test_conversations_move_to_the_number_once_though_routers_are_killed_a
     await until(delivered, "every delivery")
     assert {e.user and (e.user.user_id, e.user.bsuid) for e in await bench.told("delivered")} == set(USERS)
 
+    await bench.settled()
     await router.kill()
     await bench.lose_redis()
     bench.router()

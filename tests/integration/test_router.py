@@ -151,6 +151,7 @@ async def test_requests_are_decided_once_and_lives_told_even_when_redis_is_lost(
 
     await until(changed, "the account's changes")
 
+    await bench.settled()
     await router.kill()
     await bench.lose_redis()
     before = await bench.read(SEND_EVENTS)
@@ -237,6 +238,7 @@ async def test_an_opt_out_outlives_both_the_log_it_was_said_in_and_a_lost_redis(
         return any(isinstance(event, PreferenceChanged) for event in events)
 
     await until(renewed, "the word is in the log again")
+    await bench.settled()
     await router.kill()
     await bench.lose_redis()
     bench.router()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 import pytest_asyncio
 
 from deploy.local.demo.simulator import Simulator
@@ -35,7 +34,6 @@ from tests.forking import ForkedProcess
 from tests.integration.stream.harness import Bench, until
 from tests.losing import lose
 
-pytestmark = pytest.mark.timeout(240)
 NUMBER, OTHER = "1001", "1002"
 TEMPLATES = {"order_update": "utility", "login_code": "authentication"}
 QUARTER_S = 16 * 60.0
@@ -220,6 +218,7 @@ async def test_a_lost_answer_is_told_by_the_status_and_a_lost_call_is_sent_once_
     assert await bench.told("password", "failed") == ["decided", "uncertain", "failed"]
 
     commands = [row.headers["ce_id"] for row in await bench.read(SEND_COMMANDS)]
+    await bench.settled()
     await bench.router.kill()
     await lose(bench.redis, f"{{{bench.settings.redis_namespace}:router*")
     bench.router = bench.spawn("router")

@@ -94,9 +94,13 @@ class Besieged:
     """The running ingress."""
 
     port: int
-    pid: int
+    process: ServiceProcess
     log: Path
     metrics_url: str = ""
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     @property
     def rss_mb(self) -> float:
@@ -133,7 +137,7 @@ async def besieged(
     try:
         await ingress.start(f"http://127.0.0.1:{probes}/ready", timeout_s=60)
         url = f"http://127.0.0.1:{probes}/metrics"
-        yield Besieged(shared_port or port, ingress.pid, logs / f"{instance}.log", url)
+        yield Besieged(shared_port or port, ingress, logs / f"{instance}.log", url)
     finally:
         await ingress.stop()
 

@@ -44,8 +44,8 @@ from shared.topics import (
 
 WITHIN_S: Final = 60.0
 """Bound of every wait: far above what a busy machine takes."""
-STANDS_FOR_S: Final = 5.0
-"""After so long without rest something may wait for the clock itself (a repetition after a failure): then it runs until there is rest."""
+STANDS_FOR_S: Final = 20.0
+"""After so long without rest something may wait for the clock itself (a repetition after a failure): then it runs until there is rest. Far above what a busy machine takes, for a clock that ran on decides otherwise."""
 _LOOK_EVERY_S: Final = 0.02
 _DECIDING: Final = (SEND_REQUESTS, CONVERSATION_EVENTS, ACCOUNT_EVENTS, SEND_COMMANDS)
 """The topics on which a later decision can depend."""

@@ -23,7 +23,7 @@ from tests.conftest import Prefix
 from tests.forking import ForkedProcess
 from tests.integration.stream.counting import Add, Total, Totalled
 from tests.losing import lose
-from tests.reading import Row, committed, read_all, standing_at_start
+from tests.reading import Row, committed, length, read_all, standing_at_start
 
 PARTITIONS = 4
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -118,6 +118,17 @@ class Bench:
     async def published(self) -> int:
         """Records of the source published by now: the group's committed offsets."""
         return await committed(self.settings, "router")
+
+    async def settled(self) -> None:
+        """Wait until the group has committed the whole topic: what is to be seen was published for good.
+
+        Only then may a test kill the worker and lose Redis too: between publication and commit that may decide anew (docs/architecture.md).
+        """
+
+        async def done() -> bool:
+            return await self.published() >= await length(self.settings, CONVERSATION_EVENTS)
+
+        await until(done, "everything folded and published", timeout_s=80, every_s=0.3)
 
     async def lose_redis(self) -> None:
         """Empty all that this test has in Redis."""

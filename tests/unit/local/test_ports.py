@@ -14,6 +14,15 @@ def test_free_ports_are_different_and_free() -> None:
     assert all(map(is_free, ports))
 
 
+def test_who_has_a_share_of_the_range_never_chooses_another_one_s_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WA_PORT_SHARE", "0/2")
+    first = free_ports(20)
+    monkeypatch.setenv("WA_PORT_SHARE", "1/2")
+    assert {port % 2 for port in first}.isdisjoint(port % 2 for port in free_ports(20))
+
+
 def test_a_port_somebody_listens_on_is_not_free() -> None:
     with socket.create_server((LOOPBACK, 0)) as server:
         assert not is_free(server.getsockname()[1])

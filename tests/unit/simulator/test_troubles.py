@@ -72,18 +72,19 @@ async def test_a_hang_ends_with_the_trouble(bench: Bench, processed: bool, accep
 
 async def test_nobody_connects_to_a_meta_that_refuses_and_then_all_is_as_before(bench: Bench) -> None:
     await bench.call(template())
-    await bench.sim("POST", "/troubles", {"kind": "refusing", "for_s": 0.5})
-    refused = 0
-    answered = False
+    refused = troubles = 0
     async with asyncio.timeout(BOUND_S):
-        while not answered:
-            try:
-                answered = (await bench.call(template()))[0] == 200
-            except aiohttp.ClientConnectionError as failure:  # the one under way may just be cut
-                refused += isinstance(failure, aiohttp.ClientConnectorError)
-                await asyncio.sleep(0.01)
-    assert refused > 0
-    assert (await bench.counts())["accepted"] == 2
+        while not refused:  # a machine that stands still may sleep through one
+            await bench.sim("POST", "/troubles", {"kind": "refusing", "for_s": 0.5})
+            troubles += 1
+            answered = False
+            while not answered:
+                try:
+                    answered = (await bench.call(template()))[0] == 200
+                except aiohttp.ClientConnectionError as failure:  # the one under way may just be cut
+                    refused += isinstance(failure, aiohttp.ClientConnectorError)
+                    await asyncio.sleep(0.01)
+    assert (await bench.counts())["accepted"] == 1 + troubles
 
 
 async def test_troubles_can_be_ended_at_once(bench: Bench) -> None:
