@@ -21,23 +21,19 @@ CANCELLED: Final = "cancelled"
 """Rank set: command ids that were taken back, by when; the dispatch ends those that have not gone out."""
 
 
-MARKS: Final = -1
-"""In the place of a priority: read marks wait for no message, so they have a queue of their own. What goes first is a matter of their priority all the same."""
-
-
 def queue(phone_number_id: str, priority: int) -> str:
     """Name of the rank set of waiting commands (`in_queue`), by the time they were decided."""
     return f"queue:{phone_number_id}:{priority}"
 
 
-def queue_priority(command: SendMessage) -> int:
-    """The priority whose queue the command waits in."""
-    return command.priority if command.marks is None else MARKS
+def party(command: SendMessage) -> str:
+    """Whose commands go one at a time: the user's; a read mark goes by itself."""
+    return command.user if command.marks is None else command.command_id
 
 
-def in_queue(user: str, command_id: str) -> str:
-    """A command in its queue: whom it is for can be seen without looking it up."""
-    return f"{user}|{command_id}"
+def in_queue(party: str, command_id: str) -> str:
+    """A command in its queue: whose it is can be seen without looking it up."""
+    return f"{party}|{command_id}"
 
 
 def unsent(category: str) -> str:
@@ -72,11 +68,11 @@ class Intake:
                     Rank(EXPIRY, event.command_id, event.valid_until_ms),
                 ),
             )
-        number, priority = event.phone_number_id, queue_priority(event)
+        number, priority = event.phone_number_id, event.priority
         return Step(
             queued(event),
             ranks=(
-                Rank(queue(number, priority), in_queue(event.user, event.command_id), event.at_ms),
+                Rank(queue(number, priority), in_queue(party(event), event.command_id), event.at_ms),
                 Rank(QUEUES, f"{number}:{priority}", event.at_ms),
                 Rank(unsent(event.category), event.command_id, event.at_ms),
                 Rank(EXPIRY, event.command_id, event.valid_until_ms),

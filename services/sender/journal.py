@@ -152,9 +152,9 @@ class Held(msgspec.Struct, frozen=True):
 
 
 class Waiting(NamedTuple):
-    """A command in a queue, by the time it was decided."""
+    """A command in a queue, by the time it was decided; a message's party is its user."""
 
-    user: str
+    party: str
     id: str
     at_ms: int
 
@@ -323,8 +323,8 @@ class Journal:
         """Move commands from the queue into their users' lines; False when the partition is lost."""
         keys = self._keys(partition)
         arguments: list[str | int] = [epoch]
-        for user, id, at_ms in waiting:
-            arguments += (in_queue(user, id), line_member(number, user, priority, at_ms, id))
+        for party, id, at_ms in waiting:
+            arguments += (in_queue(party, id), line_member(number, party, priority, at_ms, id))
         moved = await self._line_up(
             keys=[keys.meta, keys.set(queue(number, priority)), keys.set(LINED)], args=arguments
         )
@@ -372,6 +372,6 @@ class Journal:
 def _waiting(rows: Iterable[tuple[bytes, bytes | float]]) -> list[Waiting]:
     found = []
     for member, at_ms in rows:
-        user, _, id = member.decode().partition("|")
-        found.append(Waiting(user, id, int(float(at_ms))))
+        party, _, id = member.decode().partition("|")
+        found.append(Waiting(party, id, int(float(at_ms))))
     return found

@@ -18,11 +18,11 @@ from services.sender import sending
 from services.sender.desk import Desk
 from services.sender.entry import ROUTER_DEADLINE_MS, Stored, command_of
 from services.sender.gate import Gate
-from services.sender.intake import CANCELLED, EXPIRY, MARKS, UNREPORTED, in_queue, queue
+from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, in_queue, queue
 from services.sender.journal import Held, Place, Survey, Waiting, Write
 from services.sender.judge import End, cancelled, turned_away, uncertain
 from services.sender.records import Records, forgotten, moved, waiting_again
-from services.sender.schedule import Candidate, Schedule
+from services.sender.schedule import Candidate, Lot, Schedule
 from services.sender.sending import Ready
 from services.sender.together import MOST
 from shared.backlog import Load, Note
@@ -185,13 +185,10 @@ class Lane:
             first: dict[str, Waiting] = {}
             aside = []
             for one in fresh:
-                party = one.id if priority == MARKS else one.user
-                if priority != MARKS and (
-                    party in first or number.schedule.behind(party, (priority, one.at_ms, one.id))
-                ):
+                if one.party in first or number.schedule.behind(one.party, (priority, one.at_ms, one.id)):
                     aside.append(one)
                 elif len(first) < WINDOW:
-                    first[party] = one
+                    first[one.party] = one
             if aside:
                 await self._line_up(number, priority, aside)
             await self._offer(number, priority, list(first.values()))
@@ -211,7 +208,7 @@ class Lane:
             if one.id in self._desk.in_flight:
                 continue
             if found is None or not found.entry.unsent:
-                place = Place(queue(number.id, priority), in_queue(one.user, one.id), None)
+                place = Place(queue(number.id, priority), in_queue(one.party, one.id), None)
                 strays.append(moved(one.id, found, place))
                 continue
             back = number.schedule.offer(Candidate(found, command_of(found.entry)))
@@ -232,7 +229,7 @@ class Lane:
 
     async def _line_up(self, number: NumberLane, priority: int, waiting: Sequence[Waiting]) -> None:
         for one in waiting:
-            number.schedule.lined_up(one.user)
+            number.schedule.lined_up(one.party)
         if not await self._journal.line_up(self.partition, self.epoch, number.id, priority, waiting):
             await self._lost()
 
@@ -331,7 +328,7 @@ class Lane:
         desk, schedule = self._desk, number.schedule
         ahead, room = number.gate.ahead, desk.permits.room(number.id)
         number.stalled = ahead == 0
-        passed_over: set[int] = set()  # queues; each is of one category, or of read marks
+        passed_over: set[Lot] = set()
         while number.claiming < ahead and self._serving():
             candidate = schedule.best(passed_over)
             if candidate is None:
@@ -341,7 +338,7 @@ class Lane:
             if held == "number":
                 break
             if held == "category":
-                passed_over.add(candidate.queue)
+                passed_over.add(candidate.lot)
                 continue
             until_ms = desk.permits.waits_until(command, len(self._postponed))
             if until_ms is not None:

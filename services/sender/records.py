@@ -7,16 +7,7 @@ import structlog
 from services.sender import entry as entries
 from services.sender.desk import Desk
 from services.sender.entry import TOMBSTONE_MS, Stored, command_of, encode_entry
-from services.sender.intake import (
-    CANCELLED,
-    EXPIRY,
-    QUEUES,
-    UNREPORTED,
-    in_queue,
-    queue,
-    queue_priority,
-    unsent,
-)
+from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, in_queue, party, queue, unsent
 from services.sender.journal import (
     DELAYED,
     LINED,
@@ -187,11 +178,11 @@ def waiting_again(found: Stored) -> Write:
 
 
 def _queue(command: SendMessage) -> str:
-    return queue(command.phone_number_id, queue_priority(command))
+    return queue(command.phone_number_id, command.priority)
 
 
 def _in_queue(command: SendMessage) -> str:
-    return in_queue(command.user, command.command_id)
+    return in_queue(party(command), command.command_id)
 
 
 def _pair(command: SendMessage) -> str:
@@ -210,5 +201,5 @@ def _waiting(command: SendMessage) -> list[Place]:
     """Where a waiting command stands: its queue, and the list of queues."""
     return [
         Place(_queue(command), _in_queue(command), command.at_ms),
-        Place(QUEUES, f"{command.phone_number_id}:{queue_priority(command)}", command.at_ms),
+        Place(QUEUES, f"{command.phone_number_id}:{command.priority}", command.at_ms),
     ]

@@ -10,9 +10,11 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from services.sender.entry import Stored
-from services.sender.intake import queue_priority
+from services.sender.intake import party
 from shared.events import SendMessage
 
+Lot = tuple[int, bool]
+"""What may be passed over together: the messages of one priority, and so of one category, or (True) the read marks."""
 SLACK = 64
 """Beyond twice what is ready, a heap may hold so many that are ready no more: where a number is held, `best` never comes to the heaps of what is less urgent."""
 
@@ -26,20 +28,14 @@ class Candidate:
     lined: bool = False
     rank: tuple[int, int, str] = field(init=False)
     """Smaller goes first."""
-    queue: int = field(init=False)
-    """The priority of its queue."""
+    lot: Lot = field(init=False)
     party: str = field(init=False)
 
     def __post_init__(self) -> None:
         command = self.command
         self.rank = command.priority, command.at_ms, command.command_id
-        self.queue = queue_priority(command)
+        self.lot = command.priority, command.marks is not None
         self.party = party(command)
-
-
-def party(command: SendMessage) -> str:
-    """Whose commands go one at a time: the user's; a read mark goes by itself."""
-    return command.user if command.marks is None else command.command_id
 
 
 @dataclass(slots=True)
@@ -49,8 +45,8 @@ class Schedule:
     lines: dict[str, int] = field(default_factory=dict)
     _ready: dict[str, Candidate] = field(default_factory=dict)
     """By party, as what is flying and held."""
-    _heaps: dict[int, list[tuple[tuple[int, int, str], int, Candidate]]] = field(default_factory=dict)
-    """By queue: ready commands by rank, and some that are ready no more."""
+    _heaps: dict[Lot, list[tuple[tuple[int, int, str], int, Candidate]]] = field(default_factory=dict)
+    """Ready commands by rank, and some that are ready no more."""
     _added: int = 0
     _flying: dict[str, Candidate] = field(default_factory=dict)
     _held: dict[str, int] = field(default_factory=dict)
@@ -96,13 +92,13 @@ class Schedule:
             candidate.lined = True
             self._add(candidate)
 
-    def best(self, but: Container[int] = ()) -> Candidate | None:
-        """The command that goes next, of any queue but these; it stays until `fly`."""
+    def best(self, but: Container[Lot] = ()) -> Candidate | None:
+        """The command that goes next, of any lot but these; it stays until `fly`."""
         first = []
-        for queue, heap in self._heaps.items():
+        for lot, heap in self._heaps.items():
             while heap and not self._is_ready(heap[0][-1]):
                 heapq.heappop(heap)
-            if heap and queue not in but:
+            if heap and lot not in but:
                 first.append(heap[0])
         return min(first)[-1] if first else None
 
@@ -159,18 +155,18 @@ class Schedule:
         if candidate.command.marks is not None:
             self._marks.setdefault(candidate.command.user, {})[candidate.party] = candidate
         self._added += 1
-        heap = self._heaps.setdefault(candidate.queue, [])
+        heap = self._heaps.setdefault(candidate.lot, [])
         if len(heap) > 2 * len(self._ready) + SLACK:
             heap[:] = [one for one in heap if self._is_ready(one[-1])]
             heapq.heapify(heap)
         heapq.heappush(heap, (candidate.rank, self._added, candidate))
         if not candidate.lined:
-            self._queued.setdefault(candidate.queue, set()).add(candidate.found.id)
+            self._queued.setdefault(candidate.command.priority, set()).add(candidate.found.id)
 
     def _forget(self, candidate: Candidate) -> None:
         del self._ready[candidate.party]
         if not candidate.lined:
-            self._queued[candidate.queue].discard(candidate.found.id)
+            self._queued[candidate.command.priority].discard(candidate.found.id)
 
     def _let_go(self, candidate: Candidate) -> None:
         marks = self._marks.get(candidate.command.user)

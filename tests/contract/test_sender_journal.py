@@ -6,13 +6,12 @@ from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
-from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from deploy.local.stack import LocalStack
 from services.sender.desk import JournalPort
 from services.sender.entry import claimed, encode_entry, unclaimed
-from services.sender.intake import CANCELLED, EXPIRY, MARKS, UNREPORTED, Intake, in_queue, queue
+from services.sender.intake import CANCELLED, EXPIRY, UNREPORTED, Intake, in_queue, queue
 from services.sender.journal import DELAYED, LINED, PAIRS, Claimed, Held, Journal, Place, Waiting, line_member
 from shared.accounts import AccountFacts
 from shared.events import SendMessage
@@ -161,11 +160,10 @@ async def test_a_survey_tells_queues_ages_and_what_is_due(kit: Kit) -> None:
     await kit.take_in(
         command("u", at_ms=NOW_MS - 5, valid_for_ms=3),
         command("o", category="authentication", number="1002", at_ms=NOW_MS),
-        replace(command("m", category="service", number="1002"), marks="wamid.in"),
     )
     survey = await kit.journal.survey(0, kit.epoch, NOW_MS, 10)
     assert survey is not None
-    assert survey.queues == (("1002", MARKS, 1), ("1002", 0, 1), ("1001", 2, 1))
+    assert survey.queues == (("1002", 0, 1), ("1001", 2, 1))
     assert survey.unsent["utility"] == (1, NOW_MS - 5)
     assert survey.unsent["marketing"] == (0, 0)
     assert (survey.expiring, survey.delayed, survey.unreported) == (("u#1",), (), ())

@@ -14,7 +14,17 @@ from pydantic import SecretStr
 from services.sender.answers import Accepted, Answer, Marked
 from services.sender.desk import Desk
 from services.sender.entry import Stored, decode_entry, encode_entry
-from services.sender.intake import CANCELLED, EXPIRY, QUEUES, UNREPORTED, Intake, in_queue, queue, unsent
+from services.sender.intake import (
+    CANCELLED,
+    EXPIRY,
+    QUEUES,
+    UNREPORTED,
+    Intake,
+    in_queue,
+    party,
+    queue,
+    unsent,
+)
 from services.sender.journal import (
     DELAYED,
     LINED,
@@ -239,7 +249,7 @@ class JournalInMemory:
         """Lose what happened to a command since `to`, when it was waiting, as a Redis does that loses its last second."""
         self.state[one.command_id] = to
         name = queue(one.phone_number_id, one.priority)
-        self.sets[name][in_queue(one.user, one.command_id)] = one.at_ms
+        self.sets[name][in_queue(party(one), one.command_id)] = one.at_ms
         self.sets[UNREPORTED].pop(one.command_id, None)
 
 
