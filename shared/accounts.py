@@ -100,6 +100,10 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         lapsed = self.payment_method == "failing" and until_ms is not None and until_ms <= now_ms
         return self.payment_method == "valid" or lapsed
 
+    def cannot_be_charged(self, now_ms: int) -> bool:
+        """Whether Meta refused its payment and nothing shows yet that this is over."""
+        return self.payment_method == "failing" and not self.can_pay(now_ms)
+
 
 class Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A business phone number. `throughput` is messages per second, both directions (Meta, Cloud API, throughput)."""
@@ -262,8 +266,8 @@ class AccountFacts:
 
     def payment_failing(self, now_ms: int) -> int:
         """How many accounts Meta can't charge, as far as is known."""
-        accounts = [value for value in self._values.values() if isinstance(value, Account)]
-        return sum(a.payment_method == "failing" and not a.can_pay(now_ms) for a in accounts)
+        accounts = [known for known in self._values.values() if isinstance(known, Account)]
+        return sum(account.cannot_be_charged(now_ms) for account in accounts)
 
     def known(self) -> dict[FactKey, Account | Number | Template]:
         """Every subject, for showing differences and pages; a copy."""
@@ -308,9 +312,9 @@ class AccountFacts:
         before_owner = self._owner.get(id)
         if isinstance(new, Number):
             self._by_display[_digits(new.display_phone_number)] = id
-            # What a message's status says of a number is no word of who has it now.
-            only_refused = event.fields.keys() == {"refused"} and id in self._owner
-            if self._owned_ms.get(id, 0) <= event.at_ms and not only_refused:
+            # What Meta said of a message is no word of who has its number now.
+            of_a_message = event.by == "sender" or event.fields.keys() == {"refused"}
+            if self._owned_ms.get(id, 0) <= event.at_ms and not (of_a_message and id in self._owner):
                 self._owner[id], self._owned_ms[id] = event.waba_id, event.at_ms
         if "default" in event.fields or self._owner.get(id) != before_owner:
             self._default = self._find_default()

@@ -5,8 +5,10 @@ Meta takes messages and refuses them later with the codes that its answers have,
 
 from typing import Any
 
-from services.router.meta_errors import MetaErrors, Named
-from shared.accounts import Account, AccountFacts, Number
+from msgspec import to_builtins
+
+from services.router.meta_errors import MetaErrors
+from shared.accounts import AccountFacts, Refused
 from shared.events import AccountChanged, StatusReceived, encode
 from shared.refusals import Subject, is_a_fact, learnt
 from shared.stream.fold import Outgoing
@@ -19,56 +21,54 @@ _UNKNOWN_END_MS = HOUR_MS
 """So long at most until what has no known end is tried again (services/sender/breakers.py)."""
 
 
-def told(event: StatusReceived, facts: AccountFacts, errors: MetaErrors) -> tuple[Outgoing, ...]:
-    """What is to be set of the account or number, unless it is known or the code is about the message alone."""
-    waba_id = facts.waba_of(event.phone_number_id)
-    if event.error_code is None or waba_id is None:
-        return ()
-    account, number = facts.account(waba_id), facts.number(event.phone_number_id)
-    named = errors.named(event.error_code)
-    if is_a_fact(named.reason):
-        found = learnt(named.reason, account, number, event.at_ms)
-    else:
-        found = _refused(event.error_code, named, event.at_ms, account, number, errors)
-    if found is None:
-        return ()
-    subject, fields = found
-    fact = AccountChanged(
-        event_id=f"{event.wamid}:refused",
-        at_ms=event.at_ms,
-        waba_id=waba_id,
-        subject=subject,
-        id=waba_id if subject == "account" else event.phone_number_id,
-        fields=fields,
-        by="meta",
-    )
-    return (Outgoing(ACCOUNT_EVENTS, waba_id, fact.event_id, "AccountChanged", encode(fact)),)
+class Concerns:
+    """What is told. Besides the facts it knows what it told last: a backlog of statuses is folded before any fact of it can be read back."""
 
+    def __init__(self, errors: MetaErrors) -> None:
+        self.errors = errors
+        self._told: dict[tuple[Subject, str], Refused] = {}
 
-def _refused(
-    code: int,
-    named: Named,
-    at_ms: int,
-    account: Account | None,
-    number: Number | None,
-    errors: MetaErrors,
-) -> tuple[Subject, dict[str, Any]] | None:
-    known = account if named.concerns == "account" else number
-    if named.concerns is None or known is None:
-        return None
-    at_ms -= at_ms % STEP_MS
-    last = known.refused
-    if last is not None:
-        # Of two troubles, the one that lasts longer stands.
-        nothing_new = (
-            at_ms <= last.at_ms
-            if last.code == code
-            else at_ms + _holds_ms(named) <= last.at_ms + _holds_ms(errors.named(last.code))
+    def told(self, event: StatusReceived, facts: AccountFacts) -> tuple[Outgoing, ...]:
+        """What is to be set of the account or number, unless it is known or the code is about the message alone."""
+        waba_id = facts.waba_of(event.phone_number_id)
+        if event.error_code is None or waba_id is None:
+            return ()
+        account, number = facts.account(waba_id), facts.number(event.phone_number_id)
+        named, at_ms = self.errors.named(event.error_code), event.at_ms
+        found: tuple[Subject, dict[str, Any]] | None = None
+        if is_a_fact(named.reason):
+            found = learnt(named.reason, account, number, at_ms)
+        elif named.concerns is not None:
+            at_ms -= at_ms % STEP_MS
+            known = account if named.concerns == "account" else number
+            id = waba_id if named.concerns == "account" else event.phone_number_id
+            refused = Refused(event.error_code, at_ms)
+            if known is not None and self._is_news(refused, known.refused, (named.concerns, id)):
+                found = named.concerns, {"refused": to_builtins(refused)}
+        if found is None:
+            return ()
+        subject, fields = found
+        fact = AccountChanged(
+            event_id=f"{event.wamid}:refused",
+            at_ms=at_ms,
+            waba_id=waba_id,
+            subject=subject,
+            id=waba_id if subject == "account" else event.phone_number_id,
+            fields=fields,
+            by="meta",
         )
-        if nothing_new:
-            return None
-    return named.concerns, {"refused": {"code": code, "at_ms": at_ms}}
+        return (Outgoing(ACCOUNT_EVENTS, waba_id, fact.event_id, "AccountChanged", encode(fact)),)
 
+    def _is_news(self, refused: Refused, known: Refused | None, whose: tuple[Subject, str]) -> bool:
+        """Whether it adds to what is known, and to what this step told already; of two troubles the one that lasts longer stands."""
+        told, ends_ms = self._told.get(whose), self._ends_ms(refused)
+        if told is not None and refused.at_ms <= told.at_ms and ends_ms <= self._ends_ms(told):
+            return False
+        if known is not None and (refused.at_ms < known.at_ms or ends_ms <= self._ends_ms(known)):
+            return False
+        self._told[whose] = refused
+        return True
 
-def _holds_ms(named: Named) -> float:
-    return _UNKNOWN_END_MS if named.holds_s is None else named.holds_s * 1000
+    def _ends_ms(self, refused: Refused) -> float:
+        holds_s = self.errors.named(refused.code).holds_s
+        return refused.at_ms + (_UNKNOWN_END_MS if holds_s is None else holds_s * 1000)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from services.router import addresses, announce, moving, names, passed, preferences
 from services.router.brought import Brought
+from services.router.concerns import Concerns
 from services.router.heard import Heard
 from services.router.lives import by_command, on_accepted, on_failed, on_status
 from services.router.meta_errors import MetaErrors
@@ -84,7 +85,7 @@ class RouterFold:
         resending: Resending | None = None,
     ) -> None:
         self._tariff = Tariff(book)
-        self._errors = errors
+        self._concerns = Concerns(errors)
         self._words = words
         self.resending = resending or Resending(RESENT, Heard())
         self.decode: Callable[[bytes], ConversationEvent] = decode_conversation_event
@@ -176,10 +177,10 @@ class RouterFold:
 
     def _table(self) -> dict[type, _Bring]:
         """What each event brings; by its type, for `isinstance` of a struct is slow wherever it says no (docs/decisions/0008)."""
-        tariff, errors = self._tariff, self._errors
+        tariff, concerns = self._tariff, self._concerns
         return {
             StatusReceived: lambda state, event, facts, grants: on_status(
-                state, event, facts, tariff, errors, grants
+                state, event, facts, tariff, concerns, grants
             ),
             SendRequested: lambda state, event, facts, grants: on_request(
                 state, event, facts, tariff, grants

@@ -9,11 +9,11 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from services.router import announce, concerns
+from services.router import announce
 from services.router.brought import Brought
 from services.router.charges import deliver
+from services.router.concerns import Concerns
 from services.router.conversations import learn_expiry
-from services.router.meta_errors import MetaErrors
 from services.router.preferences import Heard, failed_for
 from services.router.put_off import put_off
 from services.router.quotas import releases
@@ -144,7 +144,7 @@ def on_status(
     event: StatusReceived,
     facts: AccountFacts,
     tariff: Tariff,
-    errors: MetaErrors,
+    concerns: Concerns,
     grants: Grants,
 ) -> Brought:
     """Meta says how a message fares."""
@@ -164,14 +164,14 @@ def on_status(
     out: list[Outgoing] = []
     if life.guessed and stage == FAILED:
         ended, told = _failed(state, replace(life, wamid=event.wamid), event, facts)
-        out += (*told, *concerns.told(event, facts, errors))
+        out += (*told, *concerns.told(event, facts))
         return Brought(ended, tuple(out), back(state, life, facts, tariff))
     if life.guessed or life.stage < ACCEPTED:
         state, life, out = accept(state, life, event.wamid, event.at_ms)
     elif life.wamid is None:
         life = replace(life, wamid=event.wamid)
     if stage == FAILED:
-        return _fail(state, life, event, facts, tariff, errors, grants, out)
+        return _fail(state, life, event, facts, tariff, concerns, grants, out)
     if stage == SENT:
         life = _sent(state, life, event, out)
         changed = state if life is known else kept(state, life)
@@ -256,7 +256,7 @@ def _fail(
     event: StatusReceived,
     facts: AccountFacts,
     tariff: Tariff,
-    errors: MetaErrors,
+    concerns: Concerns,
     grants: Grants,
     out: list[Outgoing],
 ) -> Brought:
@@ -264,7 +264,7 @@ def _fail(
     if life.stage >= DELIVERED:
         return Brought(state)
     life = replace(life, seq=life.seq + 1)
-    named = errors.named(event.error_code)
+    named = concerns.errors.named(event.error_code)
     retry_ms = None if named.defer_s is None else event.at_ms + round(named.defer_s * 1000)
     error = SendError(
         origin="meta",
@@ -282,7 +282,7 @@ def _fail(
         step = announce.step_of(state, life, "failed", id_, event.at_ms, error=error, meta=event.meta)
     else:
         ended, step = waits
-    out += (step, *told, *concerns.told(event, facts, errors))
+    out += (step, *told, *concerns.told(event, facts))
     return Brought(ended, tuple(out), back(state, life, facts, tariff))
 
 

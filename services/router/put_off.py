@@ -1,4 +1,4 @@
-"""A message that Meta refused for now: its request waits again, if it says that it still matters by then, and is decided anew as another attempt. Pure."""
+"""A message that Meta refused for now, or that could not leave in time: its request waits again, if it says that it still matters by then, and is decided anew as another attempt. Pure."""
 
 import msgspec
 from msgspec.structs import replace

@@ -8,6 +8,7 @@ import structlog
 from services.sender.answers import Accepted, Answer, Marked, Refused
 from services.sender.desk import Desk
 from services.sender.judge import Again, End
+from services.sender.standing import account_of
 from shared.events import AccountChanged, SendMessage
 from shared.metrics import GRAPH_CALLS, SEND_ERRORS
 from shared.refusals import learnt
@@ -62,7 +63,7 @@ def _tell_account(desk: Desk, refusal: Refused, command: SendMessage) -> None:
     facts = desk.facts()
     found = learnt(
         desk.table.verdict_on(refusal).reason,
-        facts.account(command.waba_id),
+        facts.account(account_of(command, facts)),
         facts.number(command.phone_number_id),
         desk.now_ms(),
     )
@@ -72,7 +73,8 @@ def _tell_account(desk: Desk, refusal: Refused, command: SendMessage) -> None:
 
 def _tell_paid(desk: Desk, command: SendMessage) -> None:
     """Meta took the message that put a refused payment to the test: that is over. What was under way when it was refused says nothing."""
-    account = desk.facts().account(command.waba_id)
+    facts = desk.facts()
+    account = facts.account(account_of(command, facts))
     if account is None or account.payment_method != "failing":
         return
     until_ms = account.payment_failing_until_ms
@@ -88,12 +90,13 @@ def _tell(
     subject: Literal["account", "number"],
     fields: dict[str, Any],
 ) -> None:
+    waba_id = account_of(command, desk.facts())
     event = AccountChanged(
         event_id=f"{command.command_id}:{because}",
         at_ms=desk.now_ms(),
-        waba_id=command.waba_id,
+        waba_id=waba_id,
         subject=subject,
-        id=command.waba_id if subject == "account" else command.phone_number_id,
+        id=waba_id if subject == "account" else command.phone_number_id,
         fields=dict(fields),
         by="sender",
     )

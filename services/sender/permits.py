@@ -5,9 +5,10 @@ call it says what came of it (`heard`). All of it is memory; nothing waits.
 """
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from services.sender import request
 from services.sender.answers import Accepted, Answer, NotSent, Refused
@@ -21,9 +22,9 @@ from services.sender.breakers import (
 )
 from services.sender.congestion import Congestion
 from services.sender.judge import Again, End, Opens
-from services.sender.standing import Standing, Standings, Told
+from services.sender.standing import Standing, Standings, Told, account_of
 from services.sender.usage import UsageBook, UsageScope
-from shared.accounts import AccountFacts
+from shared.accounts import Account, AccountFacts, Number
 from shared.error_table import ErrorTable
 from shared.events import SendMessage
 from shared.graph_answers import Usage
@@ -78,7 +79,9 @@ class Permits:
             return "category"
         if self._usage.any:
             reference = self.reference(command.phone_number_id)
-            if not self._usage.may_go(self._waba(command), reference, command.priority, self._now_ms()):
+            if not self._usage.may_go(
+                account_of(command, self._facts()), reference, command.priority, self._now_ms()
+            ):
                 return "category"
         open_ = self._breakers.any and self._breakers.hold(self._way(command), self._now_ms())
         return "number" if open_ else None
@@ -171,7 +174,7 @@ class Permits:
         """Hold back what Meta's statuses have told of as its answers would, unless that is over."""
         now_ms = self._now_ms()
         for one in standing.told:
-            waba = f"{self._waba(command)}/{standing.token}"
+            waba = f"{account_of(command, self._facts())}/{standing.token}"
             key = (one.scope, waba if one.scope == "waba" else command.phone_number_id)
             if self._heeded.get(key) == one:
                 continue
@@ -189,7 +192,7 @@ class Permits:
         if usage.app_percent is not None:
             self._usage.note("app", self.reference(command.phone_number_id), usage.app_percent, now_ms)
         if usage.account_percent is not None:
-            self._usage.note("waba", self._waba(command), usage.account_percent, now_ms)
+            self._usage.note("waba", account_of(command, self._facts()), usage.account_percent, now_ms)
         if usage.regain_s is not None:
             self._open(command, Opens("waba", "rate_waba", round(usage.regain_s * 1000)), credentials)
 
@@ -210,10 +213,6 @@ class Permits:
         number = self._facts().number(phone_number_id)
         return number.token if number is not None else "default"
 
-    def _waba(self, command: SendMessage) -> str:
-        """The account that the number belongs to now: under that one Meta takes the message."""
-        return self._facts().waba_of(command.phone_number_id) or command.waba_id
-
     def _template(self, command: SendMessage, template: str) -> Part:
         _, name, language = template.split("/", 2)
         return Part("template", template, self._facts().template(command.waba_id, name, language))
@@ -224,14 +223,20 @@ class Permits:
 
     def _way_with(self, command: SendMessage, credentials: Credentials | None) -> list[Part]:
         """The parts of a call, from the widest to the narrowest. An account is held back together with its token: with another one it may do."""
-        facts, number, waba = self._facts(), command.phone_number_id, self._waba(command)
+        facts, number = self._facts(), command.phone_number_id
+        waba = account_of(command, facts)
         reference = self.reference(number)
         return [
             Part("platform", ""),
             Part("app", reference, (credentials,)),
-            Part("waba", f"{waba}/{reference}", (facts.account(waba), credentials)),
-            Part("phone_number", number, (facts.number(number), credentials)),
+            Part("waba", f"{waba}/{reference}", (_but_refused(facts.account(waba)), credentials)),
+            Part("phone_number", number, (_but_refused(facts.number(number)), credentials)),
         ]
+
+
+def _but_refused(known: Account | Number | None) -> Any:
+    """The facts as far as a change of them may end a trouble: a refusal told once more does not, only that it is told no more."""
+    return None if known is None else (replace(known, refused=None), known.refused is None)
 
 
 def _in_held_category(command: SendMessage, standing: Standing) -> bool:

@@ -20,6 +20,11 @@ from shared.events import Category, SendMessage
 _INITIATED = frozenset(get_args(Category)) - {"service"}
 
 
+def account_of(command: SendMessage, facts: AccountFacts) -> str:
+    """The account that the command's number belongs to now: under that one Meta takes the message."""
+    return facts.waba_of(command.phone_number_id) or command.waba_id
+
+
 class Told(msgspec.Struct, frozen=True):
     """What Meta's status said of a message that it had taken: a code whose trouble concerns the whole account or number."""
 
@@ -54,8 +59,7 @@ class Standings:
         found = self._numbers.get(command.phone_number_id)
         if found is None or (found.until_ms != inf and found.until_ms <= self._now_ms()):
             facts, id = self._facts(), command.phone_number_id
-            # Of the account that the number belongs to now: under that one Meta takes the message.
-            account = facts.account(facts.waba_of(id) or command.waba_id)
+            account = facts.account(account_of(command, facts))
             found = self._numbers[id] = _standing(account, facts.number(id), self._now_ms())
         return found
 
@@ -80,7 +84,7 @@ def _standing(account: Account | None, number: Number | None, now_ms: int) -> St
     ends: list[float] = [
         until_ms for until_ms in account.restrictions.values() if until_ms is not None and until_ms > now_ms
     ]
-    if account.payment_method == "failing" and not account.can_pay(now_ms):
+    if account.cannot_be_charged(now_ms):
         categories |= _INITIATED
         ends.append(account.payment_failing_until_ms or inf)
     in_force = restrictions_in_force(account, now_ms)

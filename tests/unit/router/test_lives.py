@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from services.router.concerns import Concerns
 from shared.events import (
     ConversationEvent,
     MetaConversation,
@@ -30,7 +31,7 @@ from tests.unit.router.make import (
     steps,
     world,
 )
-from tests.unit.router.world import World
+from tests.unit.router.world import World, errors
 
 REGULAR = MetaPricing(billable=True, type="regular", category="marketing")
 
@@ -168,6 +169,23 @@ def test_of_a_number_s_troubles_the_one_that_lasts_is_told_and_again_when_it_sho
     made.know(fact("number", "N1", refused={"code": known, "at_ms": NOW - after_ms}))
     out = made.play(KEY, status("failed", error_code=code, at=NOW), NOW)
     assert len([o for o in out if o.topic is ACCOUNT_EVENTS]) == again
+
+
+def test_of_a_backlog_of_failures_each_step_is_told_once_though_nothing_is_read_back() -> None:
+    concerns, known = Concerns(errors()), world().facts
+    facts = [
+        decode_account_event(out.value)
+        for nth in range(1000)
+        for out in concerns.told(status("failed", error_code=131048, at=NOW + 100 * nth), known)
+    ]
+    assert [fact.fields["refused"]["at_ms"] for fact in facts] == [NOW + 10_000 * nth for nth in range(10)]
+
+
+def test_an_older_trouble_that_lasts_longer_is_not_told_for_ever() -> None:
+    concerns, made = Concerns(errors()), world()
+    made.know(fact("account", "W1", refused={"code": 368, "at_ms": NOW}))
+    older = [status("failed", error_code=131064, at=NOW - 50_000 + nth) for nth in range(100)]
+    assert not [out for one in older for out in concerns.told(one, made.facts)]
 
 
 def test_a_payment_that_fails_after_the_message_was_taken_is_known_as_one_that_failed_at_once() -> None:

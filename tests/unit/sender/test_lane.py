@@ -530,6 +530,40 @@ async def test_a_number_that_moves_leaves_the_old_account_s_troubles_behind(offi
     await office.until(lambda: len(office.heard.events) == 1)
 
 
+async def test_what_an_answer_says_of_the_account_is_said_of_the_one_that_the_number_has_now(
+    office: Office,
+) -> None:
+    async def answer(command_id: str, body: dict[str, Any]) -> Answer:
+        return Refused(400, 131042, "payment")
+
+    office.graph = office.desk.graph = ScriptedGraph(answer)
+    for waba in ("10", "20"):
+        _set(office, "account", waba, waba=waba, payment_method="valid")
+        _set(office, "number", "1001", waba=waba, at_ms=NOW_MS + int(waba))
+    office.journal.take_in(command("r1"))
+    serve(office)
+    await office.until(lambda: bool(office.heard.accounts))
+    assert [(event.waba_id, event.id) for event in office.heard.accounts] == [("20", "20")]
+
+
+async def test_a_circuit_that_an_answer_opened_is_not_tried_for_each_old_status(office: Office) -> None:
+    async def answer(command_id: str, body: dict[str, Any]) -> Answer:
+        return Refused(403, 368, "policy")
+
+    office.graph = office.desk.graph = ScriptedGraph(answer)
+    _set(office, "account", "10")
+    office.journal.take_in(*(command(f"r{n}") for n in range(30)))
+    lane = serve(office)
+    await office.until(lambda: len(office.graph.calls) == 1)
+    for nth in range(10):
+        at_ms = NOW_MS - HOUR_MS + 10_000 * nth
+        _set(office, "account", "10", refused={"code": 368, "at_ms": at_ms}, at_ms=NOW_MS + nth)
+        lane.wake.set()
+        await office.until(lambda: not lane.wake.is_set())
+        await office.until(lambda: not office.desk.in_flight)
+    assert len(office.graph.calls) <= 2, "one try, since the facts say of refusals for the first time"
+
+
 @pytest.mark.parametrize(("first", "second"), [("service", "utility"), ("utility", "service")])
 async def test_a_category_that_is_held_back_holds_up_no_other_of_the_same_user(
     office: Office, first: Category, second: Category

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from services.router.concerns import told
+from services.router.concerns import Concerns
 from services.router.meta_errors import MetaErrors
 from services.sender.answers import Accepted
 from services.sender.judge import judge
@@ -26,6 +26,7 @@ MINUTE_MS = 60_000
 def sent_in_an_hour(code: int, changed_at_ms: int | None = None) -> list[int]:
     """When, in ms from the beginning, messages went out, of a number that had one to send at every tick; its facts changed once meanwhile."""
     now_ms, facts, sent = NOW_MS, AccountFacts(), list[int]()
+    concerns = Concerns(ERRORS)
 
     def know(subject: Literal["account", "number"], **fields: Any) -> None:
         id = "10" if subject == "account" else "1001"
@@ -60,7 +61,7 @@ def sent_in_an_hour(code: int, changed_at_ms: int | None = None) -> list[int]:
                 event_id="s", at_ms=now_ms, received_ms=now_ms, phone_number_id="1001", user=one.user,
                 wamid=f"wamid.{one.command_id}", status="failed", meta=msgspec.Raw(b"{}"), error_code=code,
             )  # fmt: skip
-            for fact in told(status, facts, ERRORS):
+            for fact in concerns.told(status, facts):
                 facts.apply(decode_account_event(fact.value), facts.revision + 1)
         one = command(f"r{since_ms}", category="marketing", at_ms=now_ms, valid_for_ms=10**9)
         if permits.held(one) is None and permits.admit(one):

@@ -184,3 +184,16 @@ def test_an_account_whose_payment_failed_counts_as_failing_until_that_is_believe
         )
         known.apply(set_up, revision)
     assert [known.payment_failing(NOW + later) for later in (0, 999, 1000)] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(("by", "fields"), [("sender", {"registered": False}), ("meta", {"refused": None})])
+def test_what_was_said_of_a_message_does_not_say_whose_its_number_is(by: Any, fields: dict[str, Any]) -> None:
+    known = AccountFacts()
+    for revision, (at_ms, waba, who, told) in enumerate(
+        [(NOW, "W1", "operator", {}), (NOW + 1, "W2", "operator", {}), (NOW + 2, "W1", by, fields)], start=1
+    ):
+        event = AccountChanged(
+            event_id=f"n{at_ms}", at_ms=at_ms, waba_id=waba, subject="number", id="N1", fields=told, by=who
+        )
+        known.apply(event, revision)
+    assert known.waba_of("N1") == "W2"
