@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic, time
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from deploy.local.ports import free_ports
 from deploy.local.process import OwnedProcess
 from deploy.local.stack import LocalStack
 from shared.events import CancelMessage, SendAccepted, SendFailed, SendUncertain, encode
@@ -17,7 +19,7 @@ from shared.stream.publisher import partition_of
 from shared.stream.store import Keys
 from shared.topics import SEND_COMMANDS
 from tests.conftest import Prefix
-from tests.integration.sender_bench import TOKEN, Call, SenderBench, accept, forever, refuse
+from tests.integration.sender_bench import PAST_CLAIMS_S, TOKEN, Call, SenderBench, accept, forever, refuse
 from tests.integration.stream.harness import PARTITIONS, until
 
 
@@ -111,7 +113,7 @@ async def test_a_call_without_an_answer_is_uncertain_and_never_repeated(bench: S
                 return await accept(call)
 
     bench.graph.answer = answer
-    bench.sender()
+    bench.sender(WA_CALL_TIMEOUT_S="5")
     await bench.order(bench.command("hang"), bench.command("broken"), bench.command("good"))
     told = await bench.until_told(3)
     assert told == {"hang#1": {"SendUncertain"}, "broken#1": {"SendUncertain"}, "good#1": {"SendAccepted"}}
@@ -134,6 +136,7 @@ async def test_a_kill_at_any_moment_never_repeats_a_call(
     killed = bench.sender(FAULT=moment)
     await bench.order(bench.command("victim"))
     assert await ended(killed) == -signal.SIGKILL
+    bench.clock.advance(PAST_CLAIMS_S)
     bench.sender()
     told = await bench.until_told(1)
     await bench.order(bench.command("next"))
@@ -150,6 +153,7 @@ async def test_a_kill_in_the_middle_of_a_load_repeats_no_call_and_loses_no_comma
     await bench.order(*commands)
     await bench.until_called(100)
     await first.kill()
+    bench.clock.advance(PAST_CLAIMS_S)
     bench.sender()
     told = await bench.until_told(600)
     assert set(told) == {c.command_id for c in commands}
@@ -336,16 +340,28 @@ async def test_a_throttled_number_slows_down_and_still_sends_all(bench: SenderBe
 
 
 async def test_a_stop_lets_calls_in_flight_end(bench: SenderBench) -> None:
+    stopping = asyncio.Event()
+    (probes,) = free_ports(1)
+
     async def answer(call: Call) -> web.StreamResponse:
-        await asyncio.sleep(1)  # the answer takes a second; nothing is awaited by it
+        if len(bench.graph.calls) > 50:
+            await stopping.wait()
         return await accept(call)
 
+    async def says_so() -> bool:
+        async with http.get(f"http://127.0.0.1:{probes}/ready") as said:
+            return await said.text() == "stopping\n"
+
     bench.graph.answer = answer
-    sender = bench.sender()
+    sender = bench.sender(WA_METRICS_PORT=str(probes), WA_DRAIN_S="20")
     await bench.order(*(bench.command(f"r{i}") for i in range(200)))
-    await bench.until_called(20)
-    await sender.stop()
-    assert sender.returncode == 0
+    await bench.until_called(50 + 2)
+    sender.send_signal(signal.SIGTERM)
+    async with aiohttp.ClientSession() as http:
+        await until(says_so, "the sender's word that it stops")
+    await asyncio.sleep(1)  # nothing is awaited by it: a sender that waits for no call is gone by then
+    stopping.set()
+    assert await ended(sender) == 0
     called = set(bench.graph.counts())
     told = await bench.told()
     assert told == {id: {"SendAccepted"} for id in called}

@@ -16,7 +16,6 @@ from deploy.local.process import OwnedProcess
 from deploy.local.stack import LocalStack
 from services.simulator.app import Simulator
 from services.simulator.settings import SimulatorSettings
-from shared.clock import FileClock
 from shared.events import SendFailed
 from tests.conftest import Prefix
 from tests.integration.sender_bench import TOKEN, SenderBench
@@ -32,7 +31,6 @@ class Troubled(SenderBench):
 
     def __init__(self, stack: LocalStack, prefix: Prefix, logs: Path) -> None:
         super().__init__(stack, prefix, logs)
-        self.clock = FileClock(logs / "clock")
         settings = SimulatorSettings(
             http_port=0,
             metrics_port=0,
@@ -218,7 +216,7 @@ async def test_a_proxy_that_refuses_in_metas_place_fails_nothing(bench: Troubled
 
 
 async def test_a_hang_leaves_a_handful_uncertain_and_all_else_goes_when_it_is_over(bench: Troubled) -> None:
-    bench.sends()
+    bench.sends(WA_CALL_TIMEOUT_S="2")
     await bench.load("a")
     await bench.until_accepted(30)
     await bench.trouble("hang", 6)  # three times as long as a call may take
