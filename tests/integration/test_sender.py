@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from time import monotonic, time
+from time import time
 
 import aiohttp
 import pytest
@@ -171,8 +171,8 @@ async def test_a_number_never_exceeds_its_throughput_in_any_second(bench: Sender
         *(bench.command(f"fast{i}", number="1002") for i in range(240)),
     )
     await bench.until_called(300)
-    assert 15 <= bench.graph.busiest_second("1001") <= 20
-    assert 60 <= bench.graph.busiest_second("1002") <= 80
+    assert bench.graph.busiest_second("1001") <= 20
+    assert bench.graph.busiest_second("1002") <= 80
 
 
 async def test_what_customers_write_counts_towards_a_number_s_throughput(bench: SenderBench) -> None:
@@ -234,19 +234,32 @@ async def test_a_command_taken_back_fails_as_cancelled(bench: SenderBench) -> No
 
 
 async def test_one_time_passwords_overtake_a_campaign(bench: SenderBench) -> None:
-    await bench.set_number("1001", throughput=40)
-    bench.sender()
-    await bench.order(*(bench.command(f"m{i}", category="marketing") for i in range(400)))
-    await bench.until_called(40)
-    asked = monotonic()
-    await bench.order(bench.command("otp", category="authentication"))
+    known = asyncio.Event()
+
+    async def answer(call: Call) -> web.StreamResponse:
+        if len(bench.graph.calls) > 40:
+            await known.wait()
+        return await accept(call)
+
+    async def journalled() -> bool:
+        return bool(await bench.redis.hexists(state, "otp#1"))
 
     async def called() -> bool:
         return bench.graph.counts()["otp#1"] == 1
 
-    await until(called, "the one-time password", 5)
-    assert monotonic() - asked < 2
-    assert len(bench.graph.calls) < 250
+    state = Keys(bench.settings.redis_namespace, "sender", _partition("1001")).state
+    bench.graph.answer = answer
+    await bench.set_number("1001", throughput=40)
+    bench.sender()
+    await bench.order(*(bench.command(f"m{i}", category="marketing") for i in range(400)))
+    await bench.until_called(40)
+    await bench.order(bench.command("otp", category="authentication"))
+    await until(journalled, "the sender's knowledge of the one-time password")
+    known.set()
+    await until(called, "the one-time password")
+    place = [call.command_id for call in bench.graph.calls].index("otp#1")
+    # What was under way goes before it: far fewer than 40. In the order in which they came, it would be the last of 401.
+    assert place < 200
 
 
 async def test_a_held_pair_holds_up_nobody_else(bench: SenderBench) -> None:
@@ -325,8 +338,7 @@ async def test_a_throttled_number_slows_down_and_still_sends_all(bench: SenderBe
     refused = []
 
     async def answer(call: Call) -> web.StreamResponse:
-        recent = sum(1 for other in bench.graph.calls if call.at_s - other.at_s < 1)
-        if recent > 40:
+        if 60 < len(bench.graph.calls) <= 80:
             refused.append(call.at_s)
             return refuse(130429)
         return await accept(call)
@@ -336,7 +348,12 @@ async def test_a_throttled_number_slows_down_and_still_sends_all(bench: SenderBe
     await bench.order(*(bench.command(f"r{i}") for i in range(300)))
     told = await bench.until_told(300, timeout_s=60)
     assert set(map(frozenset, told.values())) == {frozenset({"SendAccepted"})}
-    assert 0 < len(refused) < 100
+    # Calls under way at a refusal were still made at the old pace; a second later the limit is half of 80, and grows by as much as makes 80 in 30 s.
+    later = [call.at_s for call in bench.graph.calls if call.at_s > refused[-1] + 1]
+    assert later
+    for start in later:
+        in_a_second = sum(start <= at < start + 1 for at in later)
+        assert in_a_second <= 80 / 2 + 80 * (start + 1 - refused[0]) / 30
 
 
 async def test_a_stop_lets_calls_in_flight_end(bench: SenderBench) -> None:
