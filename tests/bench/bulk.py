@@ -47,11 +47,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Waits in ms, of one-time passwords without and with bulk: until the router hands them to the sender, until they are at Meta; messages of the free numbers in a second
-    meanwhile; bulk requests that were not yet released at the end."""
+    """Waits in ms, of one-time passwords without and with bulk: until the router hands them to the sender, until they are at Meta; how many bulk messages of the free numbers
+    Meta took before each one-time password, in all, and in a second meanwhile; bulk requests that were not yet released at the end."""
 
     alone_ms: dict[str, list[float]]
     beside_ms: dict[str, list[float]]
+    bulk_before: dict[str, int]
+    bulk_taken: int
     bulk_per_s: float
     waiting: int
     refused: dict[str, int]
@@ -98,17 +100,10 @@ async def play(stack: LocalStack, trial: Trial, seconds: float = 0.0) -> Outcome
         beside = await _passwords(settings, "beside", trial) if trial.passwords else {}
         await asyncio.sleep(seconds)
         ended = time()
-        last = f"beside-{trial.passwords - 1}#1"
-        calls = await _until(
-            system, sim, lambda calls: not trial.passwords or any(c["command_id"] == last for c in calls)
-        )
+        calls = await _until(system, sim, lambda calls: _over(calls, trial))
         waiting = await _metric(system, "wa_bulk_waiting_requests{")
         decided = await _decided(settings)
-    bulk = [
-        c["at"]
-        for c in calls
-        if c["wamid"] and (c["command_id"] or "").startswith("bulk-") and c["phone_number_id"] != PARKED
-    ]
+    bulk = [c["at"] for c in calls if _is_bulk(c)]
     refused = Counter(
         str(c["answer"]["code"]) for c in calls if c["answer"]["code"] and c["phone_number_id"] != PARKED
     )
@@ -123,10 +118,39 @@ async def play(stack: LocalStack, trial: Trial, seconds: float = 0.0) -> Outcome
             name: [1000 * (ends[id] - since) for id, since in beside.items()]
             for name, ends in stretches.items()
         },
+        bulk_before=_bulk_before(calls),
+        bulk_taken=len(bulk),
         bulk_per_s=sum(began <= one < ended for one in bulk) / (ended - began),
         waiting=int(waiting),
         refused=dict(refused),
     )
+
+
+def _is_bulk(call: dict[str, Any]) -> bool:
+    """Whether Meta took a bulk message by this call."""
+    return (
+        bool(call["wamid"])
+        and (call["command_id"] or "").startswith("bulk-")
+        and call["phone_number_id"] != PARKED
+    )
+
+
+def _bulk_before(calls: list[dict[str, Any]]) -> dict[str, int]:
+    """Command id of each one-time password among them → how many bulk messages Meta took before its first call."""
+    before = dict[str, int]()
+    taken = 0
+    for call in calls:
+        taken += _is_bulk(call)
+        if (call["command_id"] or "").startswith("beside-"):
+            before.setdefault(call["command_id"], taken)
+    return before
+
+
+def _over(calls: list[dict[str, Any]], trial: Trial) -> bool:
+    """Whether all one-time passwords are at Meta, and a bulk message after them, if any is left."""
+    before, taken = _bulk_before(calls), sum(map(_is_bulk, calls))
+    left = trial.bulk - trial.bulk // 2 - taken
+    return len(before) == trial.passwords and (taken > max(before.values(), default=-1) or not left)
 
 
 @asynccontextmanager

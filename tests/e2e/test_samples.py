@@ -134,9 +134,14 @@ async def test_a_request_of_each_language_goes_out_and_every_reader_tells_its_li
 async def test_a_request_repeated_by_another_language_under_another_key_is_answered_again_and_sent_once(
     samples: Mapping[str, Sample], system: LocalSystem, stage: Stage
 ) -> None:
-    def repeated(name: str, by: str) -> asyncio.Future[tuple[int | None, str]]:
-        again = send(samples[by], system, receiver(name), f"sample-{name}-1", TEMPLATE, wait_s=2)
-        return asyncio.ensure_future(again)
+    async def repeated(name: str, by: str) -> tuple[int | None, str]:
+        async with asyncio.timeout(ON_A_BUSY_MACHINE_S):
+            while True:
+                code, output = await send(
+                    samples[by], system, receiver(name), f"sample-{name}-1", TEMPLATE, wait_s=2
+                )
+                if code != 2:  # not known yet: whoever reads its documentation runs it again
+                    return code, output
 
     for name in LANGUAGES:
         # The business of the other tests takes the request id as key, and another partitioner.

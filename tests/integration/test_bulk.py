@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from redis.asyncio import Redis
 
 from deploy.local.stack import LocalStack
+from services.ingress.intake.flow import FEWEST
 from shared import kafka
 from shared.backlog import Load, Note
 from shared.backlog_notes import BacklogNotes
@@ -191,7 +192,7 @@ async def test_a_router_that_stands_still_is_asked_no_more_and_each_request_ends
         play.decided = 0
         await play.intake.produce(SEND_REQUESTS_BULK, *bulk("free", FREE, 600), *bulk("more", FULL, 600))
 
-        await until(lambda: play.shows("wa_bulk_undecided_requests", 250))
+        await until(lambda: play.shows("wa_bulk_undecided_requests", FEWEST))
         assert len(await play.of(FREE)) + len(await play.of(FULL)) < 1200, "the router is asked no more"
         play.decided = None
         await play.until(lambda found: sum(id.startswith("free") for id in found) == 600, FREE)

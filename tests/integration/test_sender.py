@@ -4,12 +4,14 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from time import monotonic, time
+from time import time
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from deploy.local.ports import free_ports
 from deploy.local.process import OwnedProcess
 from deploy.local.stack import LocalStack
 from shared.events import CancelMessage, SendAccepted, SendFailed, SendUncertain, encode
@@ -17,7 +19,7 @@ from shared.stream.publisher import partition_of
 from shared.stream.store import Keys
 from shared.topics import SEND_COMMANDS
 from tests.conftest import Prefix
-from tests.integration.sender_bench import TOKEN, Call, SenderBench, accept, forever, refuse
+from tests.integration.sender_bench import PAST_CLAIMS_S, TOKEN, Call, SenderBench, accept, forever, refuse
 from tests.integration.stream.harness import PARTITIONS, until
 
 
@@ -111,7 +113,7 @@ async def test_a_call_without_an_answer_is_uncertain_and_never_repeated(bench: S
                 return await accept(call)
 
     bench.graph.answer = answer
-    bench.sender()
+    bench.sender(WA_CALL_TIMEOUT_S="5")
     await bench.order(bench.command("hang"), bench.command("broken"), bench.command("good"))
     told = await bench.until_told(3)
     assert told == {"hang#1": {"SendUncertain"}, "broken#1": {"SendUncertain"}, "good#1": {"SendAccepted"}}
@@ -134,6 +136,7 @@ async def test_a_kill_at_any_moment_never_repeats_a_call(
     killed = bench.sender(FAULT=moment)
     await bench.order(bench.command("victim"))
     assert await ended(killed) == -signal.SIGKILL
+    bench.clock.advance(PAST_CLAIMS_S)
     bench.sender()
     told = await bench.until_told(1)
     await bench.order(bench.command("next"))
@@ -150,6 +153,7 @@ async def test_a_kill_in_the_middle_of_a_load_repeats_no_call_and_loses_no_comma
     await bench.order(*commands)
     await bench.until_called(100)
     await first.kill()
+    bench.clock.advance(PAST_CLAIMS_S)
     bench.sender()
     told = await bench.until_told(600)
     assert set(told) == {c.command_id for c in commands}
@@ -167,8 +171,8 @@ async def test_a_number_never_exceeds_its_throughput_in_any_second(bench: Sender
         *(bench.command(f"fast{i}", number="1002") for i in range(240)),
     )
     await bench.until_called(300)
-    assert 15 <= bench.graph.busiest_second("1001") <= 20
-    assert 60 <= bench.graph.busiest_second("1002") <= 80
+    assert bench.graph.busiest_second("1001") <= 20
+    assert bench.graph.busiest_second("1002") <= 80
 
 
 async def test_what_customers_write_counts_towards_a_number_s_throughput(bench: SenderBench) -> None:
@@ -230,19 +234,32 @@ async def test_a_command_taken_back_fails_as_cancelled(bench: SenderBench) -> No
 
 
 async def test_one_time_passwords_overtake_a_campaign(bench: SenderBench) -> None:
-    await bench.set_number("1001", throughput=40)
-    bench.sender()
-    await bench.order(*(bench.command(f"m{i}", category="marketing") for i in range(400)))
-    await bench.until_called(40)
-    asked = monotonic()
-    await bench.order(bench.command("otp", category="authentication"))
+    known = asyncio.Event()
+
+    async def answer(call: Call) -> web.StreamResponse:
+        if len(bench.graph.calls) > 40:
+            await known.wait()
+        return await accept(call)
+
+    async def journalled() -> bool:
+        return bool(await bench.redis.hexists(state, "otp#1"))
 
     async def called() -> bool:
         return bench.graph.counts()["otp#1"] == 1
 
-    await until(called, "the one-time password", 5)
-    assert monotonic() - asked < 2
-    assert len(bench.graph.calls) < 250
+    state = Keys(bench.settings.redis_namespace, "sender", _partition("1001")).state
+    bench.graph.answer = answer
+    await bench.set_number("1001", throughput=40)
+    bench.sender()
+    await bench.order(*(bench.command(f"m{i}", category="marketing") for i in range(400)))
+    await bench.until_called(40)
+    await bench.order(bench.command("otp", category="authentication"))
+    await until(journalled, "the sender's knowledge of the one-time password")
+    known.set()
+    await until(called, "the one-time password")
+    place = [call.command_id for call in bench.graph.calls].index("otp#1")
+    # What was under way goes before it: far fewer than 40. In the order in which they came, it would be the last of 401.
+    assert place < 200
 
 
 async def test_a_held_pair_holds_up_nobody_else(bench: SenderBench) -> None:
@@ -321,8 +338,7 @@ async def test_a_throttled_number_slows_down_and_still_sends_all(bench: SenderBe
     refused = []
 
     async def answer(call: Call) -> web.StreamResponse:
-        recent = sum(1 for other in bench.graph.calls if call.at_s - other.at_s < 1)
-        if recent > 40:
+        if 60 < len(bench.graph.calls) <= 80:
             refused.append(call.at_s)
             return refuse(130429)
         return await accept(call)
@@ -332,20 +348,37 @@ async def test_a_throttled_number_slows_down_and_still_sends_all(bench: SenderBe
     await bench.order(*(bench.command(f"r{i}") for i in range(300)))
     told = await bench.until_told(300, timeout_s=60)
     assert set(map(frozenset, told.values())) == {frozenset({"SendAccepted"})}
-    assert 0 < len(refused) < 100
+    # Calls under way at a refusal were still made at the old pace; a second later the limit is half of 80, and grows by as much as makes 80 in 30 s.
+    later = [call.at_s for call in bench.graph.calls if call.at_s > refused[-1] + 1]
+    assert later
+    for start in later:
+        in_a_second = sum(start <= at < start + 1 for at in later)
+        assert in_a_second <= 80 / 2 + 80 * (start + 1 - refused[0]) / 30
 
 
 async def test_a_stop_lets_calls_in_flight_end(bench: SenderBench) -> None:
+    stopping = asyncio.Event()
+    (probes,) = free_ports(1)
+
     async def answer(call: Call) -> web.StreamResponse:
-        await asyncio.sleep(1)  # the answer takes a second; nothing is awaited by it
+        if len(bench.graph.calls) > 50:
+            await stopping.wait()
         return await accept(call)
 
+    async def says_so() -> bool:
+        async with http.get(f"http://127.0.0.1:{probes}/ready") as said:
+            return await said.text() == "stopping\n"
+
     bench.graph.answer = answer
-    sender = bench.sender()
+    sender = bench.sender(WA_METRICS_PORT=str(probes), WA_DRAIN_S="20")
     await bench.order(*(bench.command(f"r{i}") for i in range(200)))
-    await bench.until_called(20)
-    await sender.stop()
-    assert sender.returncode == 0
+    await bench.until_called(50 + 2)
+    sender.send_signal(signal.SIGTERM)
+    async with aiohttp.ClientSession() as http:
+        await until(says_so, "the sender's word that it stops")
+    await asyncio.sleep(1)  # nothing is awaited by it: a sender that waits for no call is gone by then
+    stopping.set()
+    assert await ended(sender) == 0
     called = set(bench.graph.counts())
     told = await bench.told()
     assert told == {id: {"SendAccepted"} for id in called}

@@ -309,22 +309,23 @@ async def test_without_the_answer_to_a_second_call_too_both_messages_are_told_an
 async def test_what_waits_at_the_sender_is_taken_back_and_what_has_gone_out_is_told_so(
     bench: UncertainBench,
 ) -> None:
-    slow = AccountChanged(
-        event_id="slow", at_ms=2, waba_id="W1", subject="number", id=NUMBER, fields={"throughput": 1}
-    )
-    await bench.feed([("W1", encode(slow))], ACCOUNT_EVENTS)
     await bench.ask("known")
     await bench.told("known", "accepted")
+    maintenance = {"kind": "maintenance", "for_s": 3600, "phone_number_id": NUMBER}
+    await bench.meta.call("POST", "/sim/troubles", maintenance)
     queued = [f"queued{n}" for n in range(8)]
     for request_id in queued:
         await bench.ask(request_id)
     await bench.told(queued[-1], "decided")
     await bench.take_back(queued[-1])
     assert await bench.told(queued[-1], "cancelled") == ["decided", "cancelled"]
+    await bench.meta.call("DELETE", "/sim/troubles")
+    bench.clock.advance(61)
     await bench.told(queued[-2], "delivered")
     await bench.take_back(queued[-2])
     await bench.ask("last")
     await bench.told("last", "delivered")
     assert [event.event for event in await bench.steps(queued[-2])].count("cancelled") == 0
-    assert await bench.meta.calls_of(queued[-1]) == 0
-    assert {await bench.meta.calls_of(request_id) for request_id in queued[:-1]} == {1}
+    called = (await bench.meta.call("GET", "/sim/ledger?calls=0"))["commands"]
+    accepted = {command: counts["accepted"] for command, counts in called.items()}
+    assert accepted == {f"{request_id}#1": 1 for request_id in ("known", *queued[:-1], "last")}

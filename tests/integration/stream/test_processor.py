@@ -176,11 +176,13 @@ async def test_a_partition_without_room_is_rebuilt_all_the_same_and_then_waits(b
 
 async def test_redis_emptied_in_the_middle_of_the_load_changes_nothing(bench: Bench) -> None:
     load = adds(20_000, claims=False)
-    await bench.feed(encoded(load))
+    await bench.feed(encoded(load[:15_000]))
     bench.worker()
     await folded_at_least(bench, 6000)
     await bench.lose_redis()
+    await bench.feed(encoded(load[15_000:]))
     await all_published(bench, len(load))
+    await folded_at_least(bench, len(load))
     await assert_exactly_once(bench, load, None)
 
 
