@@ -25,10 +25,9 @@ from shared.events import (
     encode,
 )
 from shared.ids import command_id, conversation_key
-from shared.topics import ACCOUNT_EVENTS, CONVERSATION_EVENTS, SEND_COMMANDS, SEND_EVENTS
+from shared.topics import ACCOUNT_EVENTS, SEND_COMMANDS, SEND_EVENTS
 from tests.forking import ForkedProcess
 from tests.integration.stream.harness import Bench, until
-from tests.reading import length
 
 Record = tuple[str, bytes]
 
@@ -79,14 +78,6 @@ class Race(Bench):
             return await self.folded() >= count
 
         await until(folded, f"{count} records folded", every_s=0.01)
-
-    async def settled(self) -> None:
-        """Wait until the group has committed the whole topic: after the publication, and after what was released."""
-
-        async def done() -> bool:
-            return await self.published() >= await length(self.settings, CONVERSATION_EVENTS)
-
-        await until(done, "everything folded and published", timeout_s=80, every_s=0.3)
 
     async def events(self, event: str) -> list[SendEvent]:
         """The send events of a kind, each once: what is published twice has the same bytes."""
