@@ -33,6 +33,7 @@ class Concerns:
         waba_id = facts.waba_of(event.phone_number_id)
         if event.error_code is None or waba_id is None:
             return ()
+        ids: dict[Subject, str] = {"account": waba_id, "number": event.phone_number_id}
         account, number = facts.account(waba_id), facts.number(event.phone_number_id)
         named, at_ms = self.errors.named(event.error_code), event.at_ms
         found: tuple[Subject, dict[str, Any]] | None = None
@@ -41,9 +42,9 @@ class Concerns:
         elif named.concerns is not None:
             at_ms -= at_ms % STEP_MS
             known = account if named.concerns == "account" else number
-            id = waba_id if named.concerns == "account" else event.phone_number_id
             refused = Refused(event.error_code, at_ms)
-            if known is not None and self._is_news(refused, known.refused, (named.concerns, id)):
+            whose = named.concerns, ids[named.concerns]
+            if known is not None and self._is_news(refused, known.refused, whose):
                 found = named.concerns, {"refused": to_builtins(refused)}
         if found is None:
             return ()
@@ -53,7 +54,7 @@ class Concerns:
             at_ms=at_ms,
             waba_id=waba_id,
             subject=subject,
-            id=waba_id if subject == "account" else event.phone_number_id,
+            id=ids[subject],
             fields=fields,
             by="meta",
         )
