@@ -3,8 +3,9 @@
 import asyncio
 import random
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
@@ -33,7 +34,7 @@ from shared.topics import (
 from tests.bench import load
 from tests.chaos.business import TEMPLATES, append, introduce, settings_of
 from tests.chaos.report import Report
-from tests.reading import Row, committed, length, read_all
+from tests.reading import Row, committed, length, read_all, standing_at_start
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -99,6 +100,8 @@ class _Trial:
         self.sim = f"http://127.0.0.1:{system.ports.simulator}/sim"
         self.requests: dict[str, str] = {}
         self.expected = 0
+        self.acts: list[dict[int, int]] = []
+        """Where the conversation events ended, by partition, before each move of the clock."""
 
     # --- load
 
@@ -217,6 +220,7 @@ class _Trial:
             self.say("moving the clock past the wait for uncertain sends")
         unended = set(self.requests)
         for advance_s in SETTLE_S:
+            self.acts.append(await _ends(self.settings))
             async with aiohttp.ClientSession(raise_for_status=True) as http:
                 await http.post(f"{self.sim}/clock", json={"advance_s": advance_s})
             unended = await self._ended(within_s=120, strict=False)
@@ -306,18 +310,16 @@ class _Trial:
         )  # its own timers never come due
         settings = settings_of(calm)
         await create_topics(calm)
-        for topic in (ACCOUNT_EVENTS, CONVERSATION_EVENTS):
-            rows = await read_all(self.settings, topic)
-            if topic is CONVERSATION_EVENTS:
-                self.report.events = len(rows)
-            await _copy(settings, topic, rows)
-        for name in ("router", "billing"):
-            env = {**self.system.specs[name].env, **calm, "WA_METRICS_PORT": "0"}
-            process = ServiceProcess(name, env, self.system.log_dir, instance=f"{name}-calm")
-            await process.start()
-            source, group = (CONVERSATION_EVENTS, "router") if name == "router" else (SEND_EVENTS, "ledger")
-            await self._caught_up(group, source, settings)
-            await process.stop()
+        await _copy(settings, ACCOUNT_EVENTS, await read_all(self.settings, ACCOUNT_EVENTS))
+        rows = await read_all(self.settings, CONVERSATION_EVENTS)
+        self.report.events = len(rows)
+        async with self._calm("router", calm):
+            # Act by act: whether an uncertain message is sent once more rests on what was heard in all partitions by then.
+            for act in _acts(rows, self.acts):
+                await _copy(settings, CONVERSATION_EVENTS, act)
+                await self._caught_up("router", CONVERSATION_EVENTS, settings)
+        async with self._calm("billing", calm):
+            await self._caught_up("ledger", SEND_EVENTS, settings)
         self.report.differing_states = _differing(await _states(self.settings), await _states(settings))
         for topic in (SEND_EVENTS, BILLING_CHARGES):
             disturbed, undisturbed = await read_all(self.settings, topic), await read_all(settings, topic)
@@ -333,6 +335,32 @@ class _Trial:
                 self.report.uncertain = sum(_is_uncertain(row) for row in unique.values())
             else:
                 self.report.wrong_charges = differing
+
+    @asynccontextmanager
+    async def _calm(self, name: str, calm: dict[str, str]) -> AsyncIterator[None]:
+        """A service of the undisturbed run."""
+        env = {**self.system.specs[name].env, **calm, "WA_METRICS_PORT": "0"}
+        process = ServiceProcess(name, env, self.system.log_dir, instance=f"{name}-calm")
+        await process.start()
+        yield
+        await process.stop()
+
+
+async def _ends(settings: ServiceSettings) -> dict[int, int]:
+    """Where the conversation events end, by partition."""
+    async with standing_at_start(settings, CONVERSATION_EVENTS) as (_, ends):
+        return {place.partition: end for place, end in ends.items()}
+
+
+def _acts(rows: list[Row], ends: list[dict[int, int]]) -> Iterator[list[Row]]:
+    """The rows of each act, and what came after the last one."""
+    nth: Counter[int] = Counter()
+    acts: list[list[Row]] = [[] for _ in range(len(ends) + 1)]
+    for row in rows:
+        act = sum(nth[row.partition] >= end[row.partition] for end in ends)
+        acts[act].append(row)
+        nth[row.partition] += 1
+    yield from acts
 
 
 async def _copy(settings: ServiceSettings, topic: Topic, rows: list[Row]) -> None:
