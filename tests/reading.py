@@ -50,10 +50,15 @@ async def read_all(settings: ServiceSettings, topic: Topic) -> list[Row]:
         return rows
 
 
+async def ends(settings: ServiceSettings, topic: Topic) -> dict[int, int]:
+    """Where a topic ends, by partition."""
+    async with standing_at_start(settings, topic) as (_, found):
+        return {place.partition: end for place, end in found.items()}
+
+
 async def length(settings: ServiceSettings, topic: Topic) -> int:
     """How many records were ever appended to a topic."""
-    async with standing_at_start(settings, topic) as (_, ends):
-        return sum(ends.values())
+    return sum((await ends(settings, topic)).values())
 
 
 async def committed(settings: ServiceSettings, group: str) -> int:

@@ -15,7 +15,7 @@ from shared.stream.fold import Outgoing
 from shared.times import HOUR_MS
 from shared.topics import ACCOUNT_EVENTS
 
-STEP_MS = 10_000
+_STEP_MS = 10_000
 """A campaign fails a thousand times for one reason, which is told so often: a sender that tries again learns from its own message's status that it is not over."""
 _UNKNOWN_END_MS = HOUR_MS
 """So long at most until what has no known end is tried again (services/sender/breakers.py)."""
@@ -40,7 +40,7 @@ class Concerns:
         if is_a_fact(named.reason):
             found = learnt(named.reason, account, number, at_ms)
         elif named.concerns is not None:
-            at_ms -= at_ms % STEP_MS
+            at_ms -= at_ms % _STEP_MS
             known = account if named.concerns == "account" else number
             refused = Refused(event.error_code, at_ms)
             whose = named.concerns, ids[named.concerns]

@@ -34,7 +34,7 @@ from shared.topics import (
 from tests.bench import load
 from tests.chaos.business import TEMPLATES, append, introduce, settings_of
 from tests.chaos.report import Report
-from tests.reading import Row, committed, length, read_all, standing_at_start
+from tests.reading import Row, committed, ends, length, read_all
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -220,7 +220,7 @@ class _Trial:
             self.say("moving the clock past the wait for uncertain sends")
         unended = set(self.requests)
         for advance_s in SETTLE_S:
-            self.acts.append(await _ends(self.settings))
+            self.acts.append(await ends(self.settings, CONVERSATION_EVENTS))
             async with aiohttp.ClientSession(raise_for_status=True) as http:
                 await http.post(f"{self.sim}/clock", json={"advance_s": advance_s})
             unended = await self._ended(within_s=120, strict=False)
@@ -346,18 +346,12 @@ class _Trial:
         await process.stop()
 
 
-async def _ends(settings: ServiceSettings) -> dict[int, int]:
-    """Where the conversation events end, by partition."""
-    async with standing_at_start(settings, CONVERSATION_EVENTS) as (_, ends):
-        return {place.partition: end for place, end in ends.items()}
-
-
-def _acts(rows: list[Row], ends: list[dict[int, int]]) -> Iterator[list[Row]]:
+def _acts(rows: list[Row], act_ends: list[dict[int, int]]) -> Iterator[list[Row]]:
     """The rows of each act, and what came after the last one."""
     nth: Counter[int] = Counter()
-    acts: list[list[Row]] = [[] for _ in range(len(ends) + 1)]
+    acts: list[list[Row]] = [[] for _ in range(len(act_ends) + 1)]
     for row in rows:
-        act = sum(nth[row.partition] >= end[row.partition] for end in ends)
+        act = sum(nth[row.partition] >= end[row.partition] for end in act_ends)
         acts[act].append(row)
         nth[row.partition] += 1
     yield from acts
